@@ -1,3 +1,9 @@
 //! An embedded, ordered key-value store with one async API and one meaning on SQLite and IndexedDB.
+pub mod batch;
+pub(crate) mod engine;
 pub mod error;
+pub mod key;
 pub mod limits;
+pub mod range;
+pub use batch::*;
+pub use key::*;

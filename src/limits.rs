@@ -29,7 +29,7 @@ pub const QUEUE_OPERATIONS_DEFAULT: usize = 100_000;
 /// Bytes that wait in a job's queue, unless the options say otherwise.
 pub const QUEUE_BYTES_DEFAULT: usize = 16 * 1024 * 1024;
 /// The largest bound of a queue, in operations or in bytes, that the options accept.
-pub const QUEUE_BOUND_MAX: usize = 1 << 29;
+pub const QUEUE_BOUND_MAX: usize = (1 << 29) - 1;
 /// Operations in one group commit at most, a single batch excepted.
 pub const GROUP_OPERATIONS_MAX: usize = 16 * 1024;
 /// Bytes in one group commit at most, a single batch excepted.

@@ -1,0 +1,312 @@
+//! Engines: what the worker needs of a storage technology, a handful of primitives without opinions.
+//!
+//! An engine never validates, queues, retries or logs user data, and knows nothing of batches'
+//! order, seqs or receipts: it reads views, and applies one decision in one transaction. Everything
+//! that has a meaning is decided by neutral code above it, so both platforms share it.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+use crate::batch::Op;
+use crate::error::Outcome;
+use crate::range::Span;
+
+/// A place that holds jobs: a directory, a name prefix of databases, or memory.
+pub(crate) trait Site: Clone + Send + 'static {
+    /// What an open job of this site is.
+    type Engine: Engine;
+    /// Sole ownership of the place, released when it is dropped.
+    type Claim: Claim;
+
+    /// Takes sole ownership where the technology needs it; `Busy` if somebody else has it.
+    ///
+    /// Creates the place if it is not there. Waits for an owner of this process that is draining.
+    fn claim(&self) -> impl Future<Output = Result<Self::Claim, EngineError>>;
+
+    /// Opens the job's store; `Missing` if it is not there and `mode` does not create.
+    ///
+    /// A new store gets `first_record` as its record in the transaction that makes it. Older
+    /// formats are migrated here.
+    fn open(
+        &self,
+        id: &str,
+        mode: OpenMode,
+        first_record: Vec<u8>,
+    ) -> impl Future<Output = Result<Self::Engine, EngineError>>;
+
+    /// The ids of the jobs that exist, in no order.
+    fn list(&self) -> impl Future<Output = Result<Vec<String>, EngineError>>;
+
+    /// Deletes all that belongs to a job that is not open here; fine if there is nothing.
+    ///
+    /// Returns when it is deleted; where others can block that, it may wait for them forever.
+    fn destroy(&self, id: &str) -> impl Future<Output = Result<(), EngineError>>;
+}
+
+/// Ownership of a site.
+pub(crate) trait Claim: Send + Sync + 'static {
+    /// Says that the owner only drains: a later claim of this process waits instead of failing.
+    fn drain(&self) {}
+}
+
+impl Claim for () {}
+
+/// How a job is opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OpenMode {
+    /// Opens the job, or creates it if it does not exist.
+    #[default]
+    Create,
+    /// Opens the job; `JobNotFound` if it does not exist.
+    MustExist,
+    /// Opens the job for reading only, beside a running owner; `JobNotFound` if it does not exist.
+    ReadOnly,
+}
+
+/// One open job in one technology. Calls may overlap: reads with each other and with an `apply`.
+pub(crate) trait Engine: 'static {
+    /// Who else can change or drop the job while it is open here.
+    fn sharing(&self) -> Sharing;
+
+    /// Reads the payloads of some rows, in one view.
+    ///
+    /// Where `presence_only`, a row that is there may answer with an empty payload. If the payloads
+    /// found are together larger than `bytes_max` nothing but their size is returned.
+    fn get(&self, get: Get, verify: Verify) -> impl Future<Output = Result<Seen<Got>, EngineError>>;
+
+    /// Reads rows in key order, in one view, as many as the request's bounds allow.
+    fn page(
+        &self,
+        page: PageRequest,
+        verify: Verify,
+    ) -> impl Future<Output = Result<Seen<Page>, EngineError>>;
+
+    /// Counts the rows of a span.
+    fn count(
+        &self,
+        category: Arc<str>,
+        span: Span,
+        verify: Verify,
+    ) -> impl Future<Output = Result<Seen<u64>, EngineError>>;
+
+    /// The categories that hold rows, in byte order, in one view; an error of fault `TooLarge` if
+    /// their names are together larger than `bytes_max`.
+    fn categories(
+        &self,
+        bytes_max: usize,
+        verify: Verify,
+    ) -> impl Future<Output = Result<Seen<Vec<String>>, EngineError>>;
+
+    /// Reads, decides and writes in one transaction.
+    ///
+    /// Reads `change.reads`, calls `change.decide` once with what it found, and writes what that
+    /// returns, in order; `None` writes nothing and is a success. With `durable` the commit is put on
+    /// the medium before this returns. On an error the outcome says whether it may have been applied.
+    fn apply(&self, change: Change) -> impl Future<Output = Result<(), EngineError>>;
+
+    /// Aborts the `apply` under way if the technology can; its future then says how it ended.
+    fn abort(&self) {}
+
+    /// Connects again after `Lost`, without ever creating: `Missing` if the store has gone.
+    fn reconnect(&self) -> impl Future<Output = Result<(), EngineError>> {
+        async { Ok(()) }
+    }
+
+    /// Resolves when another owner said that it has committed; never where there can be none.
+    fn changed(&self) -> impl Future<Output = ()> {
+        std::future::pending()
+    }
+
+    /// Tells the other owners that `seq` of `generation` is committed.
+    fn announce(&self, _generation: [u8; 16], _seq: u64) {}
+
+    /// Looks for damage in the technology's own structures; one sentence for each finding.
+    fn check(&self) -> impl Future<Output = Result<Vec<String>, EngineError>>;
+
+    /// Gives unused room back to the platform, as far as it can without blocking others.
+    fn compact(&self) -> impl Future<Output = Result<(), EngineError>>;
+
+    /// Bytes that the job occupies, if the technology can tell.
+    fn bytes(&self) -> impl Future<Output = Result<Option<u64>, EngineError>>;
+
+    /// Releases everything. No other call is under way or follows.
+    fn close(&self) -> impl Future<Output = Result<(), EngineError>>;
+}
+
+/// Who else can change or drop an open job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sharing {
+    /// Nobody.
+    Exclusive,
+    /// Others can write; whoever drops it empties it in the same transaction.
+    Shared,
+    /// We only read, and others can write or drop it at any time.
+    ReadOnly,
+}
+
+/// When a read also returns the job's record, of the same view.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verify {
+    /// Not at all.
+    Never,
+    /// When the read found nothing, which may mean that the job has been emptied.
+    WhenEmpty,
+    /// Always.
+    Always,
+}
+
+/// What a read saw.
+#[derive(Debug)]
+pub(crate) struct Seen<T> {
+    pub(crate) value: T,
+    /// The record's bytes, if [`Verify`] wanted them; `None` inside if there is no record.
+    pub(crate) record: Option<Option<Vec<u8>>>,
+}
+
+/// Where a key lives: the rows of a category, or one of the job's own two spaces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Space {
+    /// The rows of a category.
+    Rows(Arc<str>),
+    /// The commit log; values are at most [`LOG_PART_BYTES_MAX`](crate::limits::LOG_PART_BYTES_MAX)
+    /// and a small header.
+    Log,
+    /// The job's record under [`RECORD_KEY`], and the engine's own notes under other keys.
+    Meta,
+}
+
+/// The key of the job's record in [`Space::Meta`].
+pub(crate) const RECORD_KEY: &[u8] = b"record";
+
+/// A key in a space.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Point {
+    pub(crate) space: Space,
+    pub(crate) key: Vec<u8>,
+}
+
+impl Point {
+    pub(crate) fn record() -> Self {
+        Point { space: Space::Meta, key: RECORD_KEY.to_vec() }
+    }
+}
+
+/// A read of points.
+#[derive(Debug)]
+pub(crate) struct Get {
+    pub(crate) points: Vec<Point>,
+    pub(crate) presence_only: bool,
+    pub(crate) bytes_max: usize,
+}
+
+/// What a read of points found.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Got {
+    /// The payload of each point, in the order asked for; `None` where there is no row.
+    Payloads(Vec<Option<Vec<u8>>>),
+    /// The payloads' bytes, more than `bytes_max`.
+    TooLarge(usize),
+}
+
+/// A read of rows in key order.
+#[derive(Clone, Debug)]
+pub(crate) struct PageRequest {
+    pub(crate) space: Space,
+    pub(crate) span: Span,
+    /// From the span's end downwards.
+    pub(crate) reverse: bool,
+    /// At most so many rows; at least one.
+    pub(crate) rows_max: usize,
+    /// Ends before the row that would make keys and payloads larger than this, unless it is the first.
+    pub(crate) bytes_max: usize,
+    /// Payloads stay behind; rows have empty ones.
+    pub(crate) keys_only: bool,
+}
+
+/// Rows in the order asked for.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Page {
+    pub(crate) rows: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Whether a bound ended the page before the span did; then there is a further row.
+    pub(crate) more: bool,
+}
+
+/// One transaction's reads, decision and durability.
+pub(crate) struct Change {
+    /// Read first, in one view with the writes; presented to `decide` in this order.
+    pub(crate) reads: Vec<Point>,
+    /// Pure and synchronous; called exactly once unless the reads fail.
+    pub(crate) decide: Box<dyn FnOnce(Vec<Option<Vec<u8>>>) -> Option<Vec<Write>>>,
+    pub(crate) durable: bool,
+}
+
+/// One write of a decision.
+#[derive(Clone, Debug)]
+pub(crate) enum Write {
+    /// A batch's operations on rows, in order.
+    Rows(Arc<[Op]>),
+    /// A value of the job's own spaces (never of rows).
+    Put(Point, Vec<u8>),
+    /// Removes a span of one of the job's own spaces (never of rows).
+    DeleteSpan(Space, Span),
+    /// Removes every row and the whole log; the record stays.
+    Empty,
+}
+
+/// What went wrong in an engine, in terms that neutral code can act upon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Somebody else owns the place or the store.
+    Busy,
+    /// The medium or the quota is full.
+    StorageFull,
+    /// What is stored cannot be read as what it should be.
+    Corrupt,
+    /// The store is of a newer format.
+    TooNew,
+    /// The answer would be larger than the bound.
+    TooLarge,
+    /// The platform cannot do this here.
+    Unsupported,
+    /// The store is not there.
+    Missing,
+    /// The connection has been lost; `reconnect` may help.
+    Lost,
+    /// The transaction was aborted on our own request.
+    Aborted,
+    /// The medium refused to make a commit durable: what was written before cannot be trusted either.
+    SyncFailed,
+    /// Anything else.
+    Other,
+}
+
+/// An engine's failure: what to do about it, whether anything may have been applied, and why.
+pub(crate) struct EngineError {
+    pub(crate) fault: Fault,
+    pub(crate) outcome: Outcome,
+    pub(crate) message: String,
+    pub(crate) source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl EngineError {
+    /// A failure that changed nothing.
+    pub(crate) fn new(fault: Fault, message: impl Into<String>) -> Self {
+        EngineError { fault, outcome: Outcome::NotApplied, message: message.into(), source: None }
+    }
+
+    pub(crate) fn with_outcome(self, outcome: Outcome) -> Self {
+        EngineError { outcome, ..self }
+    }
+
+    pub(crate) fn with_source(self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        EngineError { source: Some(Box::new(source)), ..self }
+    }
+}
+
+impl fmt::Debug for EngineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} ({:?}): {}", self.fault, self.outcome, self.message)
+    }
+}
