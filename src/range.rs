@@ -45,10 +45,10 @@ impl Span {
     }
 }
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyRange(Span);
+pub struct KeyRange(Span, Key, Option<Key>);
 impl KeyRange {
     pub fn new(r: impl RangeBounds<Key>) -> Self {
-        KeyRange(Span::of(&r))
+        Span::of(&r).into()
     }
     pub fn span(&self) -> &Span {
         &self.0
@@ -56,7 +56,15 @@ impl KeyRange {
 }
 impl From<Span> for KeyRange {
     fn from(s: Span) -> Self {
-        KeyRange(s)
+        KeyRange(s.clone(), Key::from_bytes(s.start), s.end.map(Key::from_bytes))
+    }
+}
+impl RangeBounds<Key> for KeyRange {
+    fn start_bound(&self) -> Bound<&Key> {
+        Bound::Included(&self.1)
+    }
+    fn end_bound(&self) -> Bound<&Key> {
+        self.2.as_ref().map_or(Bound::Unbounded, Bound::Excluded)
     }
 }
 pub fn prefix_range(prefix: &Key) -> KeyRange {
@@ -65,5 +73,5 @@ pub fn prefix_range(prefix: &Key) -> KeyRange {
         end.pop();
     }
     let end = end.split_last().map(|(l, head)| [head, &[l + 1]].concat());
-    KeyRange(Span { start: prefix.as_bytes().to_vec(), end })
+    Span { start: prefix.as_bytes().to_vec(), end }.into()
 }
