@@ -27,7 +27,7 @@ export function count(format, log) {
  */
 export function neverStarted(log) {
   const text = log.replace(COLOUR, '');
-  return /^\s+Running .*\.wasm\)$/m.test(text) && !/^test /m.test(text);
+  return /^\s+Running .*\.wasm\)$/m.test(text) && !/^(running \d+ tests?$|test )/m.test(text);
 }
 
 /**

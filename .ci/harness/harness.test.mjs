@@ -58,6 +58,7 @@ test('only a browser that ran no test at all is started again', () => {
   const running = '     Running tests/suite.rs (target/wasm32-unknown-unknown/debug/deps/suite-1.wasm)\n';
   assert.equal(neverStarted(`${running}Error: driver did not answer\n`), true);
   assert.equal(neverStarted(`${running}test a ... FAIL\n${RED}`), false);
+  assert.equal(neverStarted(`${running}running 2 tests\n`), false);
   assert.equal(neverStarted('error: could not compile `persistency`\n'), false);
 });
 

@@ -35,7 +35,8 @@ async function attempt(name, step) {
 }
 
 function complain(name, reasons, { log, logPath }) {
-  const lines = log.trimEnd().split('\n');
+  // What cargo builds on its way would push the error out of sight.
+  const lines = log.trimEnd().split('\n').filter((line) => !/^ +(Compiling|Checking|Download)/.test(line));
   console.log(`--- ${name}: ${reasons.join('; ')}. The last lines of ${relative(root, logPath)}:`);
   console.log(lines.slice(-TAIL_LINES).join('\n'));
   console.log('---');
