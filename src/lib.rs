@@ -4,6 +4,16 @@ pub(crate) mod engine;
 pub mod error;
 pub mod key;
 pub mod limits;
+pub mod payload;
 pub mod range;
+
+#[cfg(test)]
+mod testing;
+
 pub use batch::*;
-pub use key::*;
+pub use error::{Error, ErrorKind, Outcome, Result};
+pub use key::{Decoder, FromKeyPart, Key, KeyPart, Text, TextPrefix};
+#[cfg(feature = "serde")]
+pub use payload::MessagePack;
+pub use payload::{FromPayload, ToPayload};
+pub use range::{KeyRange, prefix_range};

@@ -11,6 +11,8 @@ pub const JOB_ID_BYTES_MAX: usize = 64;
 pub const CATEGORY_BYTES_MAX: usize = 255;
 /// Bytes of a key at most; it may be empty.
 pub const KEY_BYTES_MAX: usize = 128 * 1024;
+/// Bytes of one length-prefixed part of a key at most; its length is written in two bytes.
+pub const KEY_PART_BYTES_MAX: usize = u16::MAX as usize;
 /// Bytes of a payload at most; it may be empty.
 pub const PAYLOAD_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of a batch at most: its categories, keys, payloads and precondition values.
