@@ -67,7 +67,9 @@ impl Clock {
     pub fn unix_ms(&self) -> u64 {
         match &self.0 {
             #[expect(clippy::disallowed_methods, reason = "this is the clock")]
-            Source::System(_) => whole_ms(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()),
+            Source::System(_) => {
+                whole_ms(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
+            }
             Source::Manual(manual) => lock(manual).unix_ms,
         }
     }
@@ -133,7 +135,10 @@ impl Future for Sleep {
 
 impl fmt::Debug for Manual {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Manual").field("unix_ms", &self.unix_ms).field("elapsed_ms", &self.elapsed_ms).finish()
+        f.debug_struct("Manual")
+            .field("unix_ms", &self.unix_ms)
+            .field("elapsed_ms", &self.elapsed_ms)
+            .finish()
     }
 }
 

@@ -195,10 +195,8 @@ fn decode_ops(mut input: &[u8]) -> Option<Vec<Op>> {
         };
         let first = take_bytes(&mut input)?;
         operations.push(match tag {
-            TAG_PUT => {
-                Op::Put { category, key: Key::from_bytes(first), payload: take_bytes(&mut input)?.to_vec() }
-            }
-            TAG_DELETE => Op::Delete { category, key: Key::from_bytes(first) },
+            TAG_PUT => Op::Put { category, key: Key::from(first), payload: take_bytes(&mut input)?.to_vec() },
+            TAG_DELETE => Op::Delete { category, key: Key::from(first) },
             TAG_DELETE_RANGE => {
                 let end = match take(&mut input, 1)? {
                     [1] => Some(take_bytes(&mut input)?.to_vec()),

@@ -49,6 +49,8 @@ pub const KEPT_ERRORS_MAX: usize = 1024;
 
 /// Bytes of one part of a commit in the log.
 pub const LOG_PART_BYTES_MAX: usize = 48 * 1024;
+/// Bytes by which the log may at least outgrow its retention before it is trimmed.
+pub const LOG_TRIM_SLACK_BYTES: u64 = 64 * 1024;
 /// Named holders of a job's log.
 pub const LOG_HOLDERS_MAX: usize = 64;
 /// Bytes of a log holder's name (UTF-8); at least one.

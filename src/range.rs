@@ -24,6 +24,11 @@ impl KeyRange {
         Span::of(&range).into()
     }
 
+    /// The first key that can be in it.
+    pub(crate) fn first(&self) -> &[u8] {
+        self.start.as_bytes()
+    }
+
     /// The same keys as a span.
     pub(crate) fn span(&self) -> Span {
         Span::of(self)

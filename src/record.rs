@@ -167,7 +167,8 @@ impl Record {
         }
         let required = input.u64();
         if format > FORMAT || required.is_some_and(|bits| bits & !REQUIRED_FEATURES_KNOWN != 0) {
-            let message = format!("the job's record is of format {format} and needs features this library lacks");
+            let message =
+                format!("the job's record is of format {format} and needs features this library lacks");
             return Err(EngineError::new(Fault::TooNew, message));
         }
         Ok(required.and_then(|required| input.rest(required)))
@@ -243,4 +244,5 @@ impl Input<'_> {
     }
 }
 
-const _: () = assert!(limits::LOG_HOLDERS_MAX <= u16::MAX as usize && limits::LOG_HOLDER_BYTES_MAX <= u8::MAX as usize);
+const _: () =
+    assert!(limits::LOG_HOLDERS_MAX <= u16::MAX as usize && limits::LOG_HOLDER_BYTES_MAX <= u8::MAX as usize);

@@ -20,9 +20,16 @@ pub(crate) enum Command {
     Write(QueuedTask),
     Read(QueuedRead),
     /// Everything accepted before is to be durable.
-    Flush { deadline: Option<u64>, reply: Reply<()> },
+    Flush {
+        deadline: Option<u64>,
+        reply: Reply<()>,
+    },
     /// This seq, which is committed, is to be durable.
-    Durable { seq: u64, deadline: Option<u64>, reply: Reply<()> },
+    Durable {
+        seq: u64,
+        deadline: Option<u64>,
+        reply: Reply<()>,
+    },
     /// Drain, then release everything. The last command.
     Close,
     /// Settle what is accepted, then delete the job. The last command.
@@ -32,12 +39,14 @@ pub(crate) enum Command {
 /// A task that has its place in the queue.
 #[derive(Debug)]
 pub(crate) struct QueuedTask {
+    /// Its place in the order of acceptance, from 1; given by the worker.
+    pub(crate) number: u64,
     pub(crate) task: Task,
     pub(crate) ticket: Ticket,
     /// When it is withdrawn, on the clock's monotonic scale.
     pub(crate) deadline: Option<u64>,
     /// Its share of the queue, given back when it is settled.
-    pub(crate) credit: Credit,
+    pub(crate) _credit: Credit,
 }
 
 /// A share of the queue's bounds.
@@ -57,16 +66,42 @@ pub(crate) struct QueuedRead {
 
 /// What a read wants to know.
 pub(crate) enum Read {
-    Get { category: Arc<str>, keys: Vec<Vec<u8>>, presence_only: bool, reply: Reply<Got> },
+    Get {
+        category: Arc<str>,
+        keys: Vec<Vec<u8>>,
+        presence_only: bool,
+        reply: Reply<Got>,
+    },
     /// A page of a stream, or a whole scan: then it is an error if it does not fit.
-    Page { page: PageRequest, category: Arc<str>, whole: bool, reply: Reply<Page> },
-    Count { category: Arc<str>, span: Span, reply: Reply<u64> },
-    Categories { reply: Reply<Vec<String>> },
+    Page {
+        page: PageRequest,
+        category: Arc<str>,
+        whole: bool,
+        reply: Reply<Page>,
+    },
+    Count {
+        category: Arc<str>,
+        span: Span,
+        reply: Reply<u64>,
+    },
+    Categories {
+        reply: Reply<Vec<String>>,
+    },
     /// The commits after a seq, as far as they can still be told.
-    Commits { after: u64, follow: bool, reply: Reply<CommitsPage> },
-    Details { reply: Reply<Details> },
-    Check { reply: Reply<Vec<String>> },
-    Compact { reply: Reply<()> },
+    Commits {
+        after: u64,
+        follow: bool,
+        reply: Reply<CommitsPage>,
+    },
+    Details {
+        reply: Reply<Details>,
+    },
+    Check {
+        reply: Reply<Vec<String>>,
+    },
+    Compact {
+        reply: Reply<()>,
+    },
 }
 
 /// What the worker knows of its job, for `info` and `stats`.

@@ -13,7 +13,7 @@ use futures_util::future::{Either, select};
 
 use super::command::QueuedTask;
 use super::context::{Context, Failure, gone, timed_out};
-use super::turn::{Answer, Stamp, Task, Turn, Verdict};
+use super::turn::{Answer, LogChange, Stamp, Task, Turn, Verdict};
 use crate::commit_log::Commit;
 use crate::engine::{Change, Engine, EngineError, Fault};
 use crate::error::{Error, ErrorKind, Outcome, Result};
@@ -119,7 +119,9 @@ pub(crate) async fn sync<E: Engine>(
             Ok(())
         }
         TurnEnd::Gone => Err((gone(), Some(Fatal::Gone))),
-        TurnEnd::Failed(error) if error.fault == Fault::SyncFailed => Err((error.into(), Some(Fatal::Poisoned))),
+        TurnEnd::Failed(error) if error.fault == Fault::SyncFailed => {
+            Err((error.into(), Some(Fatal::Poisoned)))
+        }
         TurnEnd::Failed(error) => Err((error.into(), None)),
     }
 }
@@ -226,8 +228,8 @@ async fn resolve<E: Engine>(
     if (now.writer, now.group) == (stamp.writer, stamp.group) {
         return Ok(TurnEnd::Done { after, answers });
     }
-    let untouched = (now.writer, now.group, now.committed_seq)
-        == (before.writer, before.group, before.committed_seq);
+    let untouched =
+        (now.writer, now.group, now.committed_seq) == (before.writer, before.group, before.committed_seq);
     Err(if untouched { error.with_outcome(Outcome::NotApplied) } else { error })
 }
 
@@ -289,5 +291,41 @@ fn contains_put(queued: &QueuedTask) -> bool {
 fn prepend(waiting: &mut VecDeque<QueuedTask>, tasks: Vec<QueuedTask>) {
     for queued in tasks.into_iter().rev() {
         waiting.push_front(queued);
+    }
+}
+
+/// Removes commits up to `seq` from the log, as far as they are released.
+pub(crate) async fn trim_to<E: Engine>(context: &Context<E>, seq: u64) -> Option<Fatal> {
+    match take_turn(context, &[Task::Log(LogChange::Trim(seq))], None, false).await {
+        TurnEnd::Done { after, .. } => {
+            context.record.replace(after);
+            None
+        }
+        TurnEnd::Gone => Some(Fatal::Gone),
+        TurnEnd::Failed(error) => {
+            log::warn!("the commit log could not be trimmed: {error:?}");
+            (error.fault == Fault::SyncFailed).then_some(Fatal::Poisoned)
+        }
+    }
+}
+
+/// Changes what the log keeps, outside of the queue: before the job is handed out.
+pub(crate) async fn change_log<E: Engine>(context: &Context<E>, change: LogChange) -> Result<()> {
+    finish(context, take_turn(context, &[Task::Log(change)], None, false).await)
+}
+
+/// Marks the job as dropped and empties it.
+pub(crate) async fn mark_dropped<E: Engine>(context: &Context<E>, deadline: Option<u64>) -> Result<()> {
+    finish(context, take_turn(context, &[Task::Drop], deadline, true).await)
+}
+
+fn finish<E: Engine>(context: &Context<E>, end: TurnEnd) -> Result<()> {
+    match end {
+        TurnEnd::Done { after, .. } => {
+            context.record.replace(after);
+            Ok(())
+        }
+        TurnEnd::Gone => Err(gone()),
+        TurnEnd::Failed(error) => Err(error.into()),
     }
 }

@@ -31,7 +31,9 @@ impl Recent {
         self.bytes += bytes;
         self.commits.push_back((bytes, commit));
         // The newest stays whatever it weighs, so that a huge batch is seen by those who keep up.
-        while self.commits.len() > 1 && (self.commits.len() > WATCH_COMMITS_MAX || self.bytes > WATCH_BYTES_MAX) {
+        while self.commits.len() > 1
+            && (self.commits.len() > WATCH_COMMITS_MAX || self.bytes > WATCH_BYTES_MAX)
+        {
             let Some((bytes, _)) = self.commits.pop_front() else { break };
             self.bytes -= bytes;
         }

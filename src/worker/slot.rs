@@ -45,7 +45,9 @@ impl Slot {
     pub(crate) fn unreported(&self) -> Unreported {
         let state = self.lock();
         match &state.result {
-            Some(Err(error)) if !state.reported && state.waiting.is_empty() => Unreported::Error(error.clone()),
+            Some(Err(error)) if !state.reported && state.waiting.is_empty() => {
+                Unreported::Error(error.clone())
+            }
             Some(Err(_)) if !state.reported => Unreported::Awaited,
             _ => Unreported::Nothing,
         }

@@ -6,13 +6,14 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::ops::Bound;
+use std::fmt;
+use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
 use crate::batch::{CheckedBatch, Expected, Op, Precondition};
 use crate::commit_log::{self, Commit};
 use crate::engine::{EngineError, Look, Point, Space, Want, Write};
-use crate::range::Span;
+use crate::range::KeyRange;
 use crate::record::{LogRetention, Record};
 
 /// Who takes the turn, and when.
@@ -41,6 +42,36 @@ pub(crate) enum Task {
     Sync,
     /// Marks the generation as dropped and empties the job.
     Drop,
+}
+
+impl Task {
+    /// The operations on rows that it may carry out.
+    pub(crate) fn operations(&self) -> Option<&Arc<[Op]>> {
+        match self {
+            Task::Batch { batch, .. } => Some(&batch.operations),
+            Task::Log(_) | Task::Sync | Task::Drop => None,
+        }
+    }
+
+    /// What it weighs in a queue or a group: operations and bytes.
+    pub(crate) fn weight(&self) -> (usize, usize) {
+        match self {
+            Task::Batch { batch, .. } => (batch.entries(), batch.bytes),
+            Task::Log(_) | Task::Sync | Task::Drop => (1, 0),
+        }
+    }
+}
+
+impl fmt::Display for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Task::Batch { batch, .. } = self else { return f.write_str("change of the log") };
+        match &*batch.operations {
+            [Op::Put { category, .. }] => write!(f, "category {category:?}, put"),
+            [Op::Delete { category, .. }] => write!(f, "category {category:?}, delete"),
+            [Op::DeleteRange { category, .. }] => write!(f, "category {category:?}, delete range"),
+            operations => write!(f, "batch of {} operations", operations.len()),
+        }
+    }
 }
 
 /// A change of what the log keeps.
@@ -90,18 +121,16 @@ impl Turn {
     pub(crate) fn reads(&self) -> Vec<Look> {
         let mut looks = vec![Look { point: Point::record(), want: Want::Payload(usize::MAX) }];
         let mut seen: BTreeMap<(&str, &[u8]), usize> = BTreeMap::new();
-        for_each_look(&self.tasks, |category, key, want| {
-            match seen.entry((&**category, key)) {
-                Entry::Occupied(index) => {
-                    if let Some(look) = looks.get_mut(*index.get()) {
-                        look.want = look.want.max(want);
-                    }
+        for_each_look(&self.tasks, |category, key, want| match seen.entry((&**category, key)) {
+            Entry::Occupied(index) => {
+                if let Some(look) = looks.get_mut(*index.get()) {
+                    look.want = look.want.max(want);
                 }
-                Entry::Vacant(place) => {
-                    place.insert(looks.len());
-                    let point = Point { space: Space::Rows(Arc::clone(category)), key: key.to_vec() };
-                    looks.push(Look { point, want });
-                }
+            }
+            Entry::Vacant(place) => {
+                place.insert(looks.len());
+                let point = Point { space: Space::Rows(Arc::clone(category)), key: key.to_vec() };
+                looks.push(Look { point, want });
             }
         });
         looks
@@ -227,10 +256,10 @@ impl<'a> Decision<'a> {
                 }
             }
             Op::DeleteRange { category, range } => {
-                let span = range.span();
-                let from = Bound::Included((&**category, &*span.start));
+                let from = Bound::Included((&**category, range.first()));
                 let rows = self.watched.range_mut((from, Bound::Unbounded));
-                for (_, row) in rows.take_while(|((of, key), _)| **of == **category && span.contains(key)) {
+                for (_, row) in rows.take_while(|((of, key), _)| **of == **category && holds_key(range, key))
+                {
                     *row = None;
                 }
             }
@@ -308,6 +337,13 @@ impl<'a> Decision<'a> {
     }
 }
 
+fn holds_key(range: &KeyRange, key: &[u8]) -> bool {
+    match range.end_bound() {
+        Bound::Excluded(end) => range.first() <= key && key < end.as_bytes(),
+        _ => range.first() <= key,
+    }
+}
+
 /// Calls `look` for every row that some task must know, in one fixed order.
 fn for_each_look<'a>(tasks: &'a [Task], mut look: impl FnMut(&'a Arc<str>, &'a [u8], Want)) {
     for task in tasks {
@@ -320,7 +356,8 @@ fn for_each_look<'a>(tasks: &'a [Task], mut look: impl FnMut(&'a Arc<str>, &'a [
             look(&precondition.category, precondition.key.as_bytes(), want);
         }
         if *report_existed
-            && let Some(Op::Put { category, key, .. } | Op::Delete { category, key }) = batch.operations.first()
+            && let Some(Op::Put { category, key, .. } | Op::Delete { category, key }) =
+                batch.operations.first()
         {
             look(category, key.as_bytes(), Want::Presence);
         }
