@@ -167,6 +167,18 @@ impl Batch {
     }
 }
 
+impl From<Op> for Batch {
+    fn from(op: Op) -> Self {
+        Batch::from_iter([op])
+    }
+}
+
+impl From<Vec<Op>> for Batch {
+    fn from(operations: Vec<Op>) -> Self {
+        Batch { preconditions: Vec::new(), operations }
+    }
+}
+
 impl FromIterator<Op> for Batch {
     fn from_iter<I: IntoIterator<Item = Op>>(operations: I) -> Self {
         Batch { preconditions: Vec::new(), operations: operations.into_iter().collect() }

@@ -30,7 +30,7 @@ pub(crate) use slot::Slot;
 pub(crate) use spawn::spawn;
 pub(crate) use turn::{Answer, LogChange, Task};
 
-use crate::engine::{Engine, OpenMode, Site};
+use crate::engine::{Claim, Engine, OpenMode, Site};
 use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::record::{LogRetention, Record};
 use actor::{Actor, Ending};
@@ -45,7 +45,7 @@ pub(crate) struct Start {
     /// What the stored retention is to become.
     pub(crate) retention: Option<LogRetention>,
     /// Ownership of the root, kept until the job has been released.
-    pub(crate) claim: Arc<dyn std::any::Any + Send + Sync>,
+    pub(crate) claim: Arc<dyn Claim>,
 }
 
 impl Start {
