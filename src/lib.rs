@@ -5,5 +5,7 @@ pub mod error;
 pub mod key;
 pub mod limits;
 pub mod range;
+#[cfg(test)]
+pub(crate) mod testing;
 pub use batch::*;
 pub use key::*;
