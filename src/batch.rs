@@ -179,7 +179,7 @@ impl Op {
         self.category_shared()
     }
 
-    fn category_shared(&self) -> &Arc<str> {
+    pub(crate) fn category_shared(&self) -> &Arc<str> {
         match self {
             Op::Put { category, .. } | Op::Delete { category, .. } | Op::DeleteRange { category, .. } => {
                 category

@@ -6,6 +6,7 @@
 
 #[cfg(test)]
 pub(crate) mod laws;
+pub(crate) mod memory;
 
 use std::fmt;
 use std::future::Future;
