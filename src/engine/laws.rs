@@ -33,15 +33,19 @@ pub(crate) use writes::*;
 
 /// Stamps every law as a test of the place where it stands.
 ///
-/// `persistent` for jobs that outlive their engine, `volatile` for jobs that closing deletes. The
-/// expression gives a pair, a fresh empty site and something that lives as long as the test; it may
+/// `persistent` for jobs that outlive their engine, `kept` for those that do but are opened by one at
+/// a time (no reader beside the owner), `volatile` for jobs that closing deletes. The expression gives a pair, a fresh empty site and something that lives as long as the test; it may
 /// `await`.
 macro_rules! engine_laws {
     (persistent, $make:expr) => {
+        $crate::engine::laws::engine_laws!(kept, $make);
+        $crate::engine::laws::engine_laws!(@stamp $make; read_only_reads_beside_the_owner);
+    };
+    (kept, $make:expr) => {
         $crate::engine::laws::engine_laws!(@common $make);
         $crate::engine::laws::engine_laws!(@stamp $make;
             rows_survive_reopen, first_record_is_written_once, closing_keeps_the_job,
-            destroyed_job_is_created_anew, read_only_reads_beside_the_owner);
+            destroyed_job_is_created_anew);
     };
     (volatile, $make:expr) => {
         $crate::engine::laws::engine_laws!(@common $make);

@@ -5,6 +5,8 @@
 //! that has a meaning is decided by neutral code above it, so both platforms share it.
 
 #[cfg(test)]
+pub(crate) mod faulty;
+#[cfg(test)]
 pub(crate) mod laws;
 pub(crate) mod memory;
 
