@@ -32,7 +32,6 @@
 //! Nothing that fails takes another job with it, and no error is dropped silently.
 
 mod engine;
-#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
@@ -44,7 +43,7 @@ use super::{EngineError, Fault, Write};
 use crate::batch::Op;
 use crate::error::Outcome;
 
-pub(crate) use engine::{FaultyEngine, FaultySite, Restorable};
+pub(crate) use engine::{FaultyEngine, FaultySite};
 
 /// A primitive; each call of one is a step of the script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

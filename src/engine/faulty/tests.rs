@@ -16,6 +16,8 @@ use crate::testing::async_test;
 
 crate::engine::laws::engine_laws!(kept, (site(&Faults::new()), ()));
 
+const NO_KEYS: [u8; 0] = [];
+
 type Job = FaultyEngine<crate::engine::memory::MemoryEngine>;
 
 fn site(faults: &Faults) -> FaultySite<MemorySite> {
@@ -99,7 +101,7 @@ async fn every_primitive_is_a_step_and_fails_when_told() {
     assert_eq!((faults.steps(), faults.fired()), (steps + 13, 13));
     let job = open(&site).await;
     assert_eq!(faults.calls(Call::Open), 3);
-    assert_eq!(keys(&job).await.expect("reads"), [], "nothing was written, and nothing destroyed");
+    assert_eq!(keys(&job).await.expect("reads"), NO_KEYS, "nothing was written, and nothing destroyed");
     assert_eq!(record_of(&job).await.expect("gets"), Got::Payloads(vec![Some(b"record".to_vec())]));
 }
 
@@ -195,7 +197,7 @@ async fn a_held_call_ignores_abort_and_goes_on_when_released() {
     faults.until_waiting(1).await;
     job.abort();
     assert!(apply.as_mut().now_or_never().is_none());
-    assert_eq!(keys(&job).await.expect("reads overlap"), []);
+    assert_eq!(keys(&job).await.expect("reads overlap"), NO_KEYS);
     faults.release();
     apply.now_or_never().expect("is released").expect("applies");
     assert_eq!(keys(&job).await.expect("reads"), [1]);
@@ -286,7 +288,7 @@ async fn a_call_that_waits_while_power_is_lost_does_nothing() {
     site.lose_power(Survivors::Durable);
     faults.release();
     assert_eq!(told(apply.await).0, Fault::Lost);
-    assert_eq!(reopened(&site, job).await, []);
+    assert_eq!(reopened(&site, job).await, NO_KEYS);
 }
 
 #[async_test]
@@ -295,7 +297,7 @@ async fn what_was_closed_without_being_durable_is_lost_with_power() {
     job.apply(puts(&[1], false)).await.expect("applies");
     assert_eq!(reopened(&site, job).await, [1], "closing keeps what is committed");
     site.lose_power(Survivors::Durable);
-    assert_eq!(keys(&open(&site).await).await.expect("reads"), []);
+    assert_eq!(keys(&open(&site).await).await.expect("reads"), NO_KEYS);
 }
 
 #[async_test]
@@ -342,6 +344,16 @@ async fn a_lost_answer_of_open_or_destroy_has_done_its_work() {
     faults.on(Call::Destroy, 1, Injection::lost_answer(Fault::Other));
     site.destroy("job").await.expect_err("fails");
     assert_eq!(site.list().await.expect("lists"), Vec::<String>::new());
+}
+
+#[async_test]
+async fn a_step_that_is_not_reached_does_nothing() {
+    let (faults, site, job) = job().await;
+    faults.at(faults.steps() + 3, Injection::Panic);
+    job.apply(puts(&[1], false)).await.expect("applies");
+    assert_eq!(keys(&job).await.expect("reads"), [1]);
+    assert_eq!(faults.fired(), 0);
+    drop((site, job));
 }
 
 #[async_test]

@@ -106,7 +106,7 @@ pub(crate) async fn deciding_none_writes_nothing<S: Site>(site: S) {
         let shown = decide_with(&engine, vec![point("c", "a")], durable, None).await;
         assert_eq!(shown, [Some(b"1".to_vec())]);
         let shown = decide_with(&engine, vec![], durable, Some(vec![])).await;
-        assert_eq!(shown, []);
+        assert_eq!(shown, Vec::new());
     }
     assert_eq!(page(&engine, whole(rows("c"))).await.rows, [(b"a".to_vec(), b"1".to_vec())]);
     assert_eq!(record(&engine).await, Some(FIRST_RECORD.to_vec()));
