@@ -210,7 +210,7 @@ impl Op {
             }
     }
 
-    fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.category().len()
             + match self {
                 Op::Put { key, payload, .. } => key.len() + payload.len(),

@@ -15,8 +15,8 @@ use std::task::Poll;
 use imbl::OrdMap;
 
 use super::{
-    Change, Engine, EngineError, Fault, Get, Got, OpenMode, Page, PageRequest, Point, Seen, Sharing, Site,
-    Space, Verify, Write,
+    Change, Engine, EngineError, Fault, Get, Got, Look, OpenMode, Page, PageRequest, Point, Seen, Sharing,
+    Site, Space, Verify, Want, Write,
 };
 use crate::batch::Op;
 use crate::range::Span;
@@ -180,8 +180,8 @@ impl Engine for MemoryEngine {
     /// a panic of the decision or a dropped future, leaves them as they were.
     async fn apply(&self, change: Change) -> Result<(), EngineError> {
         let mut next = self.snapshot();
-        let found = change.reads.iter().map(|point| next.get(point).map(|payload| payload.to_vec()));
-        if let Some(writes) = (change.decide)(found.collect()) {
+        let found = change.reads.iter().map(|look| next.look(look)).collect();
+        if let Some(writes) = (change.decide)(found) {
             for write in &writes {
                 next.write(write).await;
             }
@@ -261,6 +261,16 @@ impl Contents {
         self.table(&point.space)?.get(point.key.as_slice())
     }
 
+    /// No more of a payload than the decision wants to see.
+    fn look(&self, look: &Look) -> Option<Vec<u8>> {
+        let bytes_max = match look.want {
+            Want::Presence => 0,
+            // One byte more tells that it is longer.
+            Want::Payload(max) => max.saturating_add(1),
+        };
+        self.get(&look.point).map(|payload| payload[..payload.len().min(bytes_max)].to_vec())
+    }
+
     /// What a read found, with the record of the same snapshot where it is wanted.
     fn seen<T>(&self, value: T, found_none: bool, verify: Verify) -> Seen<T> {
         let wanted = match verify {
@@ -298,7 +308,7 @@ impl Contents {
                 self.put(&Point { space, key: key.as_bytes().to_vec() }, payload);
             }
             Op::Delete { key, .. } => self.delete(&space, key.as_bytes()),
-            Op::DeleteRange { range, .. } => self.delete_span(&space, range.span()).await,
+            Op::DeleteRange { range, .. } => self.delete_span(&space, &range.span()).await,
         }
     }
 

@@ -14,7 +14,7 @@ use crate::engine::{
 };
 use crate::error::Outcome;
 use crate::range::Span;
-use crate::testing::Rng;
+use crate::testing::Random;
 
 /// Commits since the last durable one that power loss can choose from; beyond it the oldest are lost
 /// or survive together.
@@ -427,12 +427,12 @@ fn lock<T>(media: &Media<T>) -> MutexGuard<'_, BTreeMap<String, Vec<T>>> {
 
 /// Leaves each job with one state, which is durable then.
 fn cut<T>(media: &Media<T>, survivors: Survivors) {
-    let mut rng = match survivors {
+    let mut random = match survivors {
         Survivors::Durable => None,
-        Survivors::Prefix(seed) => Some(Rng::seeded(seed)),
+        Survivors::Prefix(seed) => Some(Random::new(seed)),
     };
     for states in lock(media).values_mut() {
-        let last = rng.as_mut().map_or(0, |rng| rng.below(states.len()));
+        let last = random.as_mut().map_or(0, |random| random.below(states.len()));
         let survivor = states.swap_remove(last);
         states.clear();
         states.push(survivor);
