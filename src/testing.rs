@@ -8,6 +8,12 @@ pub(crate) use std::prelude::v1::test;
 #[cfg(all(target_family = "wasm", target_os = "unknown"))]
 pub(crate) use wasm_bindgen_test::wasm_bindgen_test as test;
 
+/// The attribute of a test that awaits.
+#[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
+pub(crate) use tokio::test as async_test;
+#[cfg(all(target_family = "wasm", target_os = "unknown"))]
+pub(crate) use wasm_bindgen_test::wasm_bindgen_test as async_test;
+
 /// SplitMix64: the same values for the same seed everywhere, chosen to hurt.
 pub(crate) struct Random(u64);
 
@@ -54,5 +60,10 @@ impl Random {
         (0..length)
             .map(|_| ['\0', '\0', '\x01', 'a', 'b', '\u{ff}', '\u{ffff}', '\u{1f600}'][self.below(8)])
             .collect()
+    }
+
+    /// So many bytes, each of any value.
+    pub fn payload(&mut self, length: usize) -> Vec<u8> {
+        (0..length).map(|_| self.word() as u8).collect()
     }
 }

@@ -4,6 +4,12 @@
 //! order, seqs or receipts: it reads views, and applies one decision in one transaction. Everything
 //! that has a meaning is decided by neutral code above it, so both platforms share it.
 
+#[cfg(test)]
+pub(crate) mod faulty;
+#[cfg(test)]
+pub(crate) mod laws;
+pub(crate) mod memory;
+
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
