@@ -183,7 +183,8 @@ impl Job {
         key: impl Into<Key>,
         value: &(impl ToPayload + ?Sized),
     ) -> Result<Receipt> {
-        let payload = value.to_payload().map_err(|error| self.explain(error, Some(category), "persist_encoded"))?;
+        let payload =
+            value.to_payload().map_err(|error| self.explain(error, Some(category), "persist_encoded"))?;
         self.persist_put(category, key, payload).await
     }
 
@@ -251,7 +252,11 @@ impl Job {
     }
 
     /// Whether each of several rows is there, in the order asked for, in one view.
-    pub async fn exists_many(&self, category: &str, keys: impl IntoIterator<Item = Key>) -> Result<Vec<bool>> {
+    pub async fn exists_many(
+        &self,
+        category: &str,
+        keys: impl IntoIterator<Item = Key>,
+    ) -> Result<Vec<bool>> {
         let found = self.points(category, keys.into_iter().collect(), true, "exists_many").await?;
         Ok(found.into_iter().map(|row| row.is_some()).collect())
     }
@@ -438,7 +443,12 @@ impl Job {
         accepted.map_err(|error| self.explain(error, None, operation))
     }
 
-    fn batch_task(&self, batch: Batch, report_existed: bool, operation: &str) -> Result<(Task, usize, usize)> {
+    fn batch_task(
+        &self,
+        batch: Batch,
+        report_existed: bool,
+        operation: &str,
+    ) -> Result<(Task, usize, usize)> {
         self.check_writable(operation)?;
         let category = batch.operations().first().map(|op| op.category().to_owned());
         let batch = CheckedBatch::try_from(batch)
@@ -506,7 +516,8 @@ impl Job {
             let error = Error::new(ErrorKind::InvalidArgument, "a log holder's name has at least one byte");
             return Err(explain(error));
         }
-        limits::check_bytes("log holder's name", name.len(), limits::LOG_HOLDER_BYTES_MAX).map_err(explain)?;
+        limits::check_bytes("log holder's name", name.len(), limits::LOG_HOLDER_BYTES_MAX)
+            .map_err(explain)?;
         let slot = self.link().accept(Task::Log(change), 1, name.len()).await.map_err(explain)?;
         Ok(done(slot.settled().await?).0)
     }

@@ -88,7 +88,8 @@ impl Persistency {
     /// As [`open`](Persistency::open), with the clock that stamps commits and measures deadlines.
     pub fn open_with_clock(root: impl AsRef<Path>, clock: Clock) -> Result<Self> {
         let root = root.as_ref();
-        let place = Place::of(root).map_err(|error| error.in_context(format_args!("root {}", root.display())))?;
+        let place =
+            Place::of(root).map_err(|error| error.in_context(format_args!("root {}", root.display())))?;
         Ok(Self::at(root.to_owned(), place, clock))
     }
 
@@ -189,10 +190,10 @@ impl Persistency {
     /// The first error that no receipt has reported, with the number of others; otherwise that of the
     /// last sync. The job is closed all the same.
     pub async fn close_job(&self, id: &str) -> Result<()> {
-        match self.core().begin_end(id, Command::Close) {
-            Some(link) => link.closed_down().await,
-            None => Ok(()),
-        }
+        let Some(link) = self.core().begin_end(id, Command::Close) else { return Ok(()) };
+        let closed = link.closed_down().await;
+        self.core().forget(id, &link);
+        closed
     }
 
     /// Deletes the job with everything in it, open or not; fine if there is none.
@@ -209,19 +210,19 @@ impl Persistency {
         loop {
             self.check_open()?;
             if let Some(link) = self.core().begin_end(id, Command::Drop) {
-                let ended = link.closed_down().await;
-                if link.was_dropped() {
-                    return ended;
+                let end = link.ended().await;
+                self.core().forget(id, &link);
+                if end.dropped {
+                    return end.result;
                 }
                 // It was being closed, or had ended by itself: what is there still has to be deleted.
-                self.core().forget(id, &link);
                 continue;
             }
             let claim = self.core().claim().await?;
             let Some(link) = self.core().begin_destroy(id, claim)? else { continue };
-            let ended = link.closed_down().await;
+            let end = link.ended().await;
             self.core().forget(id, &link);
-            return ended;
+            return end.result;
         }
     }
 
@@ -249,7 +250,9 @@ impl Persistency {
         core.claim.lock().await.take();
         let others = errors.len().saturating_sub(1);
         match errors.into_iter().next() {
-            Some(first) if others > 0 => Err(first.in_context(format_args!("and {others} other jobs failed"))),
+            Some(first) if others > 0 => {
+                Err(first.in_context(format_args!("and {others} other jobs failed")))
+            }
             Some(first) => Err(first),
             None => Ok(()),
         }
@@ -285,7 +288,7 @@ impl Persistency {
                     return Ok(Job::new(handle));
                 }
                 Tenant::Ending(link) => {
-                    link.closed_down().await.ok();
+                    link.ended().await;
                     self.core().forget(id, &link);
                 }
             }
@@ -304,14 +307,21 @@ impl RootCore {
     }
 
     /// The job as it stands in the table; starts it if it is not there.
-    fn tenant(self: &Arc<Self>, id: &str, options: Option<&JobOptions>, claim: Arc<dyn Claim>) -> Result<Tenant> {
+    fn tenant(
+        self: &Arc<Self>,
+        id: &str,
+        options: Option<&JobOptions>,
+        claim: Arc<dyn Claim>,
+    ) -> Result<Tenant> {
         let mut state = lock(&self.state);
         if state.closed {
             return Err(root_closed());
         }
         match state.jobs.entry(id.to_owned()) {
             Entry::Occupied(place) => match place.get() {
-                Tenant::Open(handle) if handle.link.has_ended() => Ok(Tenant::Ending(Arc::clone(&handle.link))),
+                Tenant::Open(handle) if handle.link.has_ended() => {
+                    Ok(Tenant::Ending(Arc::clone(&handle.link)))
+                }
                 Tenant::Open(handle) if options.is_some_and(|options| *options != handle.options) => {
                     let message = format!("job {id:?} is open with other options");
                     Err(Error::new(ErrorKind::InvalidArgument, message))

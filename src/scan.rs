@@ -165,6 +165,9 @@ impl fmt::Debug for Row {
 
 impl fmt::Debug for Scan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Scan").field("job", &self.link.id).field("category", &self.category).finish_non_exhaustive()
+        f.debug_struct("Scan")
+            .field("job", &self.link.id)
+            .field("category", &self.category)
+            .finish_non_exhaustive()
     }
 }

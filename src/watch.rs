@@ -62,7 +62,11 @@ struct Commits {
 
 impl Watch {
     /// A watch from `from`, or from now; `within` says what it is about.
-    pub(crate) async fn start(link: Arc<Link>, from: Option<Position>, within: (Arc<str>, Span)) -> Result<Self> {
+    pub(crate) async fn start(
+        link: Arc<Link>,
+        from: Option<Position>,
+        within: (Arc<str>, Span),
+    ) -> Result<Self> {
         // Counted before the position is read: from then on the worker remembers its commits.
         let guard = link.watch_guard()?;
         let commits = Commits::start(link, from, Some(within)).await?;
@@ -130,7 +134,11 @@ impl LogReader {
 }
 
 impl Commits {
-    async fn start(link: Arc<Link>, from: Option<Position>, within: Option<(Arc<str>, Span)>) -> Result<Self> {
+    async fn start(
+        link: Arc<Link>,
+        from: Option<Position>,
+        within: Option<(Arc<str>, Span)>,
+    ) -> Result<Self> {
         let details = link.read(|reply| Read::Details { reply }).await?;
         let now = Position { generation: details.record.generation, seq: details.record.committed_seq };
         let position = from.unwrap_or(now);

@@ -10,6 +10,17 @@ pub(crate) mod faulty;
 pub(crate) mod laws;
 pub(crate) mod memory;
 
+// The platform's own storage is chosen here, and with it how long a call may take by default.
+#[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
+mod sqlite;
+#[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
+pub(crate) use sqlite::{DEADLINE_DEFAULT, SqliteSite as PlatformSite};
+
+#[cfg(all(target_family = "wasm", target_os = "unknown"))]
+mod indexed_db;
+#[cfg(all(target_family = "wasm", target_os = "unknown"))]
+pub(crate) use indexed_db::{DEADLINE_DEFAULT, IndexedDbSite as PlatformSite};
+
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;

@@ -57,6 +57,8 @@ pub(crate) struct End {
     pub(crate) result: Result<()>,
     /// What every later call is answered.
     pub(crate) afterwards: Error,
+    /// Whether the job's store has been deleted.
+    pub(crate) dropped: bool,
 }
 
 /// What a job has done since it was opened here.
@@ -190,13 +192,27 @@ impl Link {
         }
     }
 
-    /// Waits until the worker has released everything; the result of what ended it.
-    pub(crate) async fn closed_down(&self) -> Result<()> {
+    /// Waits until the worker has released everything; tells how it ended.
+    pub(crate) async fn ended(&self) -> End {
         let mut progress = self.progress();
-        match progress.wait_for(|progress| progress.end.is_some()).await {
-            Ok(progress) => progress.end.as_ref().map_or(Ok(()), |end| end.result.clone()),
-            Err(_) => Ok(()),
-        }
+        let end = match progress.wait_for(|progress| progress.end.is_some()).await {
+            Ok(progress) => progress.end.clone(),
+            Err(_) => None,
+        };
+        end.unwrap_or_else(|| End { result: Ok(()), afterwards: self.closed(), dropped: false })
+    }
+
+    /// Waits until the worker has released everything; the result of closing it.
+    ///
+    /// One that could not be opened has nothing to report: that has been done.
+    pub(crate) async fn closed_down(&self) -> Result<()> {
+        let end = self.ended().await;
+        if self.progress.borrow().opened { end.result } else { Ok(()) }
+    }
+
+    /// Whether the worker has released everything.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.progress.borrow().end.is_some()
     }
 
     /// Tells how far the job has come; never goes back.
@@ -284,7 +300,7 @@ impl Link {
             Ok(result) => result,
             // Dropped unanswered: the worker ended under this call.
             Err(_) => {
-                self.closed_down().await.ok();
+                self.ended().await;
                 Err(self.closed())
             }
         }

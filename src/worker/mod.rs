@@ -65,7 +65,7 @@ impl Start {
             }
             Err(error) => {
                 let error = error.in_context(format_args!("job {:?}, open", link.id));
-                End { result: Err(error.clone()), afterwards: error }
+                End { result: Err(error.clone()), afterwards: error, dropped: false }
             }
         };
         drop(claim);
@@ -77,16 +77,13 @@ impl Start {
         let Start { link, claim, .. } = self;
         let guard = EndGuard(Arc::clone(&link));
         let result = match open(&site, &link, OpenMode::MustExist, None).await {
-            Ok(context) => {
-                let end = end(&site, &link, &Rc::new(context), Ending::Dropped).await;
-                end.result
-            }
+            Ok(context) => end(&site, &link, &context, Ending::Dropped).await.result,
             Err(error) if error.kind() == ErrorKind::VersionTooNew => Err(error),
             // What cannot be opened, or is not there, can still be deleted.
             Err(_) => delete(&site, &link).await,
         };
         drop(claim);
-        guard.0.publish_end(End { result, afterwards: context::gone() });
+        guard.0.publish_end(End { result, afterwards: context::gone(), dropped: true });
     }
 }
 
@@ -97,7 +94,7 @@ impl Drop for EndGuard {
     fn drop(&mut self) {
         let error = Error::new(ErrorKind::Backend, "the job's worker stopped: open the job anew");
         let error = error.with_outcome(Outcome::Unknown);
-        self.0.publish_end(End { result: Err(error.clone()), afterwards: error });
+        self.0.publish_end(End { result: Err(error.clone()), afterwards: error, dropped: false });
     }
 }
 
@@ -162,16 +159,17 @@ async fn read_record<E: Engine>(engine: &E) -> Result<Record> {
 }
 
 /// Releases the job, or deletes it.
-async fn end<S: Site>(site: &S, link: &Link, context: &Rc<Context<S::Engine>>, ending: Ending) -> End {
+async fn end<S: Site>(site: &S, link: &Link, context: &Context<S::Engine>, ending: Ending) -> End {
     match ending {
         Ending::Closed(drained) => {
             let released = context.engine.close().await.map_err(Error::from);
             let result = drained.and(released);
-            End { result, afterwards: Error::new(ErrorKind::Closed, "the job has been closed") }
+            let afterwards = Error::new(ErrorKind::Closed, "the job has been closed");
+            End { result, afterwards, dropped: false }
         }
         Ending::Gone => {
             close(context).await;
-            End { result: Ok(()), afterwards: context::gone() }
+            End { result: Ok(()), afterwards: context::gone(), dropped: false }
         }
         Ending::Dropped => {
             // Without room for the mark the deletion below has to do without it.
@@ -179,7 +177,7 @@ async fn end<S: Site>(site: &S, link: &Link, context: &Rc<Context<S::Engine>>, e
                 log::warn!("job {:?} could not be marked as dropped: {error}", link.id);
             }
             close(context).await;
-            End { result: delete(site, link).await, afterwards: context::gone() }
+            End { result: delete(site, link).await, afterwards: context::gone(), dropped: true }
         }
     }
 }
