@@ -286,12 +286,11 @@ impl Link {
 
     fn send(&self, command: Command) -> Result<()> {
         let commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
-        match commands.as_ref().map(|commands| commands.send(command)) {
-            Some(Ok(())) => Ok(()),
-            _ => {
-                drop(commands);
-                Err(self.closed())
-            }
+        let sent = commands.as_ref().is_some_and(|commands| commands.send(command).is_ok());
+        drop(commands);
+        match sent {
+            true => Ok(()),
+            false => Err(self.closed()),
         }
     }
 
