@@ -2,6 +2,7 @@
 pub mod batch;
 pub(crate) mod engine;
 pub mod error;
+pub(crate) mod job_id;
 pub mod key;
 pub mod limits;
 pub mod range;

@@ -6,6 +6,8 @@
 
 #[cfg(test)]
 pub(crate) mod laws;
+#[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
+pub(crate) mod sqlite;
 
 use std::fmt;
 use std::future::Future;
