@@ -67,7 +67,7 @@ impl SqliteEngine {
     }
 
     /// Runs something on the writing connection.
-    fn with_writer<T>(&self, run: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+    pub(super) fn with_writer<T>(&self, run: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         match &*self.main.borrow() {
             Some(Main::Writer(conn)) => run(conn).map_err(|error| fault::refine(error, &self.files.dir)),
             Some(Main::Reader(_)) => {
@@ -87,7 +87,7 @@ impl SqliteEngine {
     }
 
     /// Runs a long read on the thread for those.
-    async fn read_there<T: Send + 'static>(
+    pub(super) async fn read_there<T: Send + 'static>(
         &self,
         read: impl Fn(&Connection) -> Result<T> + Send + 'static,
     ) -> Result<T> {
@@ -121,13 +121,21 @@ impl SqliteEngine {
             write::write(conn, one).map_err(|error| error.with_outcome(Outcome::NotApplied))?;
         }
         if let Err(error) = transaction.commit() {
-            let error = fault::of_commit(error, transaction.roll_back());
-            self.notice_failed_sync(conn, &error);
-            return Err(error);
+            return Err(fault::of_commit(error, transaction.roll_back()));
         }
         drop(transaction);
         self.checkpoint_if_due(conn);
         Ok(())
+    }
+
+    /// Does what a failed `apply` asks for before the next one.
+    fn recover(&self, conn: &Connection, error: &EngineError) {
+        self.notice_failed_sync(conn, error);
+        if error.fault == Fault::StorageFull {
+            // The write-ahead log may have room that it can use again once it has been written back,
+            // so that deletes find some.
+            self.checkpoint(conn);
+        }
     }
 
     /// Lets commits be put on the medium from now on, or not.
@@ -145,9 +153,12 @@ impl SqliteEngine {
     fn checkpoint_if_due(&self, conn: &Connection) {
         let due = |(frames, written): (i32, i32)| frames >= CHECKPOINT_FRAMES && written < frames;
         let state = conn.wal_checkpoint_v2(DEFAULT_NAME, CheckpointMode::NOOP);
-        if !state.is_ok_and(due) {
-            return;
+        if state.is_ok_and(due) {
+            self.checkpoint(conn);
         }
+    }
+
+    fn checkpoint(&self, conn: &Connection) {
         if let Err(error) = conn.wal_checkpoint_v2(DEFAULT_NAME, CheckpointMode::PASSIVE) {
             let error = EngineError::from(error);
             log::warn!("checkpoint: {}", error.message);
@@ -157,7 +168,7 @@ impl SqliteEngine {
 
     /// After a failed sync nothing more is written, nor may a checkpoint that seems to succeed throw
     /// the write-ahead log away.
-    fn notice_failed_sync(&self, conn: &Connection, error: &EngineError) {
+    pub(super) fn notice_failed_sync(&self, conn: &Connection, error: &EngineError) {
         if error.fault == Fault::SyncFailed {
             self.sync_failed.set(true);
             if let Err(error) = schema::never_checkpoint(conn) {
@@ -208,7 +219,7 @@ impl Engine for SqliteEngine {
     }
 
     async fn apply(&self, change: Change) -> Result<()> {
-        self.with_writer(|conn| self.apply_on(conn, change))
+        self.with_writer(|conn| self.apply_on(conn, change).inspect_err(|error| self.recover(conn, error)))
     }
 
     async fn check(&self) -> Result<Vec<String>> {

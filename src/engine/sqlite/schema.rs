@@ -13,7 +13,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, MAIN_DB, OpenFlags};
 
 use super::fault::Result;
 use super::files::{self, Stored};
@@ -85,7 +85,7 @@ pub(super) fn build(
 
 /// Opens an existing database for reading and writing.
 pub(super) fn open_writer(db: &Path) -> Result<Connection> {
-    let conn = Connection::open_with_flags(db, OpenFlags::SQLITE_OPEN_READ_WRITE | common_flags())?;
+    let conn = open_writable(db)?;
     verify(&conn)?;
     set_wal(&conn)?;
     set(&conn, "synchronous", "NORMAL")?;
@@ -120,8 +120,17 @@ pub(super) fn open_immutable(db: &Path) -> Result<Connection> {
 
 /// Opens a database of another library for reading and writing, as it is.
 pub(super) fn open_foreign(db: &Path) -> Result<Connection> {
-    let conn = Connection::open_with_flags(db, OpenFlags::SQLITE_OPEN_READ_WRITE | common_flags())?;
+    let conn = open_writable(db)?;
     conn.busy_timeout(BUSY_TIMEOUT)?;
+    Ok(conn)
+}
+
+fn open_writable(db: &Path) -> Result<Connection> {
+    let conn = Connection::open_with_flags(db, OpenFlags::SQLITE_OPEN_READ_WRITE | common_flags())?;
+    // SQLite is content with less than it was asked for.
+    if conn.is_readonly(MAIN_DB)? {
+        return Err(EngineError::new(Fault::Unsupported, "the database cannot be written here"));
+    }
     Ok(conn)
 }
 
