@@ -4,6 +4,11 @@
 //! order, seqs or receipts: it reads views, and applies one decision in one transaction. Everything
 //! that has a meaning is decided by neutral code above it, so both platforms share it.
 
+#[cfg(all(target_family = "wasm", target_os = "unknown"))]
+pub(crate) mod indexed_db;
+#[cfg(test)]
+pub(crate) mod laws;
+
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
