@@ -71,6 +71,11 @@ impl Connection {
         start(self.database.get(), &self.ties, stores, mode, body)
     }
 
+    #[cfg(test)]
+    pub(super) fn lose_for_test(&self) {
+        self.ties.lose();
+    }
+
     /// Runs a reading transaction.
     pub(super) async fn read<T, F, B>(&self, stores: &[Store], body: F) -> Result<T, EngineError>
     where

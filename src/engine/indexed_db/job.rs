@@ -63,6 +63,14 @@ impl IndexedDbEngine {
         IndexedDbEngine { records: false, ..self }
     }
 
+    /// What the browser's `close` event does.
+    #[cfg(test)]
+    pub(super) fn lose_for_test(&self) {
+        if let Some(connection) = &*self.connection.borrow() {
+            connection.lose_for_test();
+        }
+    }
+
     fn connection(&self) -> Result<Rc<Connection>, EngineError> {
         self.connection.borrow().clone().ok_or_else(lost)
     }

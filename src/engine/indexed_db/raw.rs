@@ -68,7 +68,11 @@ pub(super) async fn names() -> Result<Vec<String>, EngineError> {
     };
     let promise = method.call0(&factory).map_err(opening)?.unchecked_into::<Promise>();
     let infos: Array = JsFuture::from(promise).await.map_err(opening)?.unchecked_into();
-    let name = |info: JsValue| Reflect::get(&info, &"name".into()).ok()?.as_string();
+    let name = |info: JsValue| {
+        // WebKit goes on listing a database whose creation was aborted, in the version of no database.
+        let version = Reflect::get(&info, &"version".into()).ok()?.as_f64()?;
+        if version > 0.0 { Reflect::get(&info, &"name".into()).ok()?.as_string() } else { None }
+    };
     Ok(infos.iter().filter_map(name).collect())
 }
 

@@ -128,6 +128,12 @@ impl OpenStore {
         self.written(self.store.put_with_key(value, key))
     }
 
+    /// Like `put`, but it fails if the key is there.
+    #[cfg(test)]
+    pub(super) fn add_for_test(&self, key: &JsValue, value: &JsValue) -> Result<(), EngineError> {
+        self.written(self.store.add_with_key(value, key))
+    }
+
     pub(super) fn delete(&self, query: &JsValue) -> Result<(), EngineError> {
         self.written(self.store.delete(query))
     }
