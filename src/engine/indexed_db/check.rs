@@ -39,7 +39,7 @@ pub(super) async fn check_view(tx: Tx, mut progress: Progress) -> Result<Progres
     let rows = tx.store(Store::Rows)?;
     let range = Bounds { lower: progress.from.clone(), upper: None }.range()?;
     let limit = ROWS_PER_VIEW as u32;
-    let (keys, values) = (rows.get_all_keys(&range, limit)?, rows.get_all(&range, limit)?);
+    let (keys, values) = (rows.get_all_keys(&range, limit, false)?, rows.get_all(&range, limit, false)?);
     let (keys, values) = (elements(&keys.await?)?, elements(&values.await?)?);
     let mut long = Vec::new();
     let mut next = None;
@@ -80,7 +80,8 @@ async fn check_pieces(
     let upper = to.map(chunks_before);
     loop {
         let limit = CHUNKS_PER_REQUEST as u32;
-        let (keys, values) = (chunks.get_all_keys(&range, limit)?, chunks.get_all(&range, limit)?);
+        let (keys, values) =
+            (chunks.get_all_keys(&range, limit, false)?, chunks.get_all(&range, limit, false)?);
         let (keys, values) = (elements(&keys.await?)?, elements(&values.await?)?);
         for (key, value) in keys.iter().zip(&values) {
             let (row, index) = split_chunk_key(key)?;

@@ -18,7 +18,7 @@ use super::fault::{corrupt, lost};
 use super::layout::{Area, CHUNKS_NOTE_KEY, Store};
 use super::page::{read_categories, read_page};
 use super::points::{ask_chunks_note, read_points, stores_of, verify_record};
-use super::raw::has_get_all_records;
+use super::raw::has_direction;
 use super::request::{Tx, bytes_to_js};
 use super::transaction::Mode;
 use super::write::Writer;
@@ -40,8 +40,8 @@ pub(crate) struct IndexedDbEngine {
     turn: RwLock<()>,
     /// Counts the requests to abort.
     aborts: watch::Sender<u64>,
-    /// Whether the browser reads backwards in one request.
-    records: bool,
+    /// Whether the browser reads ranges from their end.
+    direction: bool,
 }
 
 impl IndexedDbEngine {
@@ -53,14 +53,14 @@ impl IndexedDbEngine {
             connection: RefCell::new(Some(Rc::new(connection))),
             turn: RwLock::new(()),
             aborts: watch::Sender::new(0),
-            records: has_get_all_records(),
+            direction: has_direction(),
         }
     }
 
-    /// Reads as browsers without `getAllRecords` do.
+    /// Reads as browsers do that cannot read ranges from their end.
     #[cfg(test)]
-    pub(super) fn without_records(self) -> Self {
-        IndexedDbEngine { records: false, ..self }
+    pub(super) fn without_direction(self) -> Self {
+        IndexedDbEngine { direction: false, ..self }
     }
 
     /// What the browser's `close` event does.
@@ -148,7 +148,7 @@ impl Engine for IndexedDbEngine {
 
     async fn page(&self, page: PageRequest, verify: Verify) -> Result<Seen<Page>, EngineError> {
         let _turn = self.turn.read().await;
-        let records = self.records;
+        let direction = self.direction;
         let stores: &[Store] = match page.space {
             Space::Rows(_) if page.keys_only => &[Store::Rows],
             Space::Rows(_) => &[Store::Rows, Store::Chunks],
@@ -156,7 +156,7 @@ impl Engine for IndexedDbEngine {
             Space::Meta => &[Store::Meta],
         };
         self.view(stores, verify, move |tx| async move {
-            let value = read_page(&tx, page, records).await?;
+            let value = read_page(&tx, page, direction).await?;
             Ok(Seen { record: verify_record(&tx, verify, value.rows.is_empty()).await?, value })
         })
         .await

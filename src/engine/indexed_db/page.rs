@@ -3,17 +3,17 @@
 //! Never holds a cursor over many rows, and never has more than a slice of rows beyond its bounds in
 //! memory: IndexedDB knows a limit of rows but none of bytes, so a page is read in slices.
 
-use js_sys::Reflect;
 use wasm_bindgen::JsValue;
+use web_sys::IdbKeyRange;
 
-use super::fault::{During, corrupt, thrown};
+use super::fault::corrupt;
 use super::layout::{Area, Bounds, Store, after_category, split_row_key};
 use super::points::{Stored, load};
 use super::request::{OpenStore, Tx, elements, key_to_bytes};
 use crate::engine::{EngineError, Fault, Page, PageRequest};
 
-/// Rows of the first slice, of which nothing is known: 2 MiB at most, long keys excepted.
-const SLICE_ROWS_FIRST: usize = 64;
+/// Rows of the first slice, of which nothing is known: 8 MiB at most, long keys excepted.
+const SLICE_ROWS_FIRST: usize = 256;
 /// Rows of a slice at most.
 const SLICE_ROWS_MAX: usize = 1024;
 /// How much larger than the one before a slice can be: sizes seen so far can mislead.
@@ -25,8 +25,8 @@ struct RawRow {
     value: JsValue,
 }
 
-/// Reads a page; `records` says whether the browser has `getAllRecords`.
-pub(super) async fn read_page(tx: &Tx, request: PageRequest, records: bool) -> Result<Page, EngineError> {
+/// Reads a page; `direction` says whether the browser reads ranges from their end.
+pub(super) async fn read_page(tx: &Tx, request: PageRequest, direction: bool) -> Result<Page, EngineError> {
     let area = Area::of(&request.space);
     let mut page = Page::default();
     let Some(mut bounds) = area.bounds(&request.span) else { return Ok(page) };
@@ -36,7 +36,7 @@ pub(super) async fn read_page(tx: &Tx, request: PageRequest, records: bool) -> R
     loop {
         // One more than wanted tells whether there is a further row.
         let limit = slice_rows.min(request.rows_max.saturating_sub(page.rows.len()).saturating_add(1));
-        let slice = read_slice(&store, &bounds, limit, &request, records).await?;
+        let slice = read_slice(&store, &bounds, limit, &request, direction).await?;
         let exhausted = slice.len() < limit;
         let mut last = Vec::new();
         for raw in slice {
@@ -88,57 +88,46 @@ async fn read_slice(
     bounds: &Bounds,
     limit: usize,
     request: &PageRequest,
-    records: bool,
+    direction: bool,
 ) -> Result<Vec<RawRow>, EngineError> {
-    let (keys_only, reverse) = (request.keys_only, request.reverse);
     let range = bounds.range()?;
     // Within u32: a slice is small.
     let rows = limit as u32;
-    if records && (reverse || !keys_only) {
-        let answer = store.get_directed(keys_only, &range, rows, reverse)?.await?;
-        let answer = elements(&answer)?;
-        return match keys_only {
-            true => Ok(answer.into_iter().map(RawRow::of_key).collect()),
-            false => answer.iter().map(RawRow::of_record).collect(),
-        };
+    if !request.reverse {
+        return read_rows(store, &range, rows, request.keys_only, false).await;
     }
-    // Neither `getAll` nor `getAllKeys` goes backwards: find where the slice begins, then read it forwards.
-    let range = match reverse {
-        false => range,
-        true => match store.key_from_end(&range, rows - 1).await? {
-            Some(first) => Bounds { lower: key_to_bytes(&first)?, upper: bounds.upper.clone() }.range()?,
-            None => range,
-        },
-    };
-    let keys = store.get_all_keys(&range, rows)?;
-    let mut slice: Vec<RawRow> = if keys_only {
-        elements(&keys.await?)?.into_iter().map(RawRow::of_key).collect()
-    } else {
-        let values = store.get_all(&range, rows)?;
-        let (keys, values) = (elements(&keys.await?)?, elements(&values.await?)?);
-        if keys.len() != values.len() {
-            return Err(corrupt("a range has not as many values as keys"));
-        }
-        keys.into_iter().zip(values).map(|(key, value)| RawRow { key, value }).collect()
-    };
-    if reverse {
-        slice.reverse();
+    if direction {
+        return read_rows(store, &range, rows, request.keys_only, true).await;
     }
+    // Find where the slice begins, then read it forwards.
+    let range = match store.key_from_end(&range, rows - 1).await? {
+        Some(first) => Bounds { lower: key_to_bytes(&first)?, upper: bounds.upper.clone() }.range()?,
+        None => range,
+    };
+    let mut slice = read_rows(store, &range, rows, request.keys_only, false).await?;
+    slice.reverse();
     Ok(slice)
 }
 
-impl RawRow {
-    fn of_key(key: JsValue) -> Self {
-        RawRow { key, value: JsValue::UNDEFINED }
+/// Keys and values of at most so many rows, from the range's start or from its end.
+async fn read_rows(
+    store: &OpenStore,
+    range: &IdbKeyRange,
+    rows: u32,
+    keys_only: bool,
+    reverse: bool,
+) -> Result<Vec<RawRow>, EngineError> {
+    let keys = store.get_all_keys(range, rows, reverse)?;
+    if keys_only {
+        let keys = elements(&keys.await?)?;
+        return Ok(keys.into_iter().map(|key| RawRow { key, value: JsValue::UNDEFINED }).collect());
     }
-
-    fn of_record(record: &JsValue) -> Result<Self, EngineError> {
-        let field = |name: &str| {
-            let value = Reflect::get(record, &wasm_bindgen::intern(name).into());
-            value.map_err(|value| thrown(&value, During::Reading))
-        };
-        Ok(RawRow { key: field("key")?, value: field("value")? })
+    let values = store.get_all(range, rows, reverse)?;
+    let (keys, values) = (elements(&keys.await?)?, elements(&values.await?)?);
+    if keys.len() != values.len() {
+        return Err(corrupt("a range has not as many values as keys"));
     }
+    Ok(keys.into_iter().zip(values).map(|(key, value)| RawRow { key, value }).collect())
 }
 
 /// The categories that hold rows, in order; jumps from one to the next whatever they hold.

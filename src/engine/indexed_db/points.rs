@@ -139,7 +139,7 @@ pub(super) async fn load(tx: &Tx, row: &[u8], stored: Stored) -> Result<Vec<u8>,
 async fn pieces(chunks: &OpenStore, row: &[u8], first: usize) -> Result<Vec<JsValue>, EngineError> {
     let (lower, upper) = (chunk_key(row, first), chunk_key(row, first + CHUNKS_PER_REQUEST));
     let range = range_of(&lower, Some(&upper))?;
-    elements(&chunks.get_all(&range, CHUNKS_PER_REQUEST as u32)?.await?)
+    elements(&chunks.get_all(&range, CHUNKS_PER_REQUEST as u32, false)?.await?)
 }
 
 /// The key of one piece.

@@ -59,12 +59,40 @@ impl OpenStore {
         self.ask(self.store.get_key(query))
     }
 
-    pub(super) fn get_all(&self, range: &IdbKeyRange, limit: u32) -> Result<Request, EngineError> {
+    /// The first values of a range, or the last ones backwards, where the browser can.
+    pub(super) fn get_all(
+        &self,
+        range: &IdbKeyRange,
+        limit: u32,
+        reverse: bool,
+    ) -> Result<Request, EngineError> {
+        if reverse {
+            return self.ask(self.backwards("getAll", range, limit));
+        }
         self.ask(self.store.get_all_with_key_and_limit(range, limit))
     }
 
-    pub(super) fn get_all_keys(&self, range: &IdbKeyRange, limit: u32) -> Result<Request, EngineError> {
+    /// The keys that belong to the values of [`get_all`](Self::get_all).
+    pub(super) fn get_all_keys(
+        &self,
+        range: &IdbKeyRange,
+        limit: u32,
+        reverse: bool,
+    ) -> Result<Request, EngineError> {
+        if reverse {
+            return self.ask(self.backwards("getAllKeys", range, limit));
+        }
         self.ask(self.store.get_all_keys_with_key_and_limit(range, limit))
+    }
+
+    /// The form with options, which browsers without `getAllRecords` do not understand.
+    fn backwards(&self, method: &str, range: &IdbKeyRange, limit: u32) -> Result<IdbRequest, JsValue> {
+        let options = Object::new();
+        Reflect::set(&options, &"query".into(), range)?;
+        Reflect::set(&options, &"count".into(), &limit.into())?;
+        Reflect::set(&options, &"direction".into(), &"prev".into())?;
+        let method: Function = Reflect::get(&self.store, &method.into())?.dyn_into()?;
+        Ok(method.call1(&self.store, &options)?.unchecked_into())
     }
 
     pub(super) fn count(&self, range: &IdbKeyRange) -> Result<Request, EngineError> {
@@ -78,26 +106,6 @@ impl OpenStore {
 
     pub(super) fn count_all(&self) -> Result<Request, EngineError> {
         self.ask(self.store.count())
-    }
-
-    /// `getAllRecords`, or `getAllKeys` in its form with a direction; only where the browser has both.
-    pub(super) fn get_directed(
-        &self,
-        keys_only: bool,
-        range: &IdbKeyRange,
-        limit: u32,
-        reverse: bool,
-    ) -> Result<Request, EngineError> {
-        let ask = || -> Result<IdbRequest, JsValue> {
-            let options = Object::new();
-            Reflect::set(&options, &"query".into(), range)?;
-            Reflect::set(&options, &"count".into(), &limit.into())?;
-            Reflect::set(&options, &"direction".into(), &if reverse { "prev" } else { "next" }.into())?;
-            let name = if keys_only { "getAllKeys" } else { "getAllRecords" };
-            let method: Function = Reflect::get(&self.store, &name.into())?.dyn_into()?;
-            Ok(method.call1(&self.store, &options)?.unchecked_into())
-        };
-        self.ask(ask())
     }
 
     /// The key `steps` rows before the last one of a range; `None` if there are not so many.

@@ -53,7 +53,8 @@ async fn everything(
     let body = move |tx: Tx| async move {
         let store = tx.store(store)?;
         let all = IdbKeyRange::lower_bound(&f64::NEG_INFINITY.into()).expect("a range");
-        let (keys, values) = (store.get_all_keys(&all, u32::MAX)?, store.get_all(&all, u32::MAX)?);
+        let (keys, values) =
+            (store.get_all_keys(&all, u32::MAX, false)?, store.get_all(&all, u32::MAX, false)?);
         Ok((elements(&keys.await?)?, elements(&values.await?)?))
     };
     connection.read(&[store], body).await.expect("reads")

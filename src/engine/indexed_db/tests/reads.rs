@@ -1,4 +1,4 @@
-//! Pages as every browser reads them: with and without `getAllRecords`.
+//! Pages as every browser reads them: whether or not it reads ranges from their end.
 
 use super::*;
 use crate::engine::{Page, PageRequest};
@@ -41,9 +41,9 @@ fn expected(rows: &[(Vec<u8>, Vec<u8>)], request: &PageRequest) -> Page {
 }
 
 #[async_test]
-async fn pages_are_the_same_with_and_without_get_all_records() {
+async fn pages_are_the_same_whether_or_not_the_browser_reads_backwards() {
     let site = fresh_site();
-    let (with, without) = (open(&site).await, open(&site).await.without_records());
+    let (with, without) = (open(&site).await, open(&site).await.without_direction());
     let mut rng = Rng::seeded(11);
     let mut rows = Vec::new();
     for number in 0..2500u16 {
