@@ -167,6 +167,18 @@ impl Batch {
     }
 }
 
+impl From<Op> for Batch {
+    fn from(op: Op) -> Self {
+        Batch::from_iter([op])
+    }
+}
+
+impl From<Vec<Op>> for Batch {
+    fn from(operations: Vec<Op>) -> Self {
+        Batch { preconditions: Vec::new(), operations }
+    }
+}
+
 impl FromIterator<Op> for Batch {
     fn from_iter<I: IntoIterator<Item = Op>>(operations: I) -> Self {
         Batch { preconditions: Vec::new(), operations: operations.into_iter().collect() }
@@ -179,7 +191,7 @@ impl Op {
         self.category_shared()
     }
 
-    fn category_shared(&self) -> &Arc<str> {
+    pub(crate) fn category_shared(&self) -> &Arc<str> {
         match self {
             Op::Put { category, .. } | Op::Delete { category, .. } | Op::DeleteRange { category, .. } => {
                 category
@@ -210,7 +222,7 @@ impl Op {
             }
     }
 
-    fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.category().len()
             + match self {
                 Op::Put { key, payload, .. } => key.len() + payload.len(),

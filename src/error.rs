@@ -92,8 +92,8 @@ impl Error {
     }
 
     /// The same error with the platform's own error behind it.
-    pub(crate) fn with_source(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
-        self.edit().source = Some(Arc::new(source));
+    pub(crate) fn with_source(mut self, source: Box<dyn std::error::Error + Send + Sync>) -> Self {
+        self.edit().source = Some(Arc::from(source));
         self
     }
 

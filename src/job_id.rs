@@ -90,7 +90,7 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
-    use crate::testing::{Rng, async_test};
+    use crate::testing::{Random, async_test};
 
     fn escaped(id: &str) -> String {
         JobId::new(id).unwrap().escaped()
@@ -108,7 +108,7 @@ mod tests {
                 }
             }
         }
-        let mut rng = Rng::seeded(7);
+        let mut rng = Random::new(7);
         for _ in 0..2000 {
             let len = rng.below(20);
             ids.push(rng.bytes(len).into_iter().map(|byte| char::from(byte & 0x7F)).collect());

@@ -11,6 +11,8 @@ pub const JOB_ID_BYTES_MAX: usize = 64;
 pub const CATEGORY_BYTES_MAX: usize = 255;
 /// Bytes of a key at most; it may be empty.
 pub const KEY_BYTES_MAX: usize = 128 * 1024;
+/// Bytes of one length-prefixed part of a key at most; its length is written in two bytes.
+pub const KEY_PART_BYTES_MAX: usize = u16::MAX as usize;
 /// Bytes of a payload at most; it may be empty.
 pub const PAYLOAD_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of a batch at most: its categories, keys, payloads and precondition values.
@@ -47,6 +49,8 @@ pub const KEPT_ERRORS_MAX: usize = 1024;
 
 /// Bytes of one part of a commit in the log.
 pub const LOG_PART_BYTES_MAX: usize = 48 * 1024;
+/// Bytes by which the log may at least outgrow its retention before it is trimmed.
+pub const LOG_TRIM_SLACK_BYTES: u64 = 64 * 1024;
 /// Named holders of a job's log.
 pub const LOG_HOLDERS_MAX: usize = 64;
 /// Bytes of a log holder's name (UTF-8); at least one.

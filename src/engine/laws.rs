@@ -20,8 +20,8 @@ mod writes;
 use std::sync::Arc;
 
 use super::{
-    Change, Engine, EngineError, Get, Got, OpenMode, Page, PageRequest, Point, Seen, Site, Space, Verify,
-    Write,
+    Change, Engine, EngineError, Get, Got, Look, OpenMode, Page, PageRequest, Point, Seen, Site, Space,
+    Verify, Want, Write,
 };
 use crate::batch::Batch;
 use crate::key::Key;
@@ -33,15 +33,19 @@ pub(crate) use writes::*;
 
 /// Stamps every law as a test of the place where it stands.
 ///
-/// `persistent` for jobs that outlive their engine, `volatile` for jobs that closing deletes. The
-/// expression gives a pair, a fresh empty site and something that lives as long as the test; it may
+/// `persistent` for jobs that outlive their engine, `kept` for those that do but are opened by one at
+/// a time (no reader beside the owner), `volatile` for jobs that closing deletes. The expression gives a pair, a fresh empty site and something that lives as long as the test; it may
 /// `await`.
 macro_rules! engine_laws {
     (persistent, $make:expr) => {
+        $crate::engine::laws::engine_laws!(kept, $make);
+        $crate::engine::laws::engine_laws!(@stamp $make; read_only_reads_beside_the_owner);
+    };
+    (kept, $make:expr) => {
         $crate::engine::laws::engine_laws!(@common $make);
         $crate::engine::laws::engine_laws!(@stamp $make;
             rows_survive_reopen, first_record_is_written_once, closing_keeps_the_job,
-            destroyed_job_is_created_anew, read_only_reads_beside_the_owner);
+            destroyed_job_is_created_anew);
     };
     (volatile, $make:expr) => {
         $crate::engine::laws::engine_laws!(@common $make);
@@ -56,7 +60,7 @@ macro_rules! engine_laws {
             categories_too_large_is_said, count_counts, verify_returns_the_record,
             log_space_is_ordered, log_and_meta_are_not_rows);
         $crate::engine::laws::engine_laws!(@stamp $make;
-            apply_reads_decides_and_writes_in_one_transaction, overlapping_reads_see_whole_commits,
+            apply_reads_decides_and_writes_in_one_transaction, looks_see_as_much_as_they_want, overlapping_reads_see_whole_commits,
             deciding_none_writes_nothing, writes_apply_in_order, delete_range_stops_at_its_bounds,
             large_payloads_come_back, large_log_values_come_back,
             empty_removes_rows_and_log_but_not_record, random_writes_equal_a_map,
@@ -115,6 +119,11 @@ fn point(category: &str, key: impl AsRef<[u8]>) -> Point {
 
 fn log_point(key: impl AsRef<[u8]>) -> Point {
     Point { space: Space::Log, key: key.as_ref().to_vec() }
+}
+
+/// A look at the whole payload.
+fn look(point: Point) -> Look {
+    Look { point, want: Want::Payload(usize::MAX) }
 }
 
 fn key(bytes: impl AsRef<[u8]>) -> Key {

@@ -4,17 +4,29 @@
 //! order, seqs or receipts: it reads views, and applies one decision in one transaction. Everything
 //! that has a meaning is decided by neutral code above it, so both platforms share it.
 
-#[cfg(all(target_family = "wasm", target_os = "unknown"))]
-pub(crate) mod indexed_db;
+#[cfg(test)]
+pub(crate) mod faulty;
 #[cfg(test)]
 pub(crate) mod laws;
+pub(crate) mod memory;
+
+// The platform's own storage is chosen here, and with it how long a call may take by default.
+#[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
+mod sqlite;
+#[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
+pub(crate) use sqlite::{DEADLINE_DEFAULT, SqliteSite as PlatformSite};
+
+#[cfg(all(target_family = "wasm", target_os = "unknown"))]
+mod indexed_db;
+#[cfg(all(target_family = "wasm", target_os = "unknown"))]
+pub(crate) use indexed_db::{DEADLINE_DEFAULT, IndexedDbSite as PlatformSite};
 
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
 use crate::batch::Op;
-use crate::error::Outcome;
+use crate::error::{Error, ErrorKind, Outcome};
 use crate::range::Span;
 
 /// A place that holds jobs: a directory, a name prefix of databases, or memory.
@@ -198,6 +210,22 @@ impl Point {
     }
 }
 
+/// A point that a change reads, and how much of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Look {
+    pub(crate) point: Point,
+    pub(crate) want: Want,
+}
+
+/// How much of a payload a decision has to see; the larger wish comes later in the order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Want {
+    /// Only whether it is there: any bytes will do.
+    Presence,
+    /// The payload, if it is at most so long; of a longer one any bytes that are more than that.
+    Payload(usize),
+}
+
 /// A read of points.
 #[derive(Debug)]
 pub(crate) struct Get {
@@ -238,12 +266,15 @@ pub(crate) struct Page {
     pub(crate) more: bool,
 }
 
+/// Turns what a change read into what it writes, `None` for nothing.
+pub(crate) type Decide = Box<dyn FnOnce(Vec<Option<Vec<u8>>>) -> Option<Vec<Write>>>;
+
 /// One transaction's reads, decision and durability.
 pub(crate) struct Change {
     /// Read first, in one view with the writes; presented to `decide` in this order.
-    pub(crate) reads: Vec<Point>,
+    pub(crate) reads: Vec<Look>,
     /// Pure and synchronous; called exactly once unless the reads fail.
-    pub(crate) decide: Box<dyn FnOnce(Vec<Option<Vec<u8>>>) -> Option<Vec<Write>>>,
+    pub(crate) decide: Decide,
     pub(crate) durable: bool,
 }
 
@@ -307,6 +338,27 @@ impl EngineError {
 
     pub(crate) fn with_source(self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
         EngineError { source: Some(Box::new(source)), ..self }
+    }
+}
+
+impl From<EngineError> for Error {
+    fn from(error: EngineError) -> Self {
+        let kind = match error.fault {
+            Fault::Busy => ErrorKind::Busy,
+            Fault::StorageFull => ErrorKind::StorageFull,
+            Fault::Corrupt => ErrorKind::Corrupt,
+            Fault::TooNew => ErrorKind::VersionTooNew,
+            Fault::TooLarge => ErrorKind::TooLarge,
+            Fault::Unsupported => ErrorKind::Unsupported,
+            Fault::Missing => ErrorKind::JobNotFound,
+            Fault::Aborted => ErrorKind::Timeout,
+            Fault::Lost | Fault::SyncFailed | Fault::Other => ErrorKind::Backend,
+        };
+        let public = Error::new(kind, error.message).with_outcome(error.outcome);
+        match error.source {
+            Some(source) => public.with_source(source),
+            None => public,
+        }
     }
 }
 

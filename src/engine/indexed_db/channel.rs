@@ -13,10 +13,12 @@ use web_sys::{BroadcastChannel, MessageEvent};
 /// Bytes of a message: the generation, then the seq with its highest byte first.
 const MESSAGE_BYTES: usize = 24;
 
+type Handler = Closure<dyn Fn(MessageEvent)>;
+
 /// One end of a job's channel; closed when it is dropped.
 pub(super) struct Channel {
     /// `None` where the browser has no such channels.
-    end: Option<(BroadcastChannel, Closure<dyn Fn(MessageEvent)>)>,
+    end: Option<(BroadcastChannel, Handler)>,
     heard: Rc<Notify>,
 }
 
@@ -25,7 +27,7 @@ impl Channel {
         let heard = Rc::new(Notify::new());
         let end = BroadcastChannel::new(name).ok().map(|channel| {
             let inner = Rc::clone(&heard);
-            let on_message = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| {
+            let on_message = Handler::new(move |event: MessageEvent| {
                 let message = event.data().dyn_into::<Uint8Array>();
                 if message.is_ok_and(|message| message.length() as usize == MESSAGE_BYTES) {
                     inner.notify_one();

@@ -23,7 +23,8 @@ use super::request::{Tx, bytes_to_js};
 use super::transaction::Mode;
 use super::write::Writer;
 use crate::engine::{
-    Change, Engine, EngineError, Fault, Get, Got, OpenMode, Page, PageRequest, Seen, Sharing, Space, Verify,
+    Change, Engine, EngineError, Fault, Get, Got, Look, OpenMode, Page, PageRequest, Seen, Sharing, Space,
+    Verify, Want,
 };
 use crate::range::Span;
 
@@ -115,7 +116,7 @@ impl IndexedDbEngine {
 /// The whole of an `apply` inside its transaction.
 async fn decide_and_write(tx: Tx, change: Change) -> Result<(), EngineError> {
     let note = ask_chunks_note(&tx)?;
-    let Got::Payloads(found) = read_points(&tx, &change.reads, false, usize::MAX).await? else {
+    let Got::Payloads(found) = read_points(&tx, &change.reads, usize::MAX).await? else {
         return Err(corrupt("the rows' lengths are impossible"));
     };
     let has_chunks = !note.await?.is_undefined();
@@ -138,8 +139,10 @@ impl Engine for IndexedDbEngine {
         if stores.is_empty() {
             return Ok(Seen { value: Got::Payloads(Vec::new()), record: None });
         }
+        let want = if presence_only { Want::Presence } else { Want::Payload(usize::MAX) };
+        let looks: Vec<Look> = points.into_iter().map(|point| Look { point, want }).collect();
         self.view(&stores, verify, move |tx| async move {
-            let value = read_points(&tx, &points, presence_only, bytes_max).await?;
+            let value = read_points(&tx, &looks, bytes_max).await?;
             let nothing = matches!(&value, Got::Payloads(payloads) if payloads.iter().all(Option::is_none));
             Ok(Seen { record: verify_record(&tx, verify, nothing).await?, value })
         })

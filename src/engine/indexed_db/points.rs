@@ -9,7 +9,7 @@ use web_sys::IdbKeyRange;
 use super::fault::corrupt;
 use super::layout::{Area, CHUNKS_NOTE_KEY, INLINE_BYTES_MAX, Store, chunk_count, chunk_len};
 use super::request::{OpenStore, Request, Tx, bytes_to_js, elements, range_of, value_to_bytes};
-use crate::engine::{EngineError, Got, Point, RECORD_KEY, Space, Verify};
+use crate::engine::{EngineError, Got, Look, Point, RECORD_KEY, Space, Verify, Want};
 
 /// Points that are asked for before the first answer is taken.
 const POINTS_PER_ROUND: usize = 1024;
@@ -72,28 +72,21 @@ fn store_of(space: &Space) -> Store {
 }
 
 /// Reads points in the order asked for; see [`Got`].
-pub(super) async fn read_points(
-    tx: &Tx,
-    points: &[Point],
-    presence_only: bool,
-    bytes_max: usize,
-) -> Result<Got, EngineError> {
+pub(super) async fn read_points(tx: &Tx, looks: &[Look], bytes_max: usize) -> Result<Got, EngineError> {
     let mut found = Vec::new();
     let mut bytes = 0usize;
-    for round in points.chunks(POINTS_PER_ROUND) {
+    for round in looks.chunks(POINTS_PER_ROUND) {
         let mut requests = Vec::with_capacity(round.len());
-        for point in round {
+        for Look { point, want } in round {
             let area = Area::of(&point.space);
-            let key = area.key(&point.key);
-            let (store, js_key) = (tx.store(area.store)?, bytes_to_js(&key));
-            requests.push(if presence_only { store.get_key(&js_key)? } else { store.get(&js_key)? });
+            let (store, key) = (tx.store(area.store)?, bytes_to_js(&area.key(&point.key)));
+            requests.push(match want {
+                Want::Presence => store.get_key(&key)?,
+                Want::Payload(_) => store.get(&key)?,
+            });
         }
-        for request in requests {
-            let value = request.await?;
-            let stored = match presence_only {
-                true => (!value.is_undefined()).then(|| Stored::Inline(Vec::new())),
-                false => Stored::from_value(&value)?,
-            };
+        for (request, look) in requests.into_iter().zip(round) {
+            let stored = wanted(&request.await?, look.want)?;
             bytes = bytes.saturating_add(stored.as_ref().map_or(0, Stored::len));
             if bytes > bytes_max {
                 found = Vec::new();
@@ -105,14 +98,26 @@ pub(super) async fn read_points(
     if bytes > bytes_max {
         return Ok(Got::TooLarge(bytes));
     }
-    let mut payloads = Vec::with_capacity(points.len());
-    for (point, stored) in points.iter().zip(found) {
+    let mut payloads = Vec::with_capacity(looks.len());
+    for (Look { point, .. }, stored) in looks.iter().zip(found) {
         payloads.push(match stored {
             None => None,
             Some(stored) => Some(load(tx, &Area::of(&point.space).key(&point.key), stored).await?),
         });
     }
     Ok(Got::Payloads(payloads))
+}
+
+/// What an answer is worth to whoever wants so much of it.
+fn wanted(answer: &JsValue, want: Want) -> Result<Option<Stored>, EngineError> {
+    match want {
+        Want::Presence => Ok((!answer.is_undefined()).then(|| Stored::Inline(Vec::new()))),
+        Want::Payload(bytes_max) => Ok(match Stored::from_value(answer)? {
+            // Too long is all that is to be seen of it, so its pieces stay where they are.
+            Some(Stored::Long(bytes)) if bytes > bytes_max => Some(Stored::Inline(vec![0; bytes_max + 1])),
+            stored => stored,
+        }),
+    }
 }
 
 /// The payload of the row with this key of `rows`.

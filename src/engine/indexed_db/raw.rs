@@ -29,7 +29,7 @@ pub(super) fn factory() -> Result<IdbFactory, EngineError> {
     if value.is_undefined() || value.is_null() { Err(absent()) } else { Ok(value.unchecked_into()) }
 }
 
-/// A database that is closed when it is dropped, with the upgrade that made it or none.
+/// A database that is closed when it is dropped.
 pub(super) struct OpenDatabase(IdbDatabase);
 
 impl OpenDatabase {
@@ -49,7 +49,7 @@ impl Drop for OpenDatabase {
 pub(super) async fn open_existing(name: &str) -> Result<OpenDatabase, EngineError> {
     let request = factory()?.open(name).map_err(|value| thrown(&value, During::Opening))?;
     let database = ask(request).await?;
-    Ok(database.ok_or_else(|| EngineError::new(Fault::Other, "opening gave no database"))?)
+    database.ok_or_else(|| EngineError::new(Fault::Other, "opening gave no database"))
 }
 
 /// Deletes a database, or nothing; waits for as long as somebody has it open and does not let go.
@@ -102,17 +102,21 @@ pub(super) fn begin(database: &IdbDatabase, stores: &[Store], mode: Mode) -> Res
     Ok(method.call3(database, &names, &mode.into(), &options)?.unchecked_into())
 }
 
+/// A database, or none after a deletion.
+type Answer = Result<Option<OpenDatabase>, EngineError>;
+type Handler = Closure<dyn Fn(Event)>;
+
 /// A request for a database, kept alive by its own handlers until it has been answered.
 struct Asked {
     request: IdbOpenDbRequest,
     /// Whether an upgrade was about to create the database.
     absent: Cell<bool>,
-    answer: Cell<Option<oneshot::Sender<Result<Option<OpenDatabase>, EngineError>>>>,
-    handler: RefCell<Option<Closure<dyn Fn(Event)>>>,
+    answer: Cell<Option<oneshot::Sender<Answer>>>,
+    handler: RefCell<Option<Handler>>,
 }
 
-/// Waits for a request for a database; a deletion gives none.
-async fn ask(request: IdbOpenDbRequest) -> Result<Option<OpenDatabase>, EngineError> {
+/// Waits for a request for a database.
+async fn ask(request: IdbOpenDbRequest) -> Answer {
     let (sender, receiver) = oneshot::channel();
     let asked = Rc::new(Asked {
         request,
@@ -121,7 +125,7 @@ async fn ask(request: IdbOpenDbRequest) -> Result<Option<OpenDatabase>, EngineEr
         handler: RefCell::new(None),
     });
     let inner = Rc::clone(&asked);
-    let handler = Closure::<dyn Fn(Event)>::new(move |event: Event| inner.on_event(&event));
+    let handler = Handler::new(move |event: Event| inner.on_event(&event));
     let function = Some(handler.as_ref().unchecked_ref());
     asked.request.set_onsuccess(function);
     asked.request.set_onerror(function);
@@ -166,7 +170,7 @@ impl Asked {
         }
     }
 
-    fn end(&self, answer: Result<Option<OpenDatabase>, EngineError>) {
+    fn end(&self, answer: Answer) {
         self.request.set_onsuccess(None);
         self.request.set_onerror(None);
         self.request.set_onupgradeneeded(None);

@@ -3,6 +3,8 @@
 //! Never owns anything: several tabs may have the same job open. Only `open` in its creating mode
 //! creates.
 
+use std::path::Path;
+
 use rexie::{ObjectStore, Rexie};
 use tokio::sync::oneshot;
 use wasm_bindgen_futures::spawn_local;
@@ -15,6 +17,7 @@ use super::raw::{delete, names};
 use super::request::{Tx, bytes_to_js, value_to_bytes};
 use super::transaction::Mode;
 use crate::engine::{EngineError, Fault, OpenMode, RECORD_KEY, Site};
+use crate::error::{Error, ErrorKind, Result};
 use crate::job_id::{JobId, unescape};
 
 /// What all our databases' names begin with.
@@ -30,7 +33,13 @@ pub(crate) struct IndexedDbSite {
 }
 
 impl IndexedDbSite {
-    pub(crate) fn new(root: &str) -> Self {
+    /// The root of this name; `InvalidArgument` if it is not UTF-8. Touches nothing.
+    pub(crate) fn of_root(root: &Path) -> Result<Self> {
+        let root = root.to_str();
+        root.map(Self::new).ok_or_else(|| Error::new(ErrorKind::InvalidArgument, "the root is not UTF-8"))
+    }
+
+    pub(super) fn new(root: &str) -> Self {
         IndexedDbSite { prefix: format!("{NAMESPACE}/{}/", escape_root(root)) }
     }
 

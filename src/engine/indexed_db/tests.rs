@@ -18,7 +18,9 @@ use super::layout::Store;
 use super::request::{Tx, elements};
 use super::transaction::Mode;
 use crate::batch::Batch;
-use crate::engine::{Change, Engine, EngineError, Get, Got, OpenMode, Point, Site, Space, Verify, Write};
+use crate::engine::{
+    Change, Engine, EngineError, Get, Got, Look, OpenMode, Point, Site, Space, Verify, Want, Write,
+};
 use crate::key::Key;
 
 mod laws {
@@ -77,7 +79,8 @@ fn key(bytes: impl AsRef<[u8]>) -> Key {
 
 fn change(batch: Batch) -> Change {
     let writes = vec![Write::Rows(Arc::from(batch.operations()))];
-    Change { reads: vec![Point::record()], decide: Box::new(move |_| Some(writes)), durable: false }
+    let reads = vec![Look { point: Point::record(), want: Want::Payload(1000) }];
+    Change { reads, decide: Box::new(move |_| Some(writes)), durable: false }
 }
 
 fn put(name: &str, payload: impl Into<Vec<u8>>) -> Change {

@@ -64,7 +64,7 @@ impl Writer {
                 self.delete_chunks(&row)?;
                 self.rows.delete(&bytes_to_js(&row))
             }
-            Op::DeleteRange { range, .. } => self.delete_span(&area, range.span()),
+            Op::DeleteRange { range, .. } => self.delete_span(&area, &range.span()),
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::*;
 use crate::engine::Fault;
 use crate::limits::{CATEGORY_BYTES_MAX, KEY_BYTES_MAX};
-use crate::testing::Rng;
+use crate::testing::Random;
 
 pub(crate) async fn get_answers_in_the_order_asked<S: Site>(site: S) {
     let engine = open(&site, "job").await;
@@ -186,7 +186,7 @@ pub(crate) async fn empty_key_payload_and_category_are_rows<S: Site>(site: S) {
 }
 
 /// Keys that hurt: empty, prefixes of each other, runs of 00 and FF, invalid UTF-8, random ones.
-fn hard_keys(rng: &mut Rng) -> Vec<Vec<u8>> {
+fn hard_keys(random: &mut Random) -> Vec<Vec<u8>> {
     let mut keys = vec![vec![], b"a".to_vec(), b"ab".to_vec(), b"b".to_vec(), vec![0xC3, 0x28]];
     for run in 1..6 {
         for byte in [0x00, 0x01, 0x7F, 0x80, 0xFE, 0xFF] {
@@ -195,18 +195,18 @@ fn hard_keys(rng: &mut Rng) -> Vec<Vec<u8>> {
         }
     }
     for _ in 0..200 {
-        let len = rng.below(7);
-        keys.push((0..len).map(|_| [0x00, 0x01, 0x80, 0xFF][rng.below(4)]).collect());
-        let len = rng.below(40);
-        keys.push(rng.bytes(len));
+        let len = random.below(7);
+        keys.push((0..len).map(|_| [0x00, 0x01, 0x80, 0xFF][random.below(4)]).collect());
+        let len = random.below(40);
+        keys.push(random.payload(len));
     }
     keys
 }
 
 pub(crate) async fn keys_order_as_unsigned_bytes<S: Site>(site: S) {
     let engine = open(&site, "job").await;
-    let mut rng = Rng::seeded(1);
-    let hard = hard_keys(&mut rng);
+    let mut random = Random::new(1);
+    let hard = hard_keys(&mut random);
     let mut map = BTreeMap::new();
     let mut batch = Batch::new();
     for (number, bytes) in hard.iter().enumerate() {
@@ -218,17 +218,17 @@ pub(crate) async fn keys_order_as_unsigned_bytes<S: Site>(site: S) {
     let all: Vec<_> = map.clone().into_iter().collect();
     assert_eq!(page(&engine, whole(rows("c"))).await, Page { rows: all, more: false });
     for _ in 0..60 {
-        let start = hard[rng.below(hard.len())].clone();
-        let end = (rng.below(4) > 0).then(|| hard[rng.below(hard.len())].clone());
+        let start = hard[random.below(hard.len())].clone();
+        let end = (random.below(4) > 0).then(|| hard[random.below(hard.len())].clone());
         let span = Span { start, end };
         let inside = map.iter().filter(|(key, _)| span.contains(key));
         let mut expected: Vec<_> = inside.map(|(key, payload)| (key.clone(), payload.clone())).collect();
         assert_eq!(count(&engine, "c", span.clone()).await, expected.len() as u64, "{span:?}");
-        let reverse = rng.below(2) == 0;
+        let reverse = random.below(2) == 0;
         if reverse {
             expected.reverse();
         }
-        let rows_max = 1 + rng.below(20);
+        let rows_max = 1 + random.below(20);
         let more = expected.len() > rows_max;
         expected.truncate(rows_max);
         let request = PageRequest { span, reverse, rows_max, ..whole(rows("c")) };

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use super::*;
 use crate::limits::LOG_PART_BYTES_MAX;
-use crate::testing::Rng;
+use crate::testing::Random;
 
 /// Applies with reads; `writes` is what is decided. Gives back what the decision was shown.
 async fn decide_with(
@@ -25,6 +25,7 @@ async fn decide_with(
         shown_inside.replace(Some(found));
         writes
     });
+    let reads = reads.into_iter().map(look).collect();
     engine.apply(Change { reads, decide, durable }).await.expect("applies");
     assert_eq!(calls.get(), 1, "decides once");
     shown.take().expect("was shown what was read")
@@ -68,9 +69,42 @@ pub(crate) async fn apply_reads_decides_and_writes_in_one_transaction<S: Site>(s
             let number = found[0].as_ref().map_or(0, |bytes| bytes[0]);
             Some(vec![batch_write(Batch::new().put("n", key("n"), vec![number + 1]))])
         });
-        let change = Change { reads: vec![point("n", "n")], decide, durable: false };
+        let change = Change { reads: vec![look(point("n", "n"))], decide, durable: false };
         engine.apply(change).await.expect("applies");
         assert_eq!(get_row(&engine, "n", "n").await, Some(vec![expected]));
+    }
+    end(&site, engine, "job").await;
+}
+
+pub(crate) async fn looks_see_as_much_as_they_want<S: Site>(site: S) {
+    let engine = open(&site, "job").await;
+    let mut batch = Batch::new();
+    let sizes = [0, 1, 2, 100, 32768, 32769, 70_000];
+    for size in sizes {
+        batch = batch.put("c", key(size.to_string()), vec![8; size]);
+    }
+    apply_batch(&engine, batch).await;
+    let bounds = [0, 1, 99, 100, 32767, 32768, 69_999, 70_000, usize::MAX];
+    let wants = bounds.into_iter().map(Want::Payload).chain([Want::Presence]);
+    for want in wants {
+        let mut reads =
+            vec![Look { point: point("c", "none"), want }, Look { point: log_point("none"), want }];
+        reads.extend(sizes.map(|size| Look { point: point("c", size.to_string()), want }));
+        let decide = Box::new(move |found: Vec<Option<Vec<u8>>>| {
+            assert_eq!(found[..2], [None, None], "{want:?}");
+            for (size, payload) in sizes.into_iter().zip(&found[2..]) {
+                let payload = payload.as_ref().expect("is there");
+                match want {
+                    Want::Payload(max) if size <= max => {
+                        assert!(*payload == vec![8; size], "{size} {want:?}")
+                    }
+                    Want::Payload(max) => assert!(payload.len() > max, "{size} {want:?}"),
+                    Want::Presence => {}
+                }
+            }
+            None
+        });
+        engine.apply(Change { reads, decide, durable: false }).await.expect("applies");
     }
     end(&site, engine, "job").await;
 }
@@ -106,7 +140,7 @@ pub(crate) async fn deciding_none_writes_nothing<S: Site>(site: S) {
         let shown = decide_with(&engine, vec![point("c", "a")], durable, None).await;
         assert_eq!(shown, [Some(b"1".to_vec())]);
         let shown = decide_with(&engine, vec![], durable, Some(vec![])).await;
-        assert_eq!(shown, []);
+        assert_eq!(shown, Vec::new());
     }
     assert_eq!(page(&engine, whole(rows("c"))).await.rows, [(b"a".to_vec(), b"1".to_vec())]);
     assert_eq!(record(&engine).await, Some(FIRST_RECORD.to_vec()));
@@ -184,8 +218,8 @@ const SIZES: [usize; 12] =
 
 pub(crate) async fn large_payloads_come_back<S: Site>(site: S) {
     let engine = open(&site, "job").await;
-    let mut rng = Rng::seeded(2);
-    let mut payloads: Vec<Vec<u8>> = SIZES.iter().map(|size| rng.bytes(*size)).collect();
+    let mut random = Random::new(2);
+    let mut payloads: Vec<Vec<u8>> = SIZES.iter().map(|size| random.payload(*size)).collect();
     let name = |index: usize| (index as u16).to_be_bytes();
     // Then each is overwritten by one of another size class, larger or smaller, twice.
     for round in 0..3 {
@@ -227,11 +261,11 @@ pub(crate) async fn large_payloads_come_back<S: Site>(site: S) {
 
 pub(crate) async fn large_log_values_come_back<S: Site>(site: S) {
     let engine = open(&site, "job").await;
-    let mut rng = Rng::seeded(3);
+    let mut random = Random::new(3);
     // A full part and a generous header.
-    let values = [0, 1, LOG_PART_BYTES_MAX, LOG_PART_BYTES_MAX + 256].map(|size| rng.bytes(size));
+    let values = [0, 1, LOG_PART_BYTES_MAX, LOG_PART_BYTES_MAX + 256].map(|size| random.payload(size));
     let writes = values.iter().enumerate().map(|(n, value)| Write::Put(log_point([n as u8]), value.clone()));
-    let big_record = rng.bytes(40_000);
+    let big_record = random.payload(40_000);
     let writes = writes.chain([Write::Put(Point::record(), big_record.clone())]);
     apply_writes(&engine, writes.collect()).await;
     let page = page(&engine, whole(Space::Log)).await;
@@ -272,19 +306,20 @@ pub(crate) async fn empty_removes_rows_and_log_but_not_record<S: Site>(site: S) 
 
 pub(crate) async fn random_writes_equal_a_map<S: Site>(site: S) {
     let engine = open(&site, "job").await;
-    let mut rng = Rng::seeded(4);
+    let mut random = Random::new(4);
     let mut model: BTreeMap<(usize, Vec<u8>), Vec<u8>> = BTreeMap::new();
     let names = ["", "c", "c\0"];
-    let short =
-        |rng: &mut Rng| -> Vec<u8> { (0..rng.below(4)).map(|_| [0, b'a', 0xFF][rng.below(3)]).collect() };
+    let short = |random: &mut Random| -> Vec<u8> {
+        (0..random.below(4)).map(|_| [0, b'a', 0xFF][random.below(3)]).collect()
+    };
     for step in 0..80 {
         let mut batch = Batch::new();
-        for _ in 0..=rng.below(8) {
-            let category = rng.below(names.len());
-            let bytes = short(&mut rng);
-            match rng.below(8) {
+        for _ in 0..=random.below(8) {
+            let category = random.below(names.len());
+            let bytes = short(&mut random);
+            match random.below(8) {
                 0 => {
-                    let span = Span { start: bytes, end: (rng.below(3) > 0).then(|| short(&mut rng)) };
+                    let span = Span { start: bytes, end: (random.below(3) > 0).then(|| short(&mut random)) };
                     model.retain(|(at, key), _| *at != category || !span.contains(key));
                     batch = batch.delete_range(names[category], crate::range::KeyRange::from(span));
                 }
@@ -293,7 +328,7 @@ pub(crate) async fn random_writes_equal_a_map<S: Site>(site: S) {
                     batch = batch.delete(names[category], key(bytes));
                 }
                 _ => {
-                    let payload = vec![step; [0, 3, 33_000, 66_000][rng.below(4)]];
+                    let payload = vec![step; [0, 3, 33_000, 66_000][random.below(4)]];
                     model.insert((category, bytes.clone()), payload.clone());
                     batch = batch.put(names[category], key(bytes), payload);
                 }

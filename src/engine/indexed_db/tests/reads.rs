@@ -3,7 +3,7 @@
 use super::*;
 use crate::engine::{Page, PageRequest};
 use crate::range::Span;
-use crate::testing::{Rng, async_test};
+use crate::testing::{Random, async_test};
 
 fn whole() -> PageRequest {
     PageRequest {
@@ -44,14 +44,14 @@ fn expected(rows: &[(Vec<u8>, Vec<u8>)], request: &PageRequest) -> Page {
 async fn pages_are_the_same_whether_or_not_the_browser_reads_backwards() {
     let site = fresh_site();
     let (with, without) = (open(&site).await, open(&site).await.without_direction());
-    let mut rng = Rng::seeded(11);
+    let mut random = Random::new(11);
     let mut rows = Vec::new();
     for number in 0..2500u16 {
-        let bytes = match rng.below(50) {
-            0 => 20_000 + rng.below(60_000),
-            _ => rng.below(300),
+        let bytes = match random.below(50) {
+            0 => 20_000 + random.below(60_000),
+            _ => random.below(300),
         };
-        rows.push((number.to_be_bytes().to_vec(), rng.bytes(bytes)));
+        rows.push((number.to_be_bytes().to_vec(), random.payload(bytes)));
     }
     let mut batch = Batch::new().put("b", key("x"), "neighbour").put("d", key("x"), "neighbour");
     for (row, payload) in &rows {
@@ -59,15 +59,15 @@ async fn pages_are_the_same_whether_or_not_the_browser_reads_backwards() {
     }
     with.apply(change(batch)).await.expect("applies");
     for round in 0..60 {
-        let (start, end) = (rng.below(2600) as u16, rng.below(2600) as u16);
+        let (start, end) = (random.below(2600) as u16, random.below(2600) as u16);
         let end = (round % 7 != 0).then(|| end.to_be_bytes().to_vec());
         let start = if round % 5 == 0 { Vec::new() } else { start.to_be_bytes().to_vec() };
         let request = PageRequest {
             span: Span { start, end },
-            reverse: rng.below(2) == 0,
-            rows_max: [1, 63, 64, 65, 500, usize::MAX][rng.below(6)],
-            bytes_max: [0, 1000, 100_000, 2_000_000, usize::MAX][rng.below(5)],
-            keys_only: rng.below(3) == 0,
+            reverse: random.below(2) == 0,
+            rows_max: [1, 63, 64, 65, 500, usize::MAX][random.below(6)],
+            bytes_max: [0, 1000, 100_000, 2_000_000, usize::MAX][random.below(5)],
+            keys_only: random.below(3) == 0,
             ..whole()
         };
         let wanted = expected(&rows, &request);

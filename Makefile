@@ -1,0 +1,17 @@
+# Everything a developer runs. Each target is one script; the scripts do the work.
+.PHONY: help setup test demo clean
+
+help: ## what can be done here
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1: \2/p' Makefile
+
+setup: ## install what is missing: browsers, their drivers, wasm tools
+	@.ci/setup
+
+test: setup ## format, lints, and the tests in every place (PLACES=native,lint,... for a part)
+	@.ci/test
+
+demo: setup ## native quickstart, then the page on 127.0.0.1 (DEMO_PORT sets the port)
+	@.ci/demo
+
+clean: ## remove everything that was built or installed in this folder
+	@.ci/clean

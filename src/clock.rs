@@ -1,0 +1,152 @@
+//! Time: the only module that reads a clock or sleeps.
+//!
+//! Everything that waits for a time or stamps one is given a [`Clock`], so tests drive time by hand.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use web_time::{Instant, SystemTime};
+
+/// A source of time: the system's, or one that a test moves by hand.
+#[derive(Clone, Debug, Default)]
+pub struct Clock(Source);
+
+#[derive(Clone, Debug)]
+enum Source {
+    /// Monotonic time counts from when the clock was made.
+    System(Instant),
+    Manual(Arc<Mutex<Manual>>),
+}
+
+impl Default for Source {
+    fn default() -> Self {
+        #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+        Source::System(Instant::now())
+    }
+}
+
+struct Manual {
+    unix_ms: u64,
+    elapsed_ms: u64,
+    sleepers: Vec<(u64, Waker)>,
+}
+
+impl Clock {
+    /// The system's clock.
+    pub fn system() -> Self {
+        Self::default()
+    }
+
+    /// A clock that stands at `unix_ms` until [`Clock::advance`] moves it; clones move together.
+    pub fn manual(unix_ms: u64) -> Self {
+        Clock(Source::Manual(Arc::new(Mutex::new(Manual { unix_ms, elapsed_ms: 0, sleepers: Vec::new() }))))
+    }
+
+    /// Moves a manual clock on by `duration`, at least a millisecond's worth, and wakes who slept
+    /// until then; does nothing to the system's clock.
+    pub fn advance(&self, duration: Duration) {
+        let Source::Manual(manual) = &self.0 else { return };
+        let mut manual = lock(manual);
+        let ms = whole_ms(duration);
+        manual.unix_ms = manual.unix_ms.saturating_add(ms);
+        manual.elapsed_ms = manual.elapsed_ms.saturating_add(ms);
+        let now = manual.elapsed_ms;
+        let (due, later) = std::mem::take(&mut manual.sleepers).into_iter().partition(|(at, _)| *at <= now);
+        manual.sleepers = later;
+        drop(manual);
+        for (_, waker) in Vec::<(u64, Waker)>::into_iter(due) {
+            waker.wake();
+        }
+    }
+
+    /// Milliseconds since the Unix epoch; can jump when somebody sets the system's clock.
+    pub fn unix_ms(&self) -> u64 {
+        match &self.0 {
+            #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+            Source::System(_) => {
+                whole_ms(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
+            }
+            Source::Manual(manual) => lock(manual).unix_ms,
+        }
+    }
+
+    /// Milliseconds on a scale that never goes back; only differences mean something.
+    pub(crate) fn monotonic_ms(&self) -> u64 {
+        match &self.0 {
+            Source::System(start) => whole_ms(start.elapsed()),
+            Source::Manual(manual) => lock(manual).elapsed_ms,
+        }
+    }
+
+    /// Resolves when the monotonic scale has reached `at_ms`.
+    pub(crate) fn sleep_until(&self, at_ms: u64) -> Sleep {
+        let timer = match &self.0 {
+            Source::System(_) => {
+                let wait = at_ms.saturating_sub(self.monotonic_ms()).min(SLEEP_MS_MAX);
+                Some(futures_timer::Delay::new(Duration::from_millis(wait)))
+            }
+            Source::Manual(_) => None,
+        };
+        Sleep { clock: self.clone(), at_ms, timer }
+    }
+}
+
+/// Browsers take a timeout beyond 2^31 - 1 milliseconds for none at all; a sleep that is cut here
+/// looks at the clock and goes on.
+const SLEEP_MS_MAX: u64 = 24 * 60 * 60 * 1000;
+
+/// A sleep, see [`Clock::sleep_until`].
+pub(crate) struct Sleep {
+    clock: Clock,
+    at_ms: u64,
+    timer: Option<futures_timer::Delay>,
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let Sleep { clock, at_ms, timer } = &mut *self;
+        loop {
+            if let Source::Manual(manual) = &clock.0 {
+                let mut manual = lock(manual);
+                if manual.elapsed_ms >= *at_ms {
+                    return Poll::Ready(());
+                }
+                manual.sleepers.push((*at_ms, context.waker().clone()));
+                return Poll::Pending;
+            }
+            let now = clock.monotonic_ms();
+            if now >= *at_ms {
+                return Poll::Ready(());
+            }
+            let Some(delay) = timer else { return Poll::Ready(()) };
+            if Pin::new(&mut *delay).poll(context).is_pending() {
+                return Poll::Pending;
+            }
+            delay.reset(Duration::from_millis((*at_ms - now).min(SLEEP_MS_MAX)));
+        }
+    }
+}
+
+impl fmt::Debug for Manual {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Manual")
+            .field("unix_ms", &self.unix_ms)
+            .field("elapsed_ms", &self.elapsed_ms)
+            .finish()
+    }
+}
+
+fn whole_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn lock(manual: &Mutex<Manual>) -> MutexGuard<'_, Manual> {
+    // A panic while it was held cannot have left half a time behind.
+    manual.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,578 @@
+//! Jobs: the handle through which everything inside a tenant is written, read and watched.
+//!
+//! A handle validates, sends to the job's worker, and awaits. It never touches an engine.
+
+use std::fmt;
+use std::ops::RangeBounds;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::watch;
+
+use crate::batch::{Batch, CheckedBatch, check_category, check_row};
+use crate::engine::Got;
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::Key;
+use crate::limits;
+use crate::options::{JobOptions, OpenMode};
+use crate::payload::ToPayload;
+use crate::persistency::RootCore;
+use crate::range::{Span, prefix_range};
+use crate::receipt::Receipt;
+use crate::record::LogRetention;
+use crate::scan::Scan;
+use crate::watch::{LogReader, Position, Watch};
+use crate::worker::{Answer, Command, Link, LogChange, Progress, Read, Slot, Task};
+
+/// An open job: one tenant's ordered map of rows, each a (category, key) with a payload.
+///
+/// Cheap to clone, and usable from any thread or task; the handles of a job keep its root open.
+///
+/// # Ordering
+///
+/// Writes are applied in the order of their acceptance. A read sees every batch that was accepted on
+/// this root before the read was asked for, possibly later ones too, each whole.
+///
+/// # Errors
+///
+/// Every method can answer `Closed` (the job or root has been closed), `JobNotFound` (the job has been
+/// dropped), `Timeout` (if the job has a deadline), `Corrupt` and `Backend`. Category, key and payload
+/// beyond [`limits()`](crate::limits()) are `TooLarge`, found before anything is queued. Methods name
+/// what they add to that.
+///
+/// # Cancellation
+///
+/// Dropping a future before it is done withdraws what has not been accepted, and nothing else.
+#[derive(Clone)]
+pub struct Job {
+    handle: Arc<JobHandle>,
+}
+
+/// What the clones of a job's handle share.
+pub(crate) struct JobHandle {
+    pub(crate) link: Arc<Link>,
+    pub(crate) options: JobOptions,
+    /// Keeps the root open.
+    pub(crate) _root: Arc<RootCore>,
+}
+
+impl Drop for JobHandle {
+    fn drop(&mut self) {
+        self.link.finish(Command::Close);
+    }
+}
+
+/// What a job is and where it stands, see [`Job::info`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct JobInfo {
+    /// The job's id.
+    pub id: String,
+    /// The life of the job.
+    pub generation: [u8; 16],
+    /// When the job was created, in ms since the Unix epoch.
+    pub created_ms: u64,
+    /// The last commit.
+    pub committed_seq: u64,
+    /// The last commit that survives a loss of power.
+    pub durable_seq: u64,
+    /// Whether others can write to it too: in the browser other tabs; natively only while it is
+    /// open for reading beside its owner.
+    pub shared: bool,
+    /// How it was opened.
+    pub mode: OpenMode,
+    /// Bytes that it occupies, where the platform can tell.
+    pub bytes: Option<u64>,
+    /// What its commit log keeps.
+    pub log: LogRetention,
+    /// The first commit in the log; one more than `committed_seq` if it is empty.
+    pub log_first_seq: u64,
+    /// The log's named holders, and the seq up to which each has released it.
+    pub log_holders: Vec<(String, u64)>,
+}
+
+/// What a job has done since it was opened here, see [`Job::stats`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct JobStats {
+    /// Operations in the queue now.
+    pub queued_operations: usize,
+    /// Bytes in the queue now.
+    pub queued_bytes: usize,
+    /// Batches committed.
+    pub batches_committed: u64,
+    /// Writes that failed.
+    pub batches_failed: u64,
+    /// Transactions that committed batches.
+    pub groups: u64,
+    /// Transactions that made commits durable for somebody who waited.
+    pub syncs: u64,
+    /// Reads asked for.
+    pub reads: u64,
+}
+
+impl Job {
+    pub(crate) fn new(handle: Arc<JobHandle>) -> Self {
+        Job { handle }
+    }
+
+    /// The job's id.
+    pub fn id(&self) -> &str {
+        &self.link().id
+    }
+
+    /// The options with which it is open.
+    pub fn options(&self) -> &JobOptions {
+        &self.handle.options
+    }
+
+    /// Whether calls on this handle are still taken.
+    pub fn is_open(&self) -> bool {
+        self.link().is_open()
+    }
+
+    // ---- writing ------------------------------------------------------------------------------
+
+    /// Queues a batch; resolves when it is accepted, which waits while the queue is full.
+    ///
+    /// # Durability
+    ///
+    /// An accepted batch can be lost with the process. Wait on the [`Receipt`], or
+    /// [`flush`](Job::flush), for more.
+    ///
+    /// # Errors
+    ///
+    /// `TooLarge`; `Unsupported` if the job is open for reading only.
+    pub async fn persist(&self, batch: impl Into<Batch>) -> Result<Receipt> {
+        let slot = self.accept(batch.into(), false, "persist").await?;
+        Ok(Receipt::new(slot, Arc::clone(self.link())))
+    }
+
+    /// Queues a batch if there is room for it now; `Overloaded` if there is not.
+    pub fn try_persist(&self, batch: impl Into<Batch>) -> Result<Receipt> {
+        let (task, operations, bytes) = self.batch_task(batch.into(), false, "try_persist")?;
+        let slot = self.link().try_accept(task, operations, bytes);
+        let slot = slot.map_err(|error| self.explain(error, None, "try_persist"))?;
+        Ok(Receipt::new(slot, Arc::clone(self.link())))
+    }
+
+    /// Queues: insert the row or replace its payload. See [`persist`](Job::persist).
+    pub async fn persist_put(
+        &self,
+        category: &str,
+        key: impl Into<Key>,
+        payload: impl Into<Vec<u8>>,
+    ) -> Result<Receipt> {
+        self.persist(Batch::new().put(category, key.into(), payload)).await
+    }
+
+    /// Queues: remove the row if it is there. See [`persist`](Job::persist).
+    pub async fn persist_delete(&self, category: &str, key: impl Into<Key>) -> Result<Receipt> {
+        self.persist(Batch::new().delete(category, key.into())).await
+    }
+
+    /// Queues: remove every row whose key begins with `prefix`. See [`persist`](Job::persist).
+    pub async fn persist_delete_prefix(&self, category: &str, prefix: impl Into<Key>) -> Result<Receipt> {
+        self.persist(Batch::new().delete_prefix(category, prefix.into())).await
+    }
+
+    /// Queues: insert the row or replace its payload by `value`, encoded. See [`persist`](Job::persist).
+    pub async fn persist_encoded(
+        &self,
+        category: &str,
+        key: impl Into<Key>,
+        value: &(impl ToPayload + ?Sized),
+    ) -> Result<Receipt> {
+        let payload =
+            value.to_payload().map_err(|error| self.explain(error, Some(category), "persist_encoded"))?;
+        self.persist_put(category, key, payload).await
+    }
+
+    /// Applies a batch; resolves with its seq when it is committed.
+    ///
+    /// # Errors
+    ///
+    /// `Conflict` with the index of the precondition that failed; `TooLarge`, `StorageFull`,
+    /// `Unsupported` if the job is open for reading only.
+    pub async fn persist_acked(&self, batch: impl Into<Batch>) -> Result<u64> {
+        let slot = self.accept(batch.into(), false, "persist_acked").await?;
+        Ok(done(slot.settled().await?).0)
+    }
+
+    /// Inserts the row or replaces its payload; resolves with its seq when it is committed.
+    pub async fn put_acked(
+        &self,
+        category: &str,
+        key: impl Into<Key>,
+        payload: impl Into<Vec<u8>>,
+    ) -> Result<u64> {
+        self.persist_acked(Batch::new().put(category, key.into(), payload)).await
+    }
+
+    /// Removes the row; resolves when that is committed, and tells whether the row was there.
+    pub async fn delete_acked(&self, category: &str, key: impl Into<Key>) -> Result<bool> {
+        let slot = self.accept(Batch::new().delete(category, key.into()), true, "delete_acked").await?;
+        Ok(done(slot.settled().await?).1)
+    }
+
+    /// Waits until everything accepted before is durable.
+    ///
+    /// # Errors
+    ///
+    /// The first error among what was accepted before and that no receipt has reported, with the
+    /// number of others; otherwise that of the sync.
+    pub async fn flush(&self) -> Result<()> {
+        self.link().flush().await.map_err(|error| self.explain(error, None, "flush"))
+    }
+
+    // ---- reading ------------------------------------------------------------------------------
+
+    /// The row's payload, or `None` if there is no such row.
+    pub async fn get(&self, category: &str, key: impl Into<Key>) -> Result<Option<Vec<u8>>> {
+        Ok(self.points(category, vec![key.into()], false, "get").await?.into_iter().next().flatten())
+    }
+
+    /// The payloads of several rows in the order asked for, in one view.
+    ///
+    /// # Errors
+    ///
+    /// `TooLarge` if the payloads are together larger than [`Limits::scan_bytes`](crate::Limits::scan_bytes).
+    pub async fn get_many(
+        &self,
+        category: &str,
+        keys: impl IntoIterator<Item = Key>,
+    ) -> Result<Vec<Option<Vec<u8>>>> {
+        self.points(category, keys.into_iter().collect(), false, "get_many").await
+    }
+
+    /// Whether the row is there.
+    pub async fn exists(&self, category: &str, key: impl Into<Key>) -> Result<bool> {
+        let found = self.points(category, vec![key.into()], true, "exists").await?;
+        Ok(found.into_iter().any(|row| row.is_some()))
+    }
+
+    /// Whether each of several rows is there, in the order asked for, in one view.
+    pub async fn exists_many(
+        &self,
+        category: &str,
+        keys: impl IntoIterator<Item = Key>,
+    ) -> Result<Vec<bool>> {
+        let found = self.points(category, keys.into_iter().collect(), true, "exists_many").await?;
+        Ok(found.into_iter().map(|row| row.is_some()).collect())
+    }
+
+    /// How many rows a range of the category holds; an inverted or empty range holds none.
+    pub async fn count(&self, category: &str, range: impl RangeBounds<Key>) -> Result<u64> {
+        let span = Span::of(&range);
+        self.count_span(category, span).await.map_err(|error| self.explain(error, Some(category), "count"))
+    }
+
+    /// A scan of a range of the category in key order; an inverted or empty range yields no row.
+    pub fn scan(&self, category: &str, range: impl RangeBounds<Key>) -> Scan {
+        Scan::new(Arc::clone(self.link()), category, Span::of(&range))
+    }
+
+    /// A scan of every row whose key begins with `prefix`; an empty one means the whole category.
+    pub fn scan_prefix(&self, category: &str, prefix: impl Into<Key>) -> Scan {
+        self.scan(category, prefix_range(&prefix.into()))
+    }
+
+    /// The categories that hold rows, in the byte order of their names.
+    pub async fn categories(&self) -> Result<Vec<String>> {
+        let found = self.link().read(|reply| Read::Categories { reply }).await;
+        found.map_err(|error| self.explain(error, None, "categories"))
+    }
+
+    // ---- watermarks, log and watch ------------------------------------------------------------
+
+    /// The last commit as far as this root knows; others may have committed more.
+    pub fn committed_seq(&self) -> u64 {
+        self.link().progress().borrow().committed_seq
+    }
+
+    /// The last durable commit as far as this root knows.
+    pub fn durable_seq(&self) -> u64 {
+        self.link().progress().borrow().durable_seq
+    }
+
+    /// Follows [`committed_seq`](Job::committed_seq).
+    pub fn watch_committed_seq(&self) -> SeqWatch {
+        SeqWatch { progress: self.link().progress(), seq: |progress| progress.committed_seq }
+    }
+
+    /// Follows [`durable_seq`](Job::durable_seq).
+    pub fn watch_durable_seq(&self) -> SeqWatch {
+        SeqWatch { progress: self.link().progress(), seq: |progress| progress.durable_seq }
+    }
+
+    /// Where the job stands: its generation and last commit, read anew.
+    pub async fn position(&self) -> Result<Position> {
+        let details = self.link().read(|reply| Read::Details { reply }).await;
+        let record = details.map_err(|error| self.explain(error, None, "position"))?.record;
+        Ok(Position { generation: record.generation, seq: record.committed_seq })
+    }
+
+    /// Watches a range from now on: one item for each committed batch that touches it, with its
+    /// operations cut to the range.
+    ///
+    /// A consumer that falls too far behind gets [`WatchItem::Lagged`](crate::WatchItem::Lagged) and
+    /// goes on after the gap; with a commit log kept (see [`JobOptions::log`]) it can fall further
+    /// behind. In the browser other tabs' operations come from the log too, and are `Lagged` without.
+    ///
+    /// # Errors
+    ///
+    /// `TooLarge` if the job has too many watches.
+    pub async fn watch(&self, category: &str, range: impl RangeBounds<Key>) -> Result<Watch> {
+        self.start_watch(None, category, Span::of(&range)).await
+    }
+
+    /// Watches a range from a position: first what was committed since, then as [`watch`](Job::watch).
+    ///
+    /// # Errors
+    ///
+    /// `JobNotFound` if the position is of another generation, `InvalidArgument` if the job has not
+    /// come so far. A seq that is no longer in the log yields `Lagged`.
+    pub async fn watch_from(
+        &self,
+        position: Position,
+        category: &str,
+        range: impl RangeBounds<Key>,
+    ) -> Result<Watch> {
+        self.start_watch(Some(position), category, Span::of(&range)).await
+    }
+
+    /// Reads the commit log from a position to its present end.
+    ///
+    /// # Errors
+    ///
+    /// As [`watch_from`](Job::watch_from).
+    pub async fn log_from(&self, position: Position) -> Result<LogReader> {
+        let started = LogReader::start(Arc::clone(self.link()), position).await;
+        started.map_err(|error| self.explain(error, None, "log_from"))
+    }
+
+    /// Keeps the log from now on until `name` advances or releases it; returns the seq after which it
+    /// is kept. A holder that is there already stays where it is. Stored with the job.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument` or `TooLarge` for a name that is not 1 to 255 bytes; `TooLarge` beyond 64 holders.
+    pub async fn hold_log(&self, name: &str) -> Result<u64> {
+        self.change_log(name, LogChange::Hold(name.to_owned()), "hold_log").await
+    }
+
+    /// Releases the log up to and including `seq` for `name`; never goes back. Returns the seq up to
+    /// which it is released now, at most the committed one.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument` if there is no such holder.
+    pub async fn advance_log(&self, name: &str, seq: u64) -> Result<u64> {
+        self.change_log(name, LogChange::Advance(name.to_owned(), seq), "advance_log").await
+    }
+
+    /// Ends the hold of `name` on the log; fine if there is none.
+    pub async fn release_log(&self, name: &str) -> Result<()> {
+        self.change_log(name, LogChange::Release(name.to_owned()), "release_log").await.map(drop)
+    }
+
+    // ---- care ---------------------------------------------------------------------------------
+
+    /// What the job is and where it stands.
+    pub async fn info(&self) -> Result<JobInfo> {
+        let details = self.link().read(|reply| Read::Details { reply }).await;
+        let details = details.map_err(|error| self.explain(error, None, "info"))?;
+        let record = details.record;
+        Ok(JobInfo {
+            id: self.id().to_owned(),
+            generation: record.generation,
+            created_ms: record.created_ms,
+            committed_seq: record.committed_seq,
+            durable_seq: record.durable_seq.max(self.durable_seq()),
+            shared: details.shared,
+            mode: self.options().mode,
+            bytes: details.bytes,
+            log: record.log.retention,
+            log_first_seq: record.log.first_seq,
+            log_holders: record.log.holders.into_iter().collect(),
+        })
+    }
+
+    /// What the job has done since it was opened here.
+    pub fn stats(&self) -> JobStats {
+        let (queued_operations, queued_bytes) = self.link().queued();
+        let counters = &self.link().counters;
+        JobStats {
+            queued_operations,
+            queued_bytes,
+            batches_committed: counters.batches_committed.load(Ordering::Relaxed),
+            batches_failed: counters.batches_failed.load(Ordering::Relaxed),
+            groups: counters.groups.load(Ordering::Relaxed),
+            syncs: counters.syncs.load(Ordering::Relaxed),
+            reads: counters.reads.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Looks for damage in everything that is stored; one sentence for each finding, none if all is
+    /// well. Reads the whole job.
+    pub async fn check(&self) -> Result<Vec<String>> {
+        let findings = self.link().read(|reply| Read::Check { reply }).await;
+        findings.map_err(|error| self.explain(error, None, "check"))
+    }
+
+    /// Gives unused room back to the platform.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` if the job is open for reading only.
+    pub async fn compact(&self) -> Result<()> {
+        self.check_writable("compact")?;
+        let done = self.link().read(|reply| Read::Compact { reply }).await;
+        done.map_err(|error| self.explain(error, None, "compact"))
+    }
+
+    // ---- inside -------------------------------------------------------------------------------
+
+    fn link(&self) -> &Arc<Link> {
+        &self.handle.link
+    }
+
+    async fn accept(&self, batch: Batch, report_existed: bool, operation: &str) -> Result<Arc<Slot>> {
+        let (task, operations, bytes) = self.batch_task(batch, report_existed, operation)?;
+        let accepted = self.link().accept(task, operations, bytes).await;
+        accepted.map_err(|error| self.explain(error, None, operation))
+    }
+
+    fn batch_task(
+        &self,
+        batch: Batch,
+        report_existed: bool,
+        operation: &str,
+    ) -> Result<(Task, usize, usize)> {
+        self.check_writable(operation)?;
+        let category = batch.operations().first().map(|op| op.category().to_owned());
+        let batch = CheckedBatch::try_from(batch)
+            .map_err(|error| self.explain(error, category.as_deref(), operation))?;
+        let (operations, bytes) = (batch.entries(), batch.bytes);
+        Ok((Task::Batch { batch, report_existed }, operations, bytes))
+    }
+
+    fn check_writable(&self, operation: &str) -> Result<()> {
+        if self.options().mode != OpenMode::ReadOnly {
+            return Ok(());
+        }
+        let error = Error::new(ErrorKind::Unsupported, "the job is open for reading only");
+        Err(self.explain(error, None, operation))
+    }
+
+    async fn points(
+        &self,
+        category: &str,
+        keys: Vec<Key>,
+        presence_only: bool,
+        operation: &str,
+    ) -> Result<Vec<Option<Vec<u8>>>> {
+        let explain = |error| self.explain(error, Some(category), operation);
+        check_category(category).map_err(explain)?;
+        if keys.len() > limits::BATCH_OPERATIONS_MAX {
+            let message = format!("{} keys, the limit is {}", keys.len(), limits::BATCH_OPERATIONS_MAX);
+            return Err(explain(Error::new(ErrorKind::TooLarge, message)));
+        }
+        for key in &keys {
+            check_row(category, key).map_err(explain)?;
+        }
+        let category = Arc::from(category);
+        let keys = keys.into_iter().map(Key::into_bytes).collect();
+        let found = self.link().read(|reply| Read::Get { category, keys, presence_only, reply }).await;
+        match found.map_err(explain)? {
+            Got::Payloads(payloads) => Ok(payloads),
+            Got::TooLarge(bytes) => {
+                let message = format!("payloads of {bytes} bytes, the limit is {}", limits::SCAN_BYTES_MAX);
+                Err(explain(Error::new(ErrorKind::TooLarge, message)))
+            }
+        }
+    }
+
+    async fn count_span(&self, category: &str, span: Span) -> Result<u64> {
+        check_category(category)?;
+        if span.is_empty() {
+            return Ok(0);
+        }
+        let category = Arc::from(category);
+        self.link().read(|reply| Read::Count { category, span, reply }).await
+    }
+
+    async fn start_watch(&self, from: Option<Position>, category: &str, span: Span) -> Result<Watch> {
+        let explain = |error| self.explain(error, Some(category), "watch");
+        check_category(category).map_err(explain)?;
+        let within = (Arc::from(category), span);
+        Watch::start(Arc::clone(self.link()), from, within).await.map_err(explain)
+    }
+
+    async fn change_log(&self, name: &str, change: LogChange, operation: &str) -> Result<u64> {
+        self.check_writable(operation)?;
+        let explain = |error| self.explain(error, None, operation);
+        if name.is_empty() {
+            let error = Error::new(ErrorKind::InvalidArgument, "a log holder's name has at least one byte");
+            return Err(explain(error));
+        }
+        limits::check_bytes("log holder's name", name.len(), limits::LOG_HOLDER_BYTES_MAX)
+            .map_err(explain)?;
+        let slot = self.link().accept(Task::Log(change), 1, name.len()).await.map_err(explain)?;
+        Ok(done(slot.settled().await?).0)
+    }
+
+    /// The error with the words that say where it happened.
+    fn explain(&self, error: Error, category: Option<&str>, operation: &str) -> Error {
+        match category {
+            Some(category) => {
+                error.in_context(format_args!("job {:?}, category {category:?}, {operation}", self.id()))
+            }
+            None => error.in_context(format_args!("job {:?}, {operation}", self.id())),
+        }
+    }
+}
+
+/// Seq, and whether a row had been there. Every other answer has become an error.
+fn done(answer: Answer) -> (u64, bool) {
+    match answer {
+        Answer::Done { seq, existed } => (seq, existed),
+        Answer::Conflict(_) | Answer::NoHolder | Answer::HoldersFull => (0, false),
+    }
+}
+
+/// Follows one of a job's watermarks, see [`Job::watch_committed_seq`].
+#[derive(Clone, Debug)]
+pub struct SeqWatch {
+    progress: watch::Receiver<Progress>,
+    seq: fn(&Progress) -> u64,
+}
+
+impl SeqWatch {
+    /// The seq now; a lower bound.
+    pub fn seq(&self) -> u64 {
+        (self.seq)(&self.progress.borrow())
+    }
+
+    /// Waits until the seq is at least `seq`, and returns what it is then.
+    ///
+    /// # Errors
+    ///
+    /// `Closed` or `JobNotFound` if the job ends before.
+    pub async fn at_least(&mut self, seq: u64) -> Result<u64> {
+        let of = self.seq;
+        let reached = |progress: &Progress| of(progress) >= seq || progress.end.is_some();
+        let closed = || Error::new(ErrorKind::Closed, "the job has been closed");
+        let progress = self.progress.wait_for(reached).await.map_err(|_| closed())?;
+        match &progress.end {
+            Some(end) if of(&progress) < seq => Err(end.afterwards.clone()),
+            _ => Ok(of(&progress)),
+        }
+    }
+}
+
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Job").field("id", &self.id()).field("open", &self.is_open()).finish()
+    }
+}

@@ -1,0 +1,431 @@
+//! Roots: the set of jobs under one directory, one name of databases, or in memory.
+//!
+//! Knows which jobs are open and sees to it that each is open once; never looks into one.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::clock::Clock;
+use crate::engine::Claim;
+use crate::error::{Error, ErrorKind, Result};
+use crate::job::{Job, JobHandle};
+use crate::job_id::JobId;
+use crate::options::{Durability, JobOptions, OpenMode};
+use crate::place::Place;
+use crate::worker::{Bounds, Command, Link, Start};
+
+/// A root: any number of jobs, each isolated from the others.
+///
+/// Natively a directory with one owner at a time; in the browser a name, shared by the origin's tabs;
+/// `":memory:"` keeps everything in memory until it is closed. Cheap to clone.
+///
+/// ```
+/// # async fn example() -> persistency::Result<()> {
+/// use persistency::{Persistency, key};
+///
+/// let p = Persistency::open(":memory:")?;
+/// let job = p.open_job("alpha").await?;
+/// job.persist_put("msg", key!("channel-1", 1i64)?, "hi").await?; // accepted
+/// job.flush().await?; // durable
+/// let rows = job.scan_prefix("msg", key!("channel-1")?).reverse().limit(50).await?;
+/// assert_eq!(rows[0].payload, b"hi");
+/// p.close().await?;
+/// # Ok(())
+/// # }
+/// # futures_executor::block_on(example()).unwrap();
+/// ```
+#[derive(Clone)]
+pub struct Persistency {
+    handle: Arc<RootHandle>,
+}
+
+/// Dropped with the last `Persistency` of a root: then only job handles keep their jobs open.
+struct RootHandle {
+    core: Arc<RootCore>,
+}
+
+/// What the handles of a root and of its jobs share.
+pub(crate) struct RootCore {
+    root: PathBuf,
+    place: Place,
+    clock: Clock,
+    state: Mutex<State>,
+    /// Ownership of the place, from the first job on. Held while it is taken, so that concurrent
+    /// opens take it once.
+    claim: tokio::sync::Mutex<Option<Arc<dyn Claim>>>,
+}
+
+#[derive(Default)]
+struct State {
+    closed: bool,
+    jobs: HashMap<String, Tenant>,
+}
+
+/// A job that this root has opened.
+enum Tenant {
+    /// It is open or opening; this handle makes it reachable by its id.
+    Open(Arc<JobHandle>),
+    /// It is being closed or dropped.
+    Ending(Arc<Link>),
+}
+
+static CURRENT: Mutex<Option<Persistency>> = Mutex::new(None);
+
+impl Persistency {
+    /// Makes an independent root; nothing is created before its first job is opened.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument` if `root` is empty, or natively if it or what would be its nearest existing
+    /// ancestor is not a directory.
+    pub fn open(root: impl AsRef<Path>) -> Result<Self> {
+        Self::open_with_clock(root, Clock::system())
+    }
+
+    /// As [`open`](Persistency::open), with the clock that stamps commits and measures deadlines.
+    pub fn open_with_clock(root: impl AsRef<Path>, clock: Clock) -> Result<Self> {
+        let root = root.as_ref();
+        let place =
+            Place::of(root).map_err(|error| error.in_context(format_args!("root {}", root.display())))?;
+        Ok(Self::at(root.to_owned(), place, clock))
+    }
+
+    pub(crate) fn at(root: PathBuf, place: Place, clock: Clock) -> Self {
+        let state = Mutex::default();
+        let core = RootCore { root, place, clock, state, claim: tokio::sync::Mutex::new(None) };
+        Persistency { handle: Arc::new(RootHandle { core: Arc::new(core) }) }
+    }
+
+    /// The process-wide root: the first call makes it, later ones with the same root return it.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument` if it has another root (compared as given), which stays as it is; or as
+    /// [`open`](Persistency::open).
+    pub fn instance(root: impl AsRef<Path>) -> Result<Self> {
+        let root = root.as_ref();
+        let mut current = lock(&CURRENT);
+        match &*current {
+            Some(existing) if existing.root() == root => Ok(existing.clone()),
+            Some(existing) => {
+                let message = format!("the process has the root {} already", existing.root().display());
+                Err(Error::new(ErrorKind::InvalidArgument, message))
+            }
+            None => Ok(current.insert(Self::open(root)?).clone()),
+        }
+    }
+
+    /// The process-wide root; `Closed` if there is none yet.
+    pub fn current() -> Result<Self> {
+        let none = || Error::new(ErrorKind::Closed, "the process has no root yet");
+        lock(&CURRENT).clone().ok_or_else(none)
+    }
+
+    /// Closes the process-wide root and makes room for another one; fine if there is none.
+    pub async fn reset() -> Result<()> {
+        let current = lock(&CURRENT).take();
+        match current {
+            Some(root) => root.close().await,
+            None => Ok(()),
+        }
+    }
+
+    /// The root as it was given.
+    pub fn root(&self) -> &Path {
+        &self.core().root
+    }
+
+    /// Opens the job, or creates it; one that is open already is returned as it is.
+    ///
+    /// # Errors
+    ///
+    /// As [`open_job_with`](Persistency::open_job_with).
+    pub async fn open_job(&self, id: &str) -> Result<Job> {
+        self.open_tenant(id, None).await
+    }
+
+    /// Opens the job with options.
+    ///
+    /// Concurrent calls get the same job. One that is being closed or dropped is waited for.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument` for an empty id, or options other than those it is open with; `TooLarge` for
+    /// an id beyond 64 bytes; `Busy` if somebody else owns the root, or keeps the job from being opened
+    /// past the deadline; `JobNotFound` if it must exist and does not; `StorageFull`, `Corrupt`,
+    /// `VersionTooNew`, `Unsupported`, `Backend`; `Closed` if the root is.
+    pub async fn open_job_with(&self, id: &str, options: JobOptions) -> Result<Job> {
+        self.open_tenant(id, Some(options)).await
+    }
+
+    /// The open job of this id; `JobNotFound` if it is not open.
+    pub fn job(&self, id: &str) -> Result<Job> {
+        let state = lock(&self.core().state);
+        match state.jobs.get(id) {
+            Some(Tenant::Open(handle)) if handle.link.is_open() => Ok(Job::new(Arc::clone(handle))),
+            _ if state.closed => Err(root_closed()),
+            _ => Err(Error::new(ErrorKind::JobNotFound, format!("job {id:?} is not open"))),
+        }
+    }
+
+    /// Whether the job is open.
+    pub fn has_job(&self, id: &str) -> bool {
+        self.job(id).is_ok()
+    }
+
+    /// The ids of the jobs that exist, open or not, ascending.
+    pub async fn list_jobs(&self) -> Result<Vec<String>> {
+        self.check_open()?;
+        self.core().place.list().await.map_err(|error| error.in_context("list jobs"))
+    }
+
+    /// Closes the job: everything accepted is committed and made durable, then its file and thread
+    /// are released. Fine if it is not open.
+    ///
+    /// # Errors
+    ///
+    /// The first error that no receipt has reported, with the number of others; otherwise that of the
+    /// last sync. The job is closed all the same.
+    pub async fn close_job(&self, id: &str) -> Result<()> {
+        let Some(link) = self.core().begin_end(id, Command::Close) else { return Ok(()) };
+        let closed = link.closed_down().await;
+        self.core().forget(id, &link);
+        closed
+    }
+
+    /// Deletes the job with everything in it, open or not; fine if there is none.
+    ///
+    /// What was accepted before is settled first. Handles of the job anywhere answer `JobNotFound`
+    /// afterwards, and a job that is created under this id again is another one.
+    ///
+    /// # Errors
+    ///
+    /// `Busy` if somebody else owns the root; `VersionTooNew` for a job of a newer format, which stays;
+    /// `Backend` if the platform does not let it be deleted.
+    pub async fn drop_job(&self, id: &str) -> Result<()> {
+        JobId::new(id)?;
+        loop {
+            self.check_open()?;
+            if let Some(link) = self.core().begin_end(id, Command::Drop) {
+                let end = link.ended().await;
+                self.core().forget(id, &link);
+                if end.dropped {
+                    return end.result;
+                }
+                // It was being closed, or had ended by itself: what is there still has to be deleted.
+                continue;
+            }
+            let claim = self.core().claim().await?;
+            let Some(link) = self.core().begin_destroy(id, claim)? else { continue };
+            let end = link.ended().await;
+            self.core().forget(id, &link);
+            return end.result;
+        }
+    }
+
+    /// Closes every job and the root; handles of either answer `Closed` afterwards. Safe to repeat.
+    ///
+    /// # Errors
+    ///
+    /// The first error of closing a job, with the number of others. Everything is closed all the same.
+    pub async fn close(&self) -> Result<()> {
+        let core = self.core();
+        let ids: Vec<String> = {
+            let mut state = lock(&core.state);
+            state.closed = true;
+            state.jobs.keys().cloned().collect()
+        };
+        let links: Vec<Arc<Link>> = ids.iter().filter_map(|id| core.begin_end(id, Command::Close)).collect();
+        if let Some(claim) = &*core.claim.lock().await {
+            claim.drain();
+        }
+        let mut errors = Vec::new();
+        for link in links {
+            errors.extend(link.closed_down().await.err());
+        }
+        lock(&core.state).jobs.clear();
+        core.claim.lock().await.take();
+        let others = errors.len().saturating_sub(1);
+        match errors.into_iter().next() {
+            Some(first) if others > 0 => {
+                Err(first.in_context(format_args!("and {others} other jobs failed")))
+            }
+            Some(first) => Err(first),
+            None => Ok(()),
+        }
+    }
+
+    fn core(&self) -> &Arc<RootCore> {
+        &self.handle.core
+    }
+
+    fn check_open(&self) -> Result<()> {
+        match lock(&self.core().state).closed {
+            true => Err(root_closed()),
+            false => Ok(()),
+        }
+    }
+
+    async fn open_tenant(&self, id: &str, options: Option<JobOptions>) -> Result<Job> {
+        let explain = |error: Error| error.in_context(format_args!("job {id:?}, open"));
+        JobId::new(id).map_err(explain)?;
+        if let Some(options) = &options {
+            options.check().map_err(explain)?;
+        }
+        loop {
+            self.check_open()?;
+            let read_only = options.as_ref().is_some_and(|options| options.mode == OpenMode::ReadOnly);
+            let claim: Arc<dyn Claim> = match read_only {
+                true => Arc::new(()),
+                false => self.core().claim().await.map_err(explain)?,
+            };
+            match self.core().tenant(id, options.as_ref(), claim)? {
+                Tenant::Open(handle) => {
+                    handle.link.opened().await?;
+                    return Ok(Job::new(handle));
+                }
+                Tenant::Ending(link) => {
+                    link.ended().await;
+                    self.core().forget(id, &link);
+                }
+            }
+        }
+    }
+}
+
+impl RootCore {
+    /// Ownership of the place, taken once.
+    async fn claim(&self) -> Result<Arc<dyn Claim>> {
+        let mut held = self.claim.lock().await;
+        match &*held {
+            Some(claim) => Ok(Arc::clone(claim)),
+            None => Ok(Arc::clone(held.insert(self.place.claim().await?))),
+        }
+    }
+
+    /// The job as it stands in the table; starts it if it is not there.
+    fn tenant(
+        self: &Arc<Self>,
+        id: &str,
+        options: Option<&JobOptions>,
+        claim: Arc<dyn Claim>,
+    ) -> Result<Tenant> {
+        let mut state = lock(&self.state);
+        if state.closed {
+            return Err(root_closed());
+        }
+        match state.jobs.entry(id.to_owned()) {
+            Entry::Occupied(place) => match place.get() {
+                Tenant::Open(handle) if handle.link.has_ended() => {
+                    Ok(Tenant::Ending(Arc::clone(&handle.link)))
+                }
+                Tenant::Open(handle) if options.is_some_and(|options| *options != handle.options) => {
+                    let message = format!("job {id:?} is open with other options");
+                    Err(Error::new(ErrorKind::InvalidArgument, message))
+                }
+                Tenant::Open(handle) => Ok(Tenant::Open(Arc::clone(handle))),
+                Tenant::Ending(link) => Ok(Tenant::Ending(Arc::clone(link))),
+            },
+            Entry::Vacant(place) => {
+                let options = options.cloned().unwrap_or_default();
+                let (start, link) = self.start(id, &options, claim);
+                self.place.start(start)?;
+                let handle = Arc::new(JobHandle { link, options, _root: Arc::clone(self) });
+                place.insert(Tenant::Open(Arc::clone(&handle)));
+                Ok(Tenant::Open(handle))
+            }
+        }
+    }
+
+    fn start(&self, id: &str, options: &JobOptions, claim: Arc<dyn Claim>) -> (Start, Arc<Link>) {
+        let bounds = Bounds {
+            operations: options.queue_operations,
+            bytes: options.queue_bytes,
+            deadline_ms: options.deadline_ms(),
+        };
+        let (link, commands) = Link::new(id.to_owned(), self.clock.clone(), bounds);
+        let durable_always = options.durability == Durability::Strict || self.place.is_memory();
+        let (mode, retention) = (options.mode, options.log);
+        let start = Start { link: Arc::clone(&link), commands, mode, durable_always, retention, claim };
+        (start, link)
+    }
+
+    /// Sends the last command to the job if it is in the table; returns what tells when it has ended.
+    fn begin_end(&self, id: &str, last: Command) -> Option<Arc<Link>> {
+        let mut state = lock(&self.state);
+        let tenant = state.jobs.get_mut(id)?;
+        let (link, handle) = match tenant {
+            Tenant::Ending(link) => return Some(Arc::clone(link)),
+            Tenant::Open(handle) => (Arc::clone(&handle.link), Arc::clone(handle)),
+        };
+        *tenant = Tenant::Ending(Arc::clone(&link));
+        link.finish(last);
+        drop(state);
+        // Its own end locks nothing, but may release the root.
+        drop(handle);
+        Some(link)
+    }
+
+    /// Starts deleting a job that is not in the table; `None` if it has come there meanwhile.
+    fn begin_destroy(self: &Arc<Self>, id: &str, claim: Arc<dyn Claim>) -> Result<Option<Arc<Link>>> {
+        let mut state = lock(&self.state);
+        match state.jobs.entry(id.to_owned()) {
+            Entry::Occupied(_) => Ok(None),
+            Entry::Vacant(place) => {
+                let (start, link) = self.start(id, &JobOptions::default(), claim);
+                self.place.destroy(start)?;
+                place.insert(Tenant::Ending(Arc::clone(&link)));
+                Ok(Some(link))
+            }
+        }
+    }
+
+    /// Takes a job that has ended out of the table.
+    fn forget(&self, id: &str, ended: &Arc<Link>) {
+        let mut state = lock(&self.state);
+        let is_it = match state.jobs.get(id) {
+            Some(Tenant::Open(handle)) => Arc::ptr_eq(&handle.link, ended),
+            Some(Tenant::Ending(link)) => Arc::ptr_eq(link, ended),
+            None => false,
+        };
+        let gone = if is_it { state.jobs.remove(id) } else { None };
+        drop(state);
+        drop(gone);
+    }
+}
+
+impl Drop for RootHandle {
+    fn drop(&mut self) {
+        // Jobs that only this root's table holds drain in the background now; the others do when
+        // their last handle goes.
+        let jobs = std::mem::take(&mut lock(&self.core.state).jobs);
+        drop(jobs);
+    }
+}
+
+impl Drop for RootCore {
+    fn drop(&mut self) {
+        // Workers that still drain hold the claim: who wants the place waits for them.
+        if let Some(claim) = self.claim.get_mut() {
+            claim.drain();
+        }
+    }
+}
+
+impl fmt::Debug for Persistency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Persistency").field("root", &self.root()).finish_non_exhaustive()
+    }
+}
+
+fn root_closed() -> Error {
+    Error::new(ErrorKind::Closed, "the root has been closed")
+}
+
+fn lock<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing that runs under these locks can panic halfway through a change.
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,103 @@
+//! Where a root keeps its jobs: in memory, or in the platform's own storage.
+//!
+//! The one point at which a running program chooses its engine. Everything here starts work where it
+//! runs (a thread natively, a task in the browser), so handles and their futures can be sent.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use crate::engine::memory::MemorySite;
+use crate::engine::{Claim, EngineError, PlatformSite, Site};
+use crate::error::{Error, ErrorKind, Result};
+use crate::worker::{Start, spawn};
+
+/// The root that keeps everything in memory.
+const MEMORY_ROOT: &str = ":memory:";
+
+/// A root's storage.
+#[derive(Clone)]
+pub(crate) enum Place {
+    Memory(MemorySite),
+    Platform(PlatformSite),
+    #[cfg(test)]
+    Faulty(crate::engine::faulty::FaultySite<MemorySite>),
+}
+
+/// Runs `$work` with `$site` bound to the site of whatever technology the place is.
+macro_rules! at {
+    ($place:expr, $site:ident => $work:expr) => {
+        match $place.clone() {
+            Place::Memory($site) => $work,
+            Place::Platform($site) => $work,
+            #[cfg(test)]
+            Place::Faulty($site) => $work,
+        }
+    };
+}
+
+impl Place {
+    /// The place that `root` names; `InvalidArgument` if there can be none. Changes nothing.
+    pub(crate) fn of(root: &Path) -> Result<Self> {
+        if root.as_os_str().is_empty() {
+            return Err(Error::new(ErrorKind::InvalidArgument, "the root is empty"));
+        }
+        if root == Path::new(MEMORY_ROOT) {
+            return Ok(Place::Memory(MemorySite::default()));
+        }
+        PlatformSite::of_root(root).map(Place::Platform)
+    }
+
+    /// Whether durable is the same as committed here.
+    pub(crate) fn is_memory(&self) -> bool {
+        matches!(self, Place::Memory(_))
+    }
+
+    /// Takes sole ownership, where that means something.
+    pub(crate) async fn claim(&self) -> Result<Arc<dyn Claim>> {
+        at!(self, site => run("claim", move || async move { site.claim().await.map(share) }).await)
+    }
+
+    /// The ids of the jobs that exist, ascending.
+    pub(crate) async fn list(&self) -> Result<Vec<String>> {
+        let mut ids = at!(self, site => run("list", move || async move { site.list().await }).await)?;
+        ids.sort();
+        Ok(ids)
+    }
+
+    /// Starts the worker that opens and serves a job.
+    pub(crate) fn start(&self, start: Start) -> Result<()> {
+        let name = start.link.id.clone();
+        started(at!(self, site => spawn(&name, move || start.run(site))))
+    }
+
+    /// Starts a worker that deletes a job which is not open here.
+    pub(crate) fn destroy(&self, start: Start) -> Result<()> {
+        let name = start.link.id.clone();
+        started(at!(self, site => spawn(&name, move || start.destroy(site))))
+    }
+}
+
+fn share(claim: impl Claim) -> Arc<dyn Claim> {
+    Arc::new(claim)
+}
+
+/// Runs the work where workers run, and returns its result.
+async fn run<T: Send + 'static, F>(name: &str, work: impl FnOnce() -> F + Send + 'static) -> Result<T>
+where
+    F: Future<Output = std::result::Result<T, EngineError>> + 'static,
+{
+    let (reply, answer) = oneshot::channel();
+    started(spawn(name, move || async move { drop(reply.send(work().await)) }))?;
+    match answer.await {
+        Ok(result) => Ok(result?),
+        Err(_) => Err(Error::new(ErrorKind::Backend, format!("{name} stopped before it could answer"))),
+    }
+}
+
+fn started(spawned: std::io::Result<()>) -> Result<()> {
+    spawned.map_err(|error| {
+        Error::new(ErrorKind::Backend, "no worker could be started").with_source(Box::new(error))
+    })
+}

@@ -1,0 +1,164 @@
+//! What handles ask of a worker: plain data with a way to answer.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::recent::CommitsPage;
+use super::slot::Ticket;
+use super::turn::Task;
+use crate::batch::Op;
+use crate::engine::{Got, Page, PageRequest, Point};
+use crate::error::Result;
+use crate::range::Span;
+
+/// Where an answer goes; a caller that no longer wants it has dropped the other end.
+pub(crate) type Reply<T> = oneshot::Sender<Result<T>>;
+
+/// One request, in the order in which it was accepted.
+pub(crate) enum Command {
+    Write(QueuedTask),
+    Read(QueuedRead),
+    /// Everything accepted before is to be durable.
+    Flush {
+        deadline: Option<u64>,
+        reply: Reply<()>,
+    },
+    /// This seq, which is committed, is to be durable.
+    Durable {
+        seq: u64,
+        deadline: Option<u64>,
+        reply: Reply<()>,
+    },
+    /// Drain, then release everything. The last command.
+    Close,
+    /// Settle what is accepted, then delete the job. The last command.
+    Drop,
+}
+
+/// A task that has its place in the queue.
+#[derive(Debug)]
+pub(crate) struct QueuedTask {
+    /// Its place in the order of acceptance, from 1; given by the worker.
+    pub(crate) number: u64,
+    pub(crate) task: Task,
+    pub(crate) ticket: Ticket,
+    /// When it is withdrawn, on the clock's monotonic scale.
+    pub(crate) deadline: Option<u64>,
+    /// Its share of the queue, given back when it is settled.
+    pub(crate) _credit: Credit,
+}
+
+/// A share of the queue's bounds.
+#[derive(Debug)]
+pub(crate) struct Credit {
+    pub(crate) _operations: OwnedSemaphorePermit,
+    pub(crate) _bytes: OwnedSemaphorePermit,
+}
+
+/// A read that waits for the writes accepted before it.
+pub(crate) struct QueuedRead {
+    pub(crate) read: Read,
+    pub(crate) deadline: Option<u64>,
+    /// Its share of the bound on reads, given back when it is answered.
+    pub(crate) _credit: OwnedSemaphorePermit,
+}
+
+/// What a read wants to know.
+pub(crate) enum Read {
+    Get {
+        category: Arc<str>,
+        keys: Vec<Vec<u8>>,
+        presence_only: bool,
+        reply: Reply<Got>,
+    },
+    /// A page of a stream, or a whole scan: then it is an error if it does not fit.
+    Page {
+        page: PageRequest,
+        category: Arc<str>,
+        whole: bool,
+        reply: Reply<Page>,
+    },
+    Count {
+        category: Arc<str>,
+        span: Span,
+        reply: Reply<u64>,
+    },
+    Categories {
+        reply: Reply<Vec<String>>,
+    },
+    /// The commits after a seq, as far as they can still be told.
+    Commits {
+        after: u64,
+        follow: bool,
+        reply: Reply<CommitsPage>,
+    },
+    Details {
+        reply: Reply<Details>,
+    },
+    Check {
+        reply: Reply<Vec<String>>,
+    },
+    Compact {
+        reply: Reply<()>,
+    },
+}
+
+/// What the worker knows of its job, for `info` and `stats`.
+#[derive(Clone, Debug)]
+pub(crate) struct Details {
+    pub(crate) record: crate::record::Record,
+    pub(crate) bytes: Option<u64>,
+    pub(crate) shared: bool,
+}
+
+impl Read {
+    /// Whether an accepted batch's operation can change what this read will see.
+    ///
+    /// Reads of the job as a whole are touched by everything.
+    pub(crate) fn is_touched_by(&self, op: &Op) -> bool {
+        match self {
+            Read::Get { category, keys, .. } => {
+                keys.iter().any(|key| op.category() == &**category && op.touches(category, &Span::point(key)))
+            }
+            Read::Page { category, page, .. } => op.touches(category, &page.span),
+            Read::Count { category, span, .. } => op.touches(category, span),
+            _ => true,
+        }
+    }
+
+    /// Whether nobody waits for the answer any more.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        match self {
+            Read::Get { reply, .. } => reply.is_closed(),
+            Read::Page { reply, .. } => reply.is_closed(),
+            Read::Count { reply, .. } => reply.is_closed(),
+            Read::Categories { reply } => reply.is_closed(),
+            Read::Commits { reply, .. } => reply.is_closed(),
+            Read::Details { reply } => reply.is_closed(),
+            Read::Check { reply } => reply.is_closed(),
+            Read::Compact { reply } => reply.is_closed(),
+        }
+    }
+
+    /// Answers with an error.
+    pub(crate) fn fail(self, error: crate::error::Error) {
+        // A send that fails means that the caller has gone, which is its right.
+        match self {
+            Read::Get { reply, .. } => drop(reply.send(Err(error))),
+            Read::Page { reply, .. } => drop(reply.send(Err(error))),
+            Read::Count { reply, .. } => drop(reply.send(Err(error))),
+            Read::Categories { reply } => drop(reply.send(Err(error))),
+            Read::Commits { reply, .. } => drop(reply.send(Err(error))),
+            Read::Details { reply } => drop(reply.send(Err(error))),
+            Read::Check { reply } => drop(reply.send(Err(error))),
+            Read::Compact { reply } => drop(reply.send(Err(error))),
+        }
+    }
+}
+
+/// What a read of points touches.
+pub(crate) fn points(category: &Arc<str>, keys: &[Vec<u8>]) -> Vec<Point> {
+    let space = crate::engine::Space::Rows(Arc::clone(category));
+    keys.iter().map(|key| Point { space: space.clone(), key: key.clone() }).collect()
+}

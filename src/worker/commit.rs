@@ -1,0 +1,331 @@
+//! Commits a group: one transaction for what has piled up, with an answer of its own for each task.
+//!
+//! Every rule about what may be tried again stands here: a lost connection once, a full medium by
+//! halves, a deadline by withdrawing, an unknown outcome never before the record has told. Nothing
+//! here orders or accepts anything; that has been done.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use futures_util::future::{Either, select};
+
+use super::command::QueuedTask;
+use super::context::{Context, Failure, gone, timed_out};
+use super::turn::{Answer, LogChange, Stamp, Task, Turn, Verdict};
+use crate::commit_log::Commit;
+use crate::engine::{Change, Engine, EngineError, Fault};
+use crate::error::{Error, ErrorKind, Outcome, Result};
+use crate::limits::ABORT_GRACE_MS;
+use crate::record::Record;
+
+/// What became of a group.
+#[derive(Default)]
+pub(crate) struct GroupEnd {
+    /// Every task that has its result.
+    pub(crate) settled: Vec<(QueuedTask, Result<Answer>)>,
+    /// Tasks that have to be tried again, in order.
+    pub(crate) again: VecDeque<QueuedTask>,
+    /// The batches that were committed, ascending by seq.
+    pub(crate) commits: Vec<Commit>,
+    /// Nothing can be written any more.
+    pub(crate) end: Option<Fatal>,
+}
+
+/// Why a job can take no more writes.
+#[derive(Debug)]
+pub(crate) enum Fatal {
+    /// Its generation has gone: the job is over.
+    Gone,
+    /// The medium failed to sync: what it holds cannot be told until it is opened anew.
+    Poisoned,
+}
+
+/// How one transaction ended.
+enum TurnEnd {
+    Done { after: Record, answers: Vec<Answer> },
+    Gone,
+    Failed(EngineError),
+}
+
+/// Commits the tasks in order, `durable` if they must not be lost with power.
+pub(crate) async fn commit_group<E: Engine>(
+    context: &Context<E>,
+    tasks: VecDeque<QueuedTask>,
+    durable: bool,
+) -> GroupEnd {
+    let mut end = GroupEnd::default();
+    let mut waiting = tasks;
+    let mut size = waiting.len();
+    while !waiting.is_empty() {
+        let part: Vec<QueuedTask> = waiting.drain(..size.min(waiting.len())).collect();
+        let deadline = part.iter().filter_map(|queued| queued.deadline).min();
+        let tasks: Vec<Task> = part.iter().map(|queued| queued.task.clone()).collect();
+        match take_turn(context, &tasks, deadline, durable).await {
+            TurnEnd::Done { after, answers } => {
+                end.collect(context.writer, part, answers, &after);
+                context.record.replace(after);
+            }
+            TurnEnd::Gone => {
+                end.end = Some(Fatal::Gone);
+                end.fail(part.into_iter().chain(waiting), &gone());
+                return end;
+            }
+            TurnEnd::Failed(error) => match error.fault {
+                Fault::StorageFull if part.len() > 1 => {
+                    size = part.len().div_ceil(2);
+                    prepend(&mut waiting, part);
+                }
+                Fault::StorageFull => {
+                    let error = Error::from(error);
+                    end.fail(part, &error);
+                    let (puts, others) = waiting.into_iter().partition(contains_put);
+                    let untried: VecDeque<QueuedTask> = puts;
+                    end.fail(untried, &error);
+                    waiting = others;
+                    size = waiting.len();
+                }
+                Fault::Aborted if error.outcome == Outcome::NotApplied => {
+                    let now = context.clock.monotonic_ms();
+                    let late = |queued: &QueuedTask| queued.deadline.is_some_and(|at| at <= now);
+                    let (late, again): (Vec<_>, Vec<_>) = part.into_iter().partition(late);
+                    end.fail(late, &timed_out());
+                    prepend(&mut waiting, again);
+                    end.again = waiting;
+                    return end;
+                }
+                Fault::SyncFailed => {
+                    end.end = Some(Fatal::Poisoned);
+                    end.fail(part, &Error::from(error));
+                    end.fail(waiting, &poisoned());
+                    return end;
+                }
+                _ => end.fail(part, &Error::from(error)),
+            },
+        }
+    }
+    end
+}
+
+/// Writes the durable marker: everything committed so far survives power loss afterwards.
+pub(crate) async fn sync<E: Engine>(
+    context: &Context<E>,
+    deadline: Option<u64>,
+) -> std::result::Result<(), (Error, Option<Fatal>)> {
+    match take_turn(context, &[Task::Sync], deadline, true).await {
+        TurnEnd::Done { after, .. } => {
+            context.record.replace(after);
+            Ok(())
+        }
+        TurnEnd::Gone => Err((gone(), Some(Fatal::Gone))),
+        TurnEnd::Failed(error) if error.fault == Fault::SyncFailed => {
+            Err((error.into(), Some(Fatal::Poisoned)))
+        }
+        TurnEnd::Failed(error) => Err((error.into(), None)),
+    }
+}
+
+/// The answer to writes on a job whose medium failed to sync.
+pub(crate) fn poisoned() -> Error {
+    Error::new(ErrorKind::Backend, "an earlier sync failed: close the job and open it again before writing")
+}
+
+/// One transaction, repeated once after a lost connection if nothing of it was applied.
+async fn take_turn<E: Engine>(
+    context: &Context<E>,
+    tasks: &[Task],
+    deadline: Option<u64>,
+    durable: bool,
+) -> TurnEnd {
+    let mut connection = match context.ensure_connection().await {
+        Ok(connection) => Some(connection),
+        Err(failure) => return failed(failure),
+    };
+    loop {
+        let error = match attempt(context, tasks, deadline, durable).await {
+            Ok(end) => return end,
+            Err(error) => error,
+        };
+        let again = error.fault == Fault::Lost && error.outcome == Outcome::NotApplied;
+        match connection.take() {
+            Some(lost) if again => {
+                if let Err(failure) = context.renew(lost).await {
+                    return failed(failure);
+                }
+            }
+            _ => return TurnEnd::Failed(error),
+        }
+    }
+}
+
+fn failed(failure: Failure) -> TurnEnd {
+    match failure {
+        Failure::Gone => TurnEnd::Gone,
+        Failure::Engine(error) => TurnEnd::Failed(error),
+    }
+}
+
+/// One transaction. On an error its outcome has been found out as far as that is possible.
+async fn attempt<E: Engine>(
+    context: &Context<E>,
+    tasks: &[Task],
+    deadline: Option<u64>,
+    durable: bool,
+) -> std::result::Result<TurnEnd, EngineError> {
+    let stamp = Stamp {
+        generation: context.generation,
+        writer: context.writer,
+        group: context.next_group(),
+        unix_ms: context.clock.unix_ms(),
+        durable,
+    };
+    let turn = Turn { stamp, tasks: tasks.to_vec() };
+    let verdict = Rc::new(RefCell::new(None));
+    let told = Rc::clone(&verdict);
+    let change = Change {
+        reads: turn.reads(),
+        decide: Box::new(move |found| {
+            let (writes, verdict) = turn.decide(found);
+            told.replace(Some(verdict));
+            writes
+        }),
+        durable,
+    };
+    let applied = bounded_apply(context, change, deadline).await;
+    let verdict = verdict.take();
+    match (applied, verdict) {
+        (Ok(()), Some(Verdict::Decided { after, answers, .. })) => Ok(TurnEnd::Done { after, answers }),
+        (_, Some(Verdict::Gone)) => Ok(TurnEnd::Gone),
+        (_, Some(Verdict::Unreadable(error))) => Err(error),
+        (Ok(()), None) => Err(EngineError::new(Fault::Other, "the engine committed without a decision")),
+        (Err(error), None) if error.fault == Fault::Missing => Ok(TurnEnd::Gone),
+        // Nothing is written before the decision.
+        (Err(error), None) => Err(error.with_outcome(Outcome::NotApplied)),
+        (Err(error), Some(Verdict::Decided { before, after, answers })) => {
+            resolve(context, error, stamp, before, after, answers).await
+        }
+    }
+}
+
+/// Finds out whether a transaction that ended with an error was applied all the same.
+async fn resolve<E: Engine>(
+    context: &Context<E>,
+    error: EngineError,
+    stamp: Stamp,
+    before: Record,
+    after: Record,
+    answers: Vec<Answer>,
+) -> std::result::Result<TurnEnd, EngineError> {
+    if error.outcome != Outcome::Unknown || matches!(error.fault, Fault::SyncFailed | Fault::Aborted) {
+        return Err(error);
+    }
+    let now = match context.with_connection(|| context.read_record()).await {
+        Ok(record) => record,
+        Err(Failure::Gone) => return Ok(TurnEnd::Gone),
+        Err(Failure::Engine(_)) => return Err(error),
+    };
+    if (now.writer, now.group) == (stamp.writer, stamp.group) {
+        return Ok(TurnEnd::Done { after, answers });
+    }
+    let untouched =
+        (now.writer, now.group, now.committed_seq) == (before.writer, before.group, before.committed_seq);
+    Err(if untouched { error.with_outcome(Outcome::NotApplied) } else { error })
+}
+
+/// Applies a change until its deadline; then aborts it and gives it a little time to say how it ended.
+async fn bounded_apply<E: Engine>(
+    context: &Context<E>,
+    change: Change,
+    deadline: Option<u64>,
+) -> std::result::Result<(), EngineError> {
+    let apply = std::pin::pin!(context.engine.apply(change));
+    let Some(at) = deadline else { return apply.await };
+    let apply = match select(apply, context.clock.sleep_until(at)).await {
+        Either::Left((applied, _)) => return applied,
+        Either::Right(((), apply)) => apply,
+    };
+    context.engine.abort();
+    let grace = context.clock.sleep_until(context.clock.monotonic_ms() + ABORT_GRACE_MS);
+    match select(apply, grace).await {
+        Either::Left((applied, _)) => applied,
+        Either::Right(_) => {
+            context.connection_hangs();
+            let message = "the deadline passed, and the aborted transaction did not say how it ended";
+            Err(EngineError::new(Fault::Aborted, message).with_outcome(Outcome::Unknown))
+        }
+    }
+}
+
+impl GroupEnd {
+    fn collect(&mut self, writer: [u8; 16], tasks: Vec<QueuedTask>, answers: Vec<Answer>, after: &Record) {
+        for (queued, answer) in tasks.into_iter().zip(answers) {
+            if let (Task::Batch { batch, .. }, Answer::Done { seq, .. }) = (&queued.task, answer)
+                && !batch.operations.is_empty()
+            {
+                let operations = Arc::clone(&batch.operations);
+                self.commits.push(Commit { seq, time_ms: after.last_commit_ms, writer, operations });
+            }
+            self.settled.push((queued, verdict(answer)));
+        }
+    }
+
+    fn fail(&mut self, tasks: impl IntoIterator<Item = QueuedTask>, error: &Error) {
+        self.settled.extend(tasks.into_iter().map(|queued| (queued, Err(error.clone()))));
+    }
+}
+
+fn verdict(answer: Answer) -> Result<Answer> {
+    match answer {
+        Answer::Done { .. } => Ok(answer),
+        Answer::Conflict(index) => Err(Error::conflict(index)),
+        Answer::NoHolder => Err(Error::new(ErrorKind::InvalidArgument, "no such log holder")),
+        Answer::HoldersFull => Err(Error::new(ErrorKind::TooLarge, "too many log holders")),
+    }
+}
+
+fn contains_put(queued: &QueuedTask) -> bool {
+    matches!(&queued.task, Task::Batch { batch, .. } if batch.contains_put())
+}
+
+fn prepend(waiting: &mut VecDeque<QueuedTask>, tasks: Vec<QueuedTask>) {
+    for queued in tasks.into_iter().rev() {
+        waiting.push_front(queued);
+    }
+}
+
+/// Removes commits up to `seq` from the log, as far as they are released.
+pub(crate) async fn trim_to<E: Engine>(context: &Context<E>, seq: u64) -> Option<Fatal> {
+    match take_turn(context, &[Task::Log(LogChange::Trim(seq))], None, false).await {
+        TurnEnd::Done { after, .. } => {
+            context.record.replace(after);
+            None
+        }
+        TurnEnd::Gone => Some(Fatal::Gone),
+        TurnEnd::Failed(error) => {
+            log::warn!("the commit log could not be trimmed: {error:?}");
+            (error.fault == Fault::SyncFailed).then_some(Fatal::Poisoned)
+        }
+    }
+}
+
+/// Changes what the log keeps, outside of the queue: before the job is handed out.
+pub(crate) async fn change_log<E: Engine>(context: &Context<E>, change: LogChange) -> Result<()> {
+    finish(context, take_turn(context, &[Task::Log(change)], None, false).await)
+}
+
+/// Marks the job as dropped and empties it.
+pub(crate) async fn mark_dropped<E: Engine>(context: &Context<E>, deadline: Option<u64>) -> Result<()> {
+    finish(context, take_turn(context, &[Task::Drop], deadline, true).await)
+}
+
+fn finish<E: Engine>(context: &Context<E>, end: TurnEnd) -> Result<()> {
+    match end {
+        TurnEnd::Done { after, .. } => {
+            context.record.replace(after);
+            Ok(())
+        }
+        TurnEnd::Gone => Err(gone()),
+        TurnEnd::Failed(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,184 @@
+//! What the futures of one worker share: the engine, the clock, and how to get a lost connection back.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+
+use futures_util::future::{Either, select};
+use tokio::sync::Semaphore;
+
+use crate::clock::Clock;
+use crate::engine::{Engine, EngineError, Fault, Get, Got, Point, Seen, Sharing, Verify};
+use crate::error::{Error, ErrorKind, Outcome};
+use crate::limits;
+use crate::record::Record;
+
+/// One worker's engine and what it knows about it.
+pub(crate) struct Context<E> {
+    pub(crate) engine: E,
+    pub(crate) clock: Clock,
+    /// The life of the job that this worker has opened.
+    pub(crate) generation: [u8; 16],
+    /// 16 random bytes of this opening.
+    pub(crate) writer: [u8; 16],
+    /// The newest record seen.
+    pub(crate) record: RefCell<Record>,
+    /// Bytes of scan results under way.
+    pub(crate) scan_room: Semaphore,
+    /// One large get at a time.
+    pub(crate) large_get: Semaphore,
+    groups: Cell<u64>,
+    /// How often the connection has been renewed.
+    connection: Cell<u64>,
+    /// The connection hangs: renew it before it is used again.
+    hangs: Cell<bool>,
+    renewing: tokio::sync::Mutex<()>,
+}
+
+/// Why an operation of the engine did not succeed, as far as its caller must tell them apart.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The job's generation is not there any more: the job is over.
+    Gone,
+    Engine(EngineError),
+}
+
+impl From<EngineError> for Failure {
+    fn from(error: EngineError) -> Self {
+        match error.fault {
+            Fault::Missing => Failure::Gone,
+            _ => Failure::Engine(error),
+        }
+    }
+}
+
+/// The error that ends a job whose generation has gone.
+pub(crate) fn gone() -> Error {
+    Error::new(ErrorKind::JobNotFound, "the job has been dropped or its database deleted")
+}
+
+impl<E: Engine> Context<E> {
+    pub(crate) fn new(engine: E, clock: Clock, writer: [u8; 16], record: Record) -> Self {
+        Context {
+            engine,
+            clock,
+            generation: record.generation,
+            writer,
+            record: RefCell::new(record),
+            scan_room: Semaphore::new(limits::SCANS_UNDER_WAY_BYTES_MAX),
+            large_get: Semaphore::new(1),
+            groups: Cell::new(0),
+            connection: Cell::new(0),
+            hangs: Cell::new(false),
+            renewing: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    /// The number of this writer's next group.
+    pub(crate) fn next_group(&self) -> u64 {
+        self.groups.set(self.groups.get() + 1);
+        self.groups.get()
+    }
+
+    /// How a read makes sure that it did not look into a dropped job.
+    pub(crate) fn verify(&self) -> Verify {
+        match self.engine.sharing() {
+            Sharing::Exclusive => Verify::Never,
+            Sharing::Shared => Verify::WhenEmpty,
+            Sharing::ReadOnly => Verify::Always,
+        }
+    }
+
+    /// Whether others can commit to the job too.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.engine.sharing() != Sharing::Exclusive
+    }
+
+    /// What a read saw, unless its view was of a dropped job.
+    pub(crate) fn admit<T>(&self, seen: Seen<T>) -> Result<T, Failure> {
+        if let Some(record) = seen.record {
+            self.take_record(record)?;
+        }
+        Ok(seen.value)
+    }
+
+    /// Reads the job's record anew.
+    pub(crate) async fn read_record(&self) -> Result<Record, Failure> {
+        let get = Get { points: vec![Point::record()], presence_only: false, bytes_max: usize::MAX };
+        let found = match self.engine.get(get, Verify::Never).await?.value {
+            Got::Payloads(found) => found.into_iter().next().flatten(),
+            Got::TooLarge(_) => None,
+        };
+        self.take_record(found)?;
+        Ok(self.record.borrow().clone())
+    }
+
+    /// Runs an operation; after a lost connection, once more on a new one.
+    pub(crate) async fn with_connection<T, F>(&self, operation: impl Fn() -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        let connection = self.ensure_connection().await?;
+        match operation().await {
+            Err(Failure::Engine(error)) if error.fault == Fault::Lost => {
+                self.renew(connection).await?;
+                operation().await
+            }
+            result => result,
+        }
+    }
+
+    /// The number of the connection in use, renewed first if it is known to hang.
+    pub(crate) async fn ensure_connection(&self) -> Result<u64, Failure> {
+        if self.hangs.get() {
+            self.renew(self.connection.get()).await?;
+        }
+        Ok(self.connection.get())
+    }
+
+    /// Connects again, unless that has been done since connection number `lost`; never creates, and
+    /// the generation must still be ours.
+    pub(crate) async fn renew(&self, lost: u64) -> Result<(), Failure> {
+        let _one = self.renewing.lock().await;
+        if self.connection.get() != lost {
+            return Ok(());
+        }
+        self.engine.reconnect().await?;
+        self.connection.set(lost + 1);
+        self.hangs.set(false);
+        self.read_record().await.map(drop)
+    }
+
+    /// Takes note that a transaction neither ended nor could be aborted.
+    pub(crate) fn connection_hangs(&self) {
+        self.hangs.set(true);
+    }
+
+    /// Runs `operation` until `deadline`; `Timeout` if it takes longer.
+    pub(crate) async fn until<T>(
+        &self,
+        deadline: Option<u64>,
+        operation: impl Future<Output = T>,
+    ) -> Result<T, Error> {
+        let Some(at) = deadline else { return Ok(operation.await) };
+        let operation = std::pin::pin!(operation);
+        match select(operation, self.clock.sleep_until(at)).await {
+            Either::Left((done, _)) => Ok(done),
+            Either::Right(_) => Err(timed_out()),
+        }
+    }
+
+    fn take_record(&self, bytes: Option<Vec<u8>>) -> Result<(), Failure> {
+        let Some(bytes) = bytes else { return Err(Failure::Gone) };
+        let record = Record::decode(&bytes)?;
+        if record.dropped || record.generation != self.generation {
+            return Err(Failure::Gone);
+        }
+        self.record.replace(record);
+        Ok(())
+    }
+}
+
+/// The error of a call whose deadline passed before anything of it was applied.
+pub(crate) fn timed_out() -> Error {
+    Error::new(ErrorKind::Timeout, "the job's deadline passed").with_outcome(Outcome::NotApplied)
+}

@@ -1,0 +1,359 @@
+//! The link between handles and the worker of one job: the bounded queue's entrance, and what the
+//! worker has told so far.
+//!
+//! A write is accepted when it has been given its share of the queue and its command has been sent,
+//! both in one place, so order is that of acceptance. Nothing here looks into a batch.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+
+use super::command::{Command, Credit, QueuedRead, QueuedTask, Read, Reply};
+use super::context::timed_out;
+use super::slot::Slot;
+use super::turn::Task;
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Outcome, Result};
+use crate::limits;
+
+/// What handles and the worker of one job share.
+pub(crate) struct Link {
+    pub(crate) id: String,
+    pub(crate) clock: Clock,
+    pub(crate) counters: Counters,
+    /// How many watches there are, see [`WatchGuard`].
+    watchers: AtomicUsize,
+    deadline_ms: Option<u64>,
+    /// `None` once the last command has been sent. Unbounded only in type: every command but the
+    /// few that flush holds a share of one of the bounds below.
+    commands: Mutex<Option<UnboundedSender<Command>>>,
+    operations: Share,
+    bytes: Share,
+    reads: Arc<Semaphore>,
+    progress: watch::Sender<Progress>,
+}
+
+/// One bound of the queue.
+struct Share {
+    room: Arc<Semaphore>,
+    max: usize,
+}
+
+/// How far the job has come, as far as this root knows.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Progress {
+    pub(crate) opened: bool,
+    pub(crate) committed_seq: u64,
+    pub(crate) durable_seq: u64,
+    pub(crate) end: Option<End>,
+}
+
+/// How the worker ended; everything it held has been released.
+#[derive(Clone, Debug)]
+pub(crate) struct End {
+    /// What the call that ended it is answered.
+    pub(crate) result: Result<()>,
+    /// What every later call is answered.
+    pub(crate) afterwards: Error,
+    /// Whether the job's store has been deleted.
+    pub(crate) dropped: bool,
+}
+
+/// What a job has done since it was opened here.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) batches_committed: AtomicU64,
+    pub(crate) batches_failed: AtomicU64,
+    pub(crate) groups: AtomicU64,
+    pub(crate) syncs: AtomicU64,
+    pub(crate) reads: AtomicU64,
+}
+
+/// The bounds of a link's queue, and how long its calls may take.
+pub(crate) struct Bounds {
+    pub(crate) operations: usize,
+    pub(crate) bytes: usize,
+    pub(crate) deadline_ms: Option<u64>,
+}
+
+impl Link {
+    /// A link whose worker has not opened yet, and the end from which the worker receives.
+    pub(crate) fn new(id: String, clock: Clock, bounds: Bounds) -> (Arc<Link>, UnboundedReceiver<Command>) {
+        let (commands, receiver) = unbounded_channel();
+        let share = |max| Share { room: Arc::new(Semaphore::new(max)), max };
+        let link = Link {
+            id,
+            clock,
+            counters: Counters::default(),
+            watchers: AtomicUsize::new(0),
+            deadline_ms: bounds.deadline_ms,
+            commands: Mutex::new(Some(commands)),
+            operations: share(bounds.operations),
+            bytes: share(bounds.bytes),
+            reads: Arc::new(Semaphore::new(limits::READS_MAX)),
+            progress: watch::Sender::new(Progress::default()),
+        };
+        (Arc::new(link), receiver)
+    }
+
+    /// Queues a task, waiting for its share of the queue.
+    ///
+    /// A task larger than the whole queue takes all of it, so it is accepted alone when the queue is
+    /// empty. Waiting callers are served in the order in which they came.
+    pub(crate) async fn accept(&self, task: Task, operations: usize, bytes: usize) -> Result<Arc<Slot>> {
+        self.check_open()?;
+        let deadline = self.deadline();
+        let credit = match self.try_credit(operations, bytes) {
+            Some(credit) => credit,
+            None => self.until(deadline, self.credit(operations, bytes)).await??,
+        };
+        self.queue(task, credit, deadline)
+    }
+
+    /// Queues a task, or answers `Overloaded` if there is no room for it now.
+    pub(crate) fn try_accept(&self, task: Task, operations: usize, bytes: usize) -> Result<Arc<Slot>> {
+        self.check_open()?;
+        let credit = self
+            .try_credit(operations, bytes)
+            .ok_or_else(|| Error::new(ErrorKind::Overloaded, "the job's queue is full"))?;
+        self.queue(task, credit, self.deadline())
+    }
+
+    /// Has the worker carry out a read and awaits its answer.
+    pub(crate) async fn read<T>(&self, read: impl FnOnce(Reply<T>) -> Read) -> Result<T> {
+        self.check_open()?;
+        let deadline = self.deadline();
+        let credit = match Arc::clone(&self.reads).try_acquire_owned() {
+            Ok(credit) => credit,
+            Err(_) => self
+                .until(deadline, Arc::clone(&self.reads).acquire_owned())
+                .await?
+                .map_err(|_| self.closed())?,
+        };
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Read(QueuedRead { read: read(reply), deadline, _credit: credit }))?;
+        self.counters.reads.fetch_add(1, Ordering::Relaxed);
+        self.answer(answer).await
+    }
+
+    /// Waits until everything accepted before is durable.
+    pub(crate) async fn flush(&self) -> Result<()> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Flush { deadline: self.deadline(), reply })?;
+        self.answer(answer).await
+    }
+
+    /// Waits until the committed `seq` is durable.
+    pub(crate) async fn durable(&self, seq: u64) -> Result<()> {
+        if self.progress.borrow().durable_seq >= seq {
+            return Ok(());
+        }
+        let (reply, answer) = oneshot::channel();
+        let durable = match self.send(Command::Durable { seq, deadline: self.deadline(), reply }) {
+            Ok(()) => self.answer(answer).await,
+            Err(closed) => Err(closed),
+        };
+        match durable {
+            // A worker that closed under this call may have made it durable by that.
+            Err(_) if self.progress.borrow().durable_seq >= seq => Ok(()),
+            result => result.map_err(|error| error.with_outcome(Outcome::Applied)),
+        }
+    }
+
+    /// Sends the last command; whether this call did it.
+    pub(crate) fn finish(&self, last: Command) -> bool {
+        let commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // A worker that has gone already has nothing left to finish.
+        commands.is_some_and(|commands| commands.send(last).is_ok())
+    }
+
+    /// How far the job has come.
+    pub(crate) fn progress(&self) -> watch::Receiver<Progress> {
+        self.progress.subscribe()
+    }
+
+    /// Whether calls are still taken.
+    pub(crate) fn is_open(&self) -> bool {
+        let progress = self.progress.borrow();
+        progress.opened
+            && progress.end.is_none()
+            && self.commands.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// Waits until the job has been opened; its error if that failed.
+    pub(crate) async fn opened(&self) -> Result<()> {
+        let mut progress = self.progress();
+        match progress.wait_for(|progress| progress.opened || progress.end.is_some()).await {
+            Ok(progress) if progress.opened => Ok(()),
+            Ok(progress) => progress.end.as_ref().map_or(Ok(()), |end| end.result.clone()),
+            Err(_) => Err(self.closed()),
+        }
+    }
+
+    /// Waits until the worker has released everything; tells how it ended.
+    pub(crate) async fn ended(&self) -> End {
+        let mut progress = self.progress();
+        let end = match progress.wait_for(|progress| progress.end.is_some()).await {
+            Ok(progress) => progress.end.clone(),
+            Err(_) => None,
+        };
+        end.unwrap_or_else(|| End { result: Ok(()), afterwards: self.closed(), dropped: false })
+    }
+
+    /// Waits until the worker has released everything; the result of closing it.
+    ///
+    /// One that could not be opened has nothing to report: that has been done.
+    pub(crate) async fn closed_down(&self) -> Result<()> {
+        let end = self.ended().await;
+        if self.progress.borrow().opened { end.result } else { Ok(()) }
+    }
+
+    /// Whether the worker has released everything.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.progress.borrow().end.is_some()
+    }
+
+    /// Tells how far the job has come; never goes back.
+    pub(crate) fn publish(&self, committed_seq: u64, durable_seq: u64) {
+        self.progress.send_if_modified(|progress| {
+            let news = committed_seq > progress.committed_seq || durable_seq > progress.durable_seq;
+            progress.committed_seq = progress.committed_seq.max(committed_seq);
+            progress.durable_seq = progress.durable_seq.max(durable_seq);
+            news
+        });
+    }
+
+    /// Tells that the job has been opened.
+    pub(crate) fn publish_opened(&self) {
+        self.progress.send_modify(|progress| progress.opened = true);
+    }
+
+    /// Tells that the worker has ended and answers everything that still waits for room; the first
+    /// word stands.
+    pub(crate) fn publish_end(&self, end: End) {
+        self.commands.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.progress.send_if_modified(|progress| {
+            let first = progress.end.is_none();
+            progress.end.get_or_insert(end);
+            first
+        });
+        self.operations.room.close();
+        self.bytes.room.close();
+        self.reads.close();
+    }
+
+    /// Counts a watch for as long as the guard lives.
+    pub(crate) fn watch_guard(self: &Arc<Self>) -> Result<WatchGuard> {
+        if self.watchers.fetch_add(1, Ordering::SeqCst) >= limits::WATCHERS_MAX {
+            self.watchers.fetch_sub(1, Ordering::SeqCst);
+            let message = format!("more than {} watches of one job", limits::WATCHERS_MAX);
+            return Err(Error::new(ErrorKind::TooLarge, message));
+        }
+        Ok(WatchGuard(Arc::clone(self)))
+    }
+
+    /// Whether anybody watches.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.watchers.load(Ordering::SeqCst) > 0
+    }
+
+    /// Operations and bytes that are in the queue now.
+    pub(crate) fn queued(&self) -> (usize, usize) {
+        let taken = |share: &Share| share.max - share.room.available_permits().min(share.max);
+        (taken(&self.operations), taken(&self.bytes))
+    }
+
+    /// What a call is answered that comes too late.
+    pub(crate) fn closed(&self) -> Error {
+        match &self.progress.borrow().end {
+            Some(end) => end.afterwards.clone(),
+            None => Error::new(ErrorKind::Closed, "the job has been closed"),
+        }
+    }
+
+    /// When a call that is made now has to be answered.
+    pub(crate) fn deadline(&self) -> Option<u64> {
+        self.deadline_ms.map(|ms| self.clock.monotonic_ms().saturating_add(ms))
+    }
+
+    fn queue(&self, task: Task, credit: Credit, deadline: Option<u64>) -> Result<Arc<Slot>> {
+        let (slot, ticket) = Slot::pair();
+        self.send(Command::Write(QueuedTask { number: 0, task, ticket, deadline, _credit: credit }))?;
+        Ok(slot)
+    }
+
+    fn send(&self, command: Command) -> Result<()> {
+        let commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
+        match commands.as_ref().map(|commands| commands.send(command)) {
+            Some(Ok(())) => Ok(()),
+            _ => {
+                drop(commands);
+                Err(self.closed())
+            }
+        }
+    }
+
+    async fn answer<T>(&self, answer: oneshot::Receiver<Result<T>>) -> Result<T> {
+        match answer.await {
+            Ok(result) => result,
+            // Dropped unanswered: the worker ended under this call.
+            Err(_) => {
+                self.ended().await;
+                Err(self.closed())
+            }
+        }
+    }
+
+    fn check_open(&self) -> Result<()> {
+        match self.is_open() {
+            true => Ok(()),
+            false => Err(self.closed()),
+        }
+    }
+
+    fn try_credit(&self, operations: usize, bytes: usize) -> Option<Credit> {
+        let _operations = self.operations.try_take(operations)?;
+        Some(Credit { _operations, _bytes: self.bytes.try_take(bytes)? })
+    }
+
+    async fn credit(&self, operations: usize, bytes: usize) -> Result<Credit> {
+        let _operations = self.operations.take(operations).await.ok_or_else(|| self.closed())?;
+        let _bytes = self.bytes.take(bytes).await.ok_or_else(|| self.closed())?;
+        Ok(Credit { _operations, _bytes })
+    }
+
+    async fn until<T>(&self, deadline: Option<u64>, operation: impl Future<Output = T>) -> Result<T> {
+        let Some(at) = deadline else { return Ok(operation.await) };
+        let operation = std::pin::pin!(operation);
+        match futures_util::future::select(operation, self.clock.sleep_until(at)).await {
+            futures_util::future::Either::Left((done, _)) => Ok(done),
+            futures_util::future::Either::Right(_) => Err(timed_out()),
+        }
+    }
+}
+
+impl Share {
+    fn try_take(&self, wanted: usize) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.room).try_acquire_many_owned(self.portion(wanted)).ok()
+    }
+
+    async fn take(&self, wanted: usize) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.room).acquire_many_owned(self.portion(wanted)).await.ok()
+    }
+
+    /// At most the whole bound; the bounds fit 32 bits, see `limits::QUEUE_BOUND_MAX`.
+    fn portion(&self, wanted: usize) -> u32 {
+        u32::try_from(wanted.min(self.max)).unwrap_or(u32::MAX)
+    }
+}
+
+/// Counts as a watch while it lives, see [`Link::watch_guard`].
+pub(crate) struct WatchGuard(Arc<Link>);
+
+impl Drop for WatchGuard {
+    fn drop(&mut self) {
+        self.0.watchers.fetch_sub(1, Ordering::SeqCst);
+    }
+}

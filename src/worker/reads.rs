@@ -1,0 +1,235 @@
+//! Runs one read: finds room for its result, asks the engine, and makes sure of what it saw.
+//!
+//! Never orders reads against writes: the actor starts a read only when it may run.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use super::command::{Details, Read, Reply, points};
+use super::context::{Context, Failure, gone};
+use super::recent::{CommitsPage, Recent};
+use crate::commit_log::{self, Assembler};
+use crate::engine::{Engine, EngineError, Fault, Get, Got, Page, PageRequest, Space, Verify};
+use crate::error::Error;
+use crate::limits;
+use crate::range::Span;
+
+/// Runs the read and answers it; returns whether it found the job gone.
+pub(crate) async fn run<E: Engine>(
+    context: Rc<Context<E>>,
+    recent: Rc<RefCell<Recent>>,
+    read: Read,
+    deadline: Option<u64>,
+) -> bool {
+    let context = &*context;
+    match read {
+        Read::Get { category, keys, presence_only, reply } => {
+            let get = || Get {
+                points: points(&category, &keys),
+                presence_only,
+                bytes_max: limits::SMALL_GET_BYTES_MAX,
+            };
+            answer(context, deadline, reply, get_points(context, get)).await
+        }
+        Read::Page { page, whole, reply, .. } => {
+            answer(context, deadline, reply, get_page(context, page, whole)).await
+        }
+        Read::Count { category, span, reply } => {
+            let count = || async {
+                let seen = context.engine.count(category.clone(), span.clone(), context.verify()).await?;
+                context.admit(seen)
+            };
+            answer(context, deadline, reply, context.with_connection(count)).await
+        }
+        Read::Categories { reply } => {
+            let categories = || async {
+                let seen = context.engine.categories(limits::SCAN_BYTES_MAX, context.verify()).await?;
+                context.admit(seen)
+            };
+            answer(context, deadline, reply, context.with_connection(categories)).await
+        }
+        Read::Commits { after, follow, reply } => {
+            answer(context, deadline, reply, get_commits(context, &recent, after, follow)).await
+        }
+        Read::Details { reply } => answer(context, deadline, reply, details(context)).await,
+        Read::Check { reply } => answer(context, deadline, reply, check(context)).await,
+        Read::Compact { reply } => {
+            let compact = || async { Ok(context.engine.compact().await?) };
+            answer(context, deadline, reply, context.with_connection(compact)).await
+        }
+    }
+}
+
+/// Awaits the operation until the deadline and sends its answer; returns whether the job is gone.
+async fn answer<E: Engine, T>(
+    context: &Context<E>,
+    deadline: Option<u64>,
+    reply: Reply<T>,
+    operation: impl Future<Output = Result<T, Failure>>,
+) -> bool {
+    let (result, is_gone) = match context.until(deadline, operation).await {
+        Ok(Ok(value)) => (Ok(value), false),
+        Ok(Err(Failure::Engine(error))) => (Err(Error::from(error)), false),
+        Ok(Err(Failure::Gone)) => (Err(gone()), true),
+        Err(late) => (Err(late), false),
+    };
+    // A caller that has gone is not an error of the read.
+    drop(reply.send(result));
+    is_gone
+}
+
+async fn get_points<E: Engine>(context: &Context<E>, get: impl Fn() -> Get) -> Result<Got, Failure> {
+    let small = context.with_connection(|| fetch(context, get())).await?;
+    if !matches!(small, Got::TooLarge(_)) {
+        return Ok(small);
+    }
+    let _room = context.large_get.acquire().await;
+    let whole = || fetch(context, Get { bytes_max: limits::SCAN_BYTES_MAX, ..get() });
+    context.with_connection(whole).await
+}
+
+async fn fetch<E: Engine>(context: &Context<E>, get: Get) -> Result<Got, Failure> {
+    context.admit(context.engine.get(get, context.verify()).await?)
+}
+
+/// A page, or all rows in one view: first with a page's room, then with room for everything.
+async fn get_page<E: Engine>(context: &Context<E>, page: PageRequest, whole: bool) -> Result<Page, Failure> {
+    let bounds: &[usize] = match whole {
+        true => &[limits::PAGE_BYTES_MAX, limits::SCAN_BYTES_MAX],
+        false => &[limits::PAGE_BYTES_MAX],
+    };
+    let mut found = Page::default();
+    for &bytes_max in bounds {
+        drop(std::mem::take(&mut found));
+        let _room = context.scan_room.acquire_many(u32::try_from(bytes_max).unwrap_or(u32::MAX)).await;
+        let request = || async {
+            let page = PageRequest { bytes_max, ..page.clone() };
+            context.admit(context.engine.page(page, context.verify()).await?)
+        };
+        found = context.with_connection(request).await?;
+        let complete = !found.more || found.rows.len() >= page.rows_max;
+        if complete || !whole {
+            return Ok(found);
+        }
+    }
+    let message = format!(
+        "the scan's rows are larger than {} bytes: use .limit(n), or .stream() for pages",
+        limits::SCAN_BYTES_MAX
+    );
+    Err(EngineError::new(Fault::TooLarge, message).into())
+}
+
+/// The commits after a seq: from memory, else from the log, else as a gap.
+async fn get_commits<E: Engine>(
+    context: &Context<E>,
+    recent: &RefCell<Recent>,
+    after: u64,
+    follow: bool,
+) -> Result<CommitsPage, Failure> {
+    let mut page = CommitsPage { next_after: after, ..CommitsPage::default() };
+    if follow {
+        page.commits = recent.borrow().following(after);
+    }
+    if page.commits.is_empty() {
+        page = context.with_connection(|| logged_commits(context, after)).await?;
+        let committed = context.record.borrow().committed_seq;
+        if page.commits.is_empty() && after < committed {
+            // What memory holds further on ends the gap; what nobody holds is lost up to now.
+            let known = if follow { recent.borrow().first_after(after) } else { None };
+            let to = known.map_or(committed, |seq| seq - 1);
+            page.lost = (to > after).then_some((after + 1, to));
+            page.next_after = to.max(after);
+        }
+    }
+    if let Some(last) = page.commits.last() {
+        page.next_after = last.seq;
+    }
+    Ok(page)
+}
+
+/// The commits after a seq that the log still holds, with the gap before them.
+async fn logged_commits<E: Engine>(context: &Context<E>, after: u64) -> Result<CommitsPage, Failure> {
+    let mut result = CommitsPage { next_after: after, ..CommitsPage::default() };
+    let mut assembler = Assembler::default();
+    let mut span = commit_log::span(after + 1, u64::MAX);
+    let mut bytes = 0;
+    loop {
+        let request = PageRequest {
+            space: Space::Log,
+            span: span.clone(),
+            reverse: false,
+            rows_max: limits::PAGE_ROWS_MAX,
+            bytes_max: limits::COMMITS_PAGE_BYTES_MAX,
+            keys_only: false,
+        };
+        let page = context.admit(context.engine.page(request, Verify::Always).await?)?;
+        for (key, value) in &page.rows {
+            bytes += value.len();
+            if let Some(commit) = assembler.push(key, value)? {
+                if result.commits.is_empty() && commit.seq > after + 1 {
+                    result.lost = Some((after + 1, commit.seq - 1));
+                }
+                result.commits.push(commit);
+            }
+        }
+        // A page may end inside a commit: one that began is read to its end.
+        let enough = !result.commits.is_empty() && bytes >= limits::COMMITS_PAGE_BYTES_MAX;
+        if enough || !page.more {
+            return Ok(result);
+        }
+        span = Span { start: assembler.resume_key(), end: span.end };
+    }
+}
+
+async fn details<E: Engine>(context: &Context<E>) -> Result<Details, Failure> {
+    let record = context.with_connection(|| context.read_record()).await?;
+    let bytes = context.with_connection(|| async { Ok(context.engine.bytes().await?) }).await?;
+    Ok(Details { record, bytes, shared: context.is_shared() })
+}
+
+/// The engine's own findings, and whether the log is as the record says.
+async fn check<E: Engine>(context: &Context<E>) -> Result<Vec<String>, Failure> {
+    let mut findings = context.with_connection(|| async { Ok(context.engine.check().await?) }).await?;
+    let record = context.with_connection(|| context.read_record()).await?;
+    let mut next = record.log.first_seq;
+    let mut after = 0;
+    loop {
+        let page = match context.with_connection(|| logged_commits(context, after)).await {
+            Ok(page) => page,
+            Err(Failure::Engine(error)) if error.fault == Fault::Corrupt => {
+                findings.push(error.message);
+                break;
+            }
+            Err(failure) => return Err(failure),
+        };
+        let Some(last) = page.commits.last() else { break };
+        after = last.seq;
+        for commit in &page.commits {
+            // Commits that come in while this runs go on where the record stood.
+            if commit.seq != next && next <= record.committed_seq {
+                findings.push(format!(
+                    "the commit log goes from seq {} to {}",
+                    next.saturating_sub(1),
+                    commit.seq
+                ));
+            }
+            next = commit.seq + 1;
+        }
+    }
+    if record.log.is_on() && next <= record.committed_seq {
+        findings.push(format!("the commit log ends before seq {}", record.committed_seq));
+    }
+    Ok(findings)
+}
+
+/// Looks at the job's record, for watchers of a job that others change; whether the job is gone.
+pub(crate) async fn look<E: Engine>(context: &Context<E>) -> bool {
+    match context.with_connection(|| context.read_record()).await {
+        Err(Failure::Gone) => true,
+        Err(Failure::Engine(error)) => {
+            log::warn!("a shared job's record could not be read: {error:?}");
+            false
+        }
+        Ok(_) => false,
+    }
+}

@@ -1,0 +1,135 @@
+//! A slot: where a queued task's result waits for whoever asks for it.
+//!
+//! The worker holds the [`Ticket`] end and settles it exactly once, also when it dies; receipts hold
+//! the other end. The slot knows whether its error has been reported, so that no failure is lost.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use super::turn::Answer;
+use crate::error::{Error, ErrorKind, Outcome, Result};
+
+/// The result of one queued task, now or later.
+#[derive(Debug, Default)]
+pub(crate) struct Slot(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    result: Option<Result<Answer>>,
+    /// Whether somebody has been given the result.
+    reported: bool,
+    /// Futures that wait, by their number, so that each keeps just its newest waker.
+    waiting: Vec<(u64, Waker)>,
+    next_waiting: u64,
+}
+
+/// The worker's end of a slot; dropped unsettled it answers that the worker stopped.
+#[derive(Debug)]
+pub(crate) struct Ticket(Option<Arc<Slot>>);
+
+impl Slot {
+    /// A new slot and its ticket.
+    pub(crate) fn pair() -> (Arc<Slot>, Ticket) {
+        let slot = Arc::new(Slot::default());
+        (Arc::clone(&slot), Ticket(Some(slot)))
+    }
+
+    /// Resolves with the result and takes note that it has been reported.
+    pub(crate) fn settled(&self) -> Settled<'_> {
+        Settled { slot: self, number: None }
+    }
+
+    /// The error, unless it has been reported or somebody is waiting for it.
+    pub(crate) fn unreported(&self) -> Unreported {
+        let state = self.lock();
+        match &state.result {
+            Some(Err(error)) if !state.reported && state.waiting.is_empty() => {
+                Unreported::Error(error.clone())
+            }
+            Some(Err(_)) if !state.reported => Unreported::Awaited,
+            _ => Unreported::Nothing,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a slot has an error to report, see [`Slot::unreported`].
+pub(crate) enum Unreported {
+    /// Nobody has seen this error.
+    Error(Error),
+    /// A receipt's future is about to take the error, unless it is dropped first.
+    Awaited,
+    /// There is no error, or it has been reported.
+    Nothing,
+}
+
+impl Ticket {
+    /// Settles the slot; returns it if the result is an error, which then has to be reported.
+    pub(crate) fn settle(mut self, result: Result<Answer>) -> Option<Arc<Slot>> {
+        let slot = self.0.take()?;
+        let failed = result.is_err();
+        settle(&slot, result);
+        failed.then_some(slot)
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if let Some(slot) = self.0.take() {
+            let error = Error::new(ErrorKind::Backend, "the job's worker stopped before it could answer");
+            settle(&slot, Err(error.with_outcome(Outcome::Unknown)));
+        }
+    }
+}
+
+fn settle(slot: &Slot, result: Result<Answer>) {
+    let mut state = slot.lock();
+    state.result = Some(result);
+    let wakers: Vec<Waker> = state.waiting.iter().map(|(_, waker)| waker.clone()).collect();
+    drop(state);
+    for waker in wakers {
+        waker.wake();
+    }
+}
+
+/// A future of a slot's result, see [`Slot::settled`].
+pub(crate) struct Settled<'a> {
+    slot: &'a Slot,
+    number: Option<u64>,
+}
+
+impl Future for Settled<'_> {
+    type Output = Result<Answer>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let slot = self.slot;
+        let mut state = slot.lock();
+        if let Some(result) = &state.result {
+            let result = result.clone();
+            state.reported = true;
+            return Poll::Ready(result);
+        }
+        let number = *self.number.get_or_insert_with(|| {
+            state.next_waiting += 1;
+            state.next_waiting
+        });
+        match state.waiting.iter_mut().find(|(of, _)| *of == number) {
+            Some((_, waker)) => waker.clone_from(context.waker()),
+            None => state.waiting.push((number, context.waker().clone())),
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Settled<'_> {
+    fn drop(&mut self) {
+        if let Some(number) = self.number {
+            self.slot.lock().waiting.retain(|(of, _)| *of != number);
+        }
+    }
+}

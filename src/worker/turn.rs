@@ -1,0 +1,365 @@
+//! A turn: one transaction's worth of work, decided by one pure function.
+//!
+//! What a batch, a precondition, a seq, the log and a durable marker mean is written here and
+//! nowhere else. Nothing here awaits, reads a clock or knows an engine: the engine fetches what
+//! [`Turn::reads`] names, and writes what [`Turn::decide`] returns.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fmt;
+use std::ops::{Bound, RangeBounds};
+use std::sync::Arc;
+
+use crate::batch::{CheckedBatch, Expected, Op, Precondition};
+use crate::commit_log::{self, Commit};
+use crate::engine::{EngineError, Look, Point, Space, Want, Write};
+use crate::range::KeyRange;
+use crate::record::{LogRetention, Record};
+
+/// Who takes the turn, and when.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stamp {
+    /// The life of the job that the turn belongs to.
+    pub(crate) generation: [u8; 16],
+    /// 16 random bytes of this opening.
+    pub(crate) writer: [u8; 16],
+    /// The number of this turn among the writer's; tells afterwards whether it was applied.
+    pub(crate) group: u64,
+    /// The clock, in ms since the Unix epoch.
+    pub(crate) unix_ms: u64,
+    /// Whether the commit is put on the medium.
+    pub(crate) durable: bool,
+}
+
+/// One piece of work in a turn.
+#[derive(Clone, Debug)]
+pub(crate) enum Task {
+    /// Applies the batch; `report_existed` asks whether the row of its first operation was there.
+    Batch { batch: CheckedBatch, report_existed: bool },
+    /// Changes what the log keeps.
+    Log(LogChange),
+    /// Writes the durable marker and nothing else.
+    Sync,
+    /// Marks the generation as dropped and empties the job.
+    Drop,
+}
+
+impl Task {
+    /// The operations on rows that it may carry out.
+    pub(crate) fn operations(&self) -> Option<&Arc<[Op]>> {
+        match self {
+            Task::Batch { batch, .. } => Some(&batch.operations),
+            Task::Log(_) | Task::Sync | Task::Drop => None,
+        }
+    }
+
+    /// What it weighs in a queue or a group: operations and bytes.
+    pub(crate) fn weight(&self) -> (usize, usize) {
+        match self {
+            Task::Batch { batch, .. } => (batch.entries(), batch.bytes),
+            Task::Log(_) | Task::Sync | Task::Drop => (1, 0),
+        }
+    }
+}
+
+impl fmt::Display for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Task::Batch { batch, .. } = self else { return f.write_str("change of the log") };
+        match &*batch.operations {
+            [Op::Put { category, .. }] => write!(f, "category {category:?}, put"),
+            [Op::Delete { category, .. }] => write!(f, "category {category:?}, delete"),
+            [Op::DeleteRange { category, .. }] => write!(f, "category {category:?}, delete range"),
+            operations => write!(f, "batch of {} operations", operations.len()),
+        }
+    }
+}
+
+/// A change of what the log keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum LogChange {
+    Retain(LogRetention),
+    Hold(String),
+    Advance(String, u64),
+    Release(String),
+    /// Removes commits up to this seq that nobody holds.
+    Trim(u64),
+}
+
+/// What a task came to, once its turn is committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// Applied; the job stands at `seq`.
+    Done { seq: u64, existed: bool },
+    /// The precondition of this index did not hold; nothing of the batch was applied.
+    Conflict(usize),
+    /// No such log holder.
+    NoHolder,
+    /// Too many log holders.
+    HoldersFull,
+}
+
+/// What became of a turn.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    /// The job is not the one the turn was meant for any more; nothing was written.
+    Gone,
+    /// The record cannot be read; nothing was written.
+    Unreadable(EngineError),
+    /// Each task has its answer, and `after` is what the record says if the turn commits.
+    Decided { before: Record, after: Record, answers: Vec<Answer> },
+}
+
+/// One transaction's worth of work.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    pub(crate) stamp: Stamp,
+    pub(crate) tasks: Vec<Task>,
+}
+
+impl Turn {
+    /// What [`Turn::decide`] has to know, the job's record first.
+    pub(crate) fn reads(&self) -> Vec<Look> {
+        let mut looks = vec![Look { point: Point::record(), want: Want::Payload(usize::MAX) }];
+        let mut seen: BTreeMap<(&str, &[u8]), usize> = BTreeMap::new();
+        for_each_look(&self.tasks, |category, key, want| match seen.entry((&**category, key)) {
+            Entry::Occupied(index) => {
+                if let Some(look) = looks.get_mut(*index.get()) {
+                    look.want = look.want.max(want);
+                }
+            }
+            Entry::Vacant(place) => {
+                place.insert(looks.len());
+                let point = Point { space: Space::Rows(Arc::clone(category)), key: key.to_vec() };
+                looks.push(Look { point, want });
+            }
+        });
+        looks
+    }
+
+    /// Decides every task in order; `found` answers [`Turn::reads`].
+    ///
+    /// `None` for the writes means that nothing changes and no transaction is needed.
+    pub(crate) fn decide(&self, found: Vec<Option<Vec<u8>>>) -> (Option<Vec<Write>>, Verdict) {
+        let mut found = found.into_iter();
+        let before = match found.next().flatten().map(|bytes| Record::decode(&bytes)) {
+            None => return (None, Verdict::Gone),
+            Some(Err(error)) => return (None, Verdict::Unreadable(error)),
+            Some(Ok(record)) if record.dropped || record.generation != self.stamp.generation => {
+                return (None, Verdict::Gone);
+            }
+            Some(Ok(record)) => record,
+        };
+        let mut decision = Decision::new(self, before.clone(), found);
+        let answers = self.tasks.iter().map(|task| decision.task(task)).collect();
+        let (writes, after) = decision.finish(&before);
+        (writes, Verdict::Decided { before, after, answers })
+    }
+}
+
+/// The state of a decision between two tasks.
+struct Decision<'a> {
+    stamp: Stamp,
+    record: Record,
+    /// The rows that some task looks at, as they are at this point of the turn.
+    watched: BTreeMap<(&'a str, &'a [u8]), Option<Vec<u8>>>,
+    writes: Vec<Write>,
+    time_ms: u64,
+}
+
+impl<'a> Decision<'a> {
+    fn new(turn: &'a Turn, record: Record, mut found: impl Iterator<Item = Option<Vec<u8>>>) -> Self {
+        let mut watched = BTreeMap::new();
+        for_each_look(&turn.tasks, |category, key, _| {
+            if let Entry::Vacant(place) = watched.entry((&**category, key)) {
+                place.insert(found.next().flatten());
+            }
+        });
+        let time_ms = turn.stamp.unix_ms.max(record.last_commit_ms);
+        Decision { stamp: turn.stamp, record, watched, writes: Vec::new(), time_ms }
+    }
+
+    fn task(&mut self, task: &'a Task) -> Answer {
+        match task {
+            Task::Batch { batch, report_existed } => self.batch(batch, *report_existed),
+            Task::Log(change) => self.log_change(change),
+            Task::Sync => self.done(false),
+            Task::Drop => {
+                self.record.dropped = true;
+                self.writes.push(Write::Empty);
+                self.done(false)
+            }
+        }
+    }
+
+    fn batch(&mut self, batch: &'a CheckedBatch, report_existed: bool) -> Answer {
+        for (index, precondition) in batch.preconditions.iter().enumerate() {
+            if !self.holds(precondition) {
+                return Answer::Conflict(index);
+            }
+        }
+        let existed = report_existed && batch.operations.first().is_some_and(|op| self.exists(op));
+        if batch.operations.is_empty() {
+            return self.done(existed);
+        }
+        self.record.committed_seq += 1;
+        self.record.last_commit_ms = self.time_ms;
+        for op in batch.operations.iter() {
+            self.watch(op);
+        }
+        self.writes.push(Write::Rows(Arc::clone(&batch.operations)));
+        self.log(Commit {
+            seq: self.record.committed_seq,
+            time_ms: self.time_ms,
+            writer: self.stamp.writer,
+            operations: Arc::clone(&batch.operations),
+        });
+        self.done(existed)
+    }
+
+    fn done(&self, existed: bool) -> Answer {
+        Answer::Done { seq: self.record.committed_seq, existed }
+    }
+
+    fn holds(&self, precondition: &Precondition) -> bool {
+        let place = (&*precondition.category, precondition.key.as_bytes());
+        let now = self.watched.get(&place).and_then(Option::as_ref);
+        match &precondition.expected {
+            Expected::Absent => now.is_none(),
+            Expected::Present => now.is_some(),
+            Expected::Equal(payload) => now == Some(payload),
+        }
+    }
+
+    fn exists(&self, op: &Op) -> bool {
+        match op {
+            Op::Put { category, key, .. } | Op::Delete { category, key } => {
+                self.watched.get(&(&**category, key.as_bytes())).is_some_and(Option::is_some)
+            }
+            Op::DeleteRange { .. } => false,
+        }
+    }
+
+    /// Keeps the watched rows as the operation leaves them.
+    fn watch(&mut self, op: &'a Op) {
+        if self.watched.is_empty() {
+            return;
+        }
+        match op {
+            Op::Put { category, key, payload } => {
+                if let Some(row) = self.watched.get_mut(&(&**category, key.as_bytes())) {
+                    *row = Some(payload.clone());
+                }
+            }
+            Op::Delete { category, key } => {
+                if let Some(row) = self.watched.get_mut(&(&**category, key.as_bytes())) {
+                    *row = None;
+                }
+            }
+            Op::DeleteRange { category, range } => {
+                let from = Bound::Included((&**category, range.first()));
+                let rows = self.watched.range_mut((from, Bound::Unbounded));
+                for (_, row) in rows.take_while(|((of, key), _)| **of == **category && holds_key(range, key))
+                {
+                    *row = None;
+                }
+            }
+        }
+    }
+
+    fn log(&mut self, commit: Commit) {
+        if !self.record.log.is_on() {
+            self.record.log.first_seq = self.record.committed_seq + 1;
+            return;
+        }
+        let (parts, end_offset) = commit_log::encode(&commit, self.record.log.end_offset);
+        self.writes.extend(parts);
+        self.record.log.end_offset = end_offset;
+    }
+
+    fn log_change(&mut self, change: &LogChange) -> Answer {
+        let seq = self.record.committed_seq;
+        let log = &mut self.record.log;
+        let answer = match change {
+            LogChange::Retain(retention) => {
+                log.retention = *retention;
+                Answer::Done { seq, existed: true }
+            }
+            LogChange::Hold(name) => match log.holders.get(name) {
+                Some(held) => Answer::Done { seq: *held, existed: true },
+                None if log.holders.len() >= crate::limits::LOG_HOLDERS_MAX => Answer::HoldersFull,
+                None => {
+                    log.holders.insert(name.clone(), seq);
+                    Answer::Done { seq, existed: false }
+                }
+            },
+            LogChange::Advance(name, to) => match log.holders.get_mut(name) {
+                // Nobody can have read what is not committed yet.
+                Some(held) => {
+                    *held = (*held).max((*to).min(seq));
+                    Answer::Done { seq: *held, existed: true }
+                }
+                None => Answer::NoHolder,
+            },
+            LogChange::Release(name) => Answer::Done { seq, existed: log.holders.remove(name).is_some() },
+            LogChange::Trim(to) => {
+                self.trim(*to);
+                return self.done(true);
+            }
+        };
+        if self.record.log.retention == LogRetention::Off {
+            self.trim(u64::MAX);
+        }
+        answer
+    }
+
+    /// Removes commits up to `to` from the log, as far as they are released.
+    fn trim(&mut self, to: u64) {
+        let log = &mut self.record.log;
+        let to = to.min(log.released_seq()).min(self.record.committed_seq);
+        if to >= log.first_seq {
+            self.writes.push(Write::DeleteSpan(Space::Log, commit_log::span(log.first_seq, to)));
+            log.first_seq = to + 1;
+        }
+    }
+
+    fn finish(mut self, before: &Record) -> (Option<Vec<Write>>, Record) {
+        let marked = self.stamp.durable && self.record.durable_seq != self.record.committed_seq;
+        if self.writes.is_empty() && self.record == *before && !marked {
+            return (None, self.record);
+        }
+        if self.stamp.durable {
+            self.record.durable_seq = self.record.committed_seq;
+        }
+        self.record.writer = self.stamp.writer;
+        self.record.group = self.stamp.group;
+        self.writes.push(Write::Put(Point::record(), self.record.encode()));
+        (Some(self.writes), self.record)
+    }
+}
+
+fn holds_key(range: &KeyRange, key: &[u8]) -> bool {
+    match range.end_bound() {
+        Bound::Excluded(end) => range.first() <= key && key < end.as_bytes(),
+        _ => range.first() <= key,
+    }
+}
+
+/// Calls `look` for every row that some task must know, in one fixed order.
+fn for_each_look<'a>(tasks: &'a [Task], mut look: impl FnMut(&'a Arc<str>, &'a [u8], Want)) {
+    for task in tasks {
+        let Task::Batch { batch, report_existed } = task else { continue };
+        for precondition in &batch.preconditions {
+            let want = match &precondition.expected {
+                Expected::Absent | Expected::Present => Want::Presence,
+                Expected::Equal(payload) => Want::Payload(payload.len()),
+            };
+            look(&precondition.category, precondition.key.as_bytes(), want);
+        }
+        if *report_existed
+            && let Some(Op::Put { category, key, .. } | Op::Delete { category, key }) =
+                batch.operations.first()
+        {
+            look(category, key.as_bytes(), Want::Presence);
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Who waits for durability, and the errors that nobody has asked for yet.
+//!
+//! Never loses an error silently: it is handed to a flush or close that covers it, or kept until one
+//! comes, and counted where the bound on kept errors is reached.
+
+use std::sync::Arc;
+
+use super::command::Reply;
+use super::slot::{Slot, Unreported};
+use crate::error::{Error, Result};
+use crate::limits::KEPT_ERRORS_MAX;
+
+/// An error of a task, by the task's number in the order of acceptance.
+type Kept = (u64, Arc<Slot>);
+
+/// Errors that their receipts have not reported.
+#[derive(Default)]
+pub(crate) struct KeptErrors {
+    kept: Vec<Kept>,
+    /// Errors beyond the bound: their number only.
+    beyond: u64,
+}
+
+/// Somebody who waits until something is durable.
+pub(crate) struct Waiter {
+    pub(crate) until: Until,
+    pub(crate) deadline: Option<u64>,
+    pub(crate) reply: Reply<()>,
+    errors: Vec<Kept>,
+}
+
+/// What has to be durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Until {
+    /// Everything accepted up to this task; reports the errors among it.
+    Task(u64),
+    /// This committed seq.
+    Seq(u64),
+}
+
+impl Waiter {
+    /// A waiter for `until`; one that flushes takes the kept errors that it covers.
+    pub(crate) fn new(until: Until, deadline: Option<u64>, reply: Reply<()>, kept: &mut KeptErrors) -> Self {
+        let errors = match until {
+            Until::Task(last) => kept.take(last),
+            Until::Seq(_) => Vec::new(),
+        };
+        Waiter { until, deadline, reply, errors }
+    }
+
+    /// Takes note of a failed task; whether this waiter will report it.
+    fn takes(&mut self, number: u64, slot: &Arc<Slot>) -> bool {
+        let covered = matches!(self.until, Until::Task(last) if number <= last) && !self.reply.is_closed();
+        if covered {
+            self.errors.push((number, Arc::clone(slot)));
+        }
+        covered
+    }
+
+    /// Answers: an unreported error goes before the sync's own result.
+    ///
+    /// If the caller has gone, what it did not take is kept for the next one.
+    pub(crate) fn answer(self, synced: Result<()>, kept: &mut KeptErrors) {
+        let mut unreported = Vec::new();
+        let mut awaited = Vec::new();
+        for (number, slot) in self.errors {
+            match slot.unreported() {
+                Unreported::Error(error) => unreported.push((number, slot, error)),
+                Unreported::Awaited => awaited.push((number, slot)),
+                Unreported::Nothing => {}
+            }
+        }
+        let result = match unreported.first() {
+            Some((_, _, first)) => Err(with_others(first, unreported.len() - 1)),
+            None => synced,
+        };
+        if self.reply.send(result).is_err() {
+            kept.put_back(unreported.into_iter().map(|(number, slot, _)| (number, slot)));
+        }
+        kept.put_back(awaited.into_iter());
+    }
+}
+
+impl KeptErrors {
+    /// Hands a failed task to every waiter that covers it, or keeps it for the next.
+    pub(crate) fn failed(&mut self, number: u64, slot: Arc<Slot>, waiters: &mut [Waiter]) {
+        let mut taken = false;
+        for waiter in waiters {
+            taken |= waiter.takes(number, &slot);
+        }
+        if !taken {
+            self.put_back(std::iter::once((number, slot)));
+        }
+    }
+
+    /// The first unreported error with the number of others; clears them all.
+    pub(crate) fn report(&mut self) -> Result<()> {
+        let beyond = usize::try_from(std::mem::take(&mut self.beyond)).unwrap_or(usize::MAX);
+        let errors: Vec<Error> = std::mem::take(&mut self.kept)
+            .into_iter()
+            .filter_map(|(_, slot)| match slot.unreported() {
+                Unreported::Error(error) => Some(error),
+                Unreported::Awaited | Unreported::Nothing => None,
+            })
+            .collect();
+        match errors.first() {
+            Some(first) => Err(with_others(first, (errors.len() - 1).saturating_add(beyond))),
+            None => Ok(()),
+        }
+    }
+
+    fn take(&mut self, last: u64) -> Vec<Kept> {
+        let (covered, later) =
+            std::mem::take(&mut self.kept).into_iter().partition(|(number, _)| *number <= last);
+        self.kept = later;
+        covered
+    }
+
+    fn put_back(&mut self, errors: impl Iterator<Item = Kept>) {
+        for error in errors {
+            if self.kept.len() >= KEPT_ERRORS_MAX {
+                self.kept.retain(|(_, slot)| !matches!(slot.unreported(), Unreported::Nothing));
+            }
+            if self.kept.len() < KEPT_ERRORS_MAX {
+                self.kept.push(error);
+            } else {
+                self.beyond += 1;
+            }
+        }
+    }
+}
+
+fn with_others(first: &Error, others: usize) -> Error {
+    match others {
+        0 => first.clone(),
+        1 => first.clone().in_context("and 1 other write failed"),
+        _ => first.clone().in_context(format_args!("and {others} other writes failed")),
+    }
+}
