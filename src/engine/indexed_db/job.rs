@@ -17,9 +17,9 @@ use super::connection::Connection;
 use super::fault::{corrupt, lost};
 use super::layout::{Area, CHUNKS_NOTE_KEY, Store};
 use super::page::{read_categories, read_page};
-use super::points::{ask_chunks_note, read_points, stores_of, verify_record};
+use super::points::{ask_chunks_note, chunks_before, read_points, stores_of, verify_record};
 use super::raw::has_direction;
-use super::request::{Tx, bytes_to_js};
+use super::request::{Tx, bytes_to_js, range_of};
 use super::transaction::Mode;
 use super::write::Writer;
 use crate::engine::{
@@ -225,8 +225,8 @@ impl Engine for IndexedDbEngine {
         let _turn = self.turn.write().await;
         let mode = Mode::Write { durable: false };
         let running = self.connection()?.start(&[Store::Meta, Store::Chunks], mode, |tx| async move {
-            let chunks = tx.store(Store::Chunks)?.count_all()?.await?;
-            if chunks.as_f64() == Some(0.0) {
+            let all = range_of(&chunks_before(&[]), None)?;
+            if tx.store(Store::Chunks)?.get_key(&all)?.await?.is_undefined() {
                 tx.store(Store::Meta)?.delete(&bytes_to_js(CHUNKS_NOTE_KEY))?;
             }
             Ok(())

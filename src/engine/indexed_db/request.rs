@@ -104,10 +104,6 @@ impl OpenStore {
         self.get_key(&range_of(&bytes_to_js(&[]), None)?.into())
     }
 
-    pub(super) fn count_all(&self) -> Result<Request, EngineError> {
-        self.ask(self.store.count())
-    }
-
     /// The key `steps` rows before the last one of a range; `None` if there are not so many.
     ///
     /// Two requests with a cursor that carries no values, however many rows it passes.

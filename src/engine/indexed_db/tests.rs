@@ -7,9 +7,15 @@ mod format;
 mod reads;
 mod transactions;
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
-use web_sys::IdbKeyRange;
+use futures_timer::Delay;
+use wasm_bindgen::JsCast;
+use wasm_bindgen::closure::Closure;
+use web_sys::{Event, EventTarget, IdbKeyRange};
 
 use super::IndexedDbSite;
 use super::connection::Connection;
@@ -25,6 +31,37 @@ use crate::key::Key;
 
 mod laws {
     crate::engine::laws::engine_laws!(persistent, (super::fresh_site(), ()));
+}
+
+/// Counts errors that nobody caught, which a page would see.
+struct Uncaught {
+    count: Rc<Cell<u32>>,
+    listener: Closure<dyn Fn(Event)>,
+}
+
+impl Uncaught {
+    fn listen() -> Self {
+        let count = Rc::new(Cell::new(0));
+        let inner = Rc::clone(&count);
+        let listener = Closure::<dyn Fn(Event)>::new(move |_| inner.set(inner.get() + 1));
+        let target: EventTarget = js_sys::global().unchecked_into();
+        for name in ["error", "unhandledrejection"] {
+            target
+                .add_event_listener_with_callback(name, listener.as_ref().unchecked_ref())
+                .expect("listens");
+        }
+        Uncaught { count, listener }
+    }
+
+    async fn none_after_a_while(self) {
+        Delay::new(Duration::from_millis(50)).await;
+        let target: EventTarget = js_sys::global().unchecked_into();
+        for name in ["error", "unhandledrejection"] {
+            let listener = self.listener.as_ref().unchecked_ref();
+            target.remove_event_listener_with_callback(name, listener).expect("stops listening");
+        }
+        assert_eq!(self.count.get(), 0, "uncaught errors");
+    }
 }
 
 /// A root that no other test has.

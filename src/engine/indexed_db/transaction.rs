@@ -67,7 +67,9 @@ impl Ties {
         for run in runs.values().filter_map(Weak::upgrade) {
             let error = run.reason.take().unwrap_or_else(lost);
             run.answer(Err(error.with_outcome(Outcome::Unknown)));
-            run.end();
+            run.body.replace(None);
+            // It keeps its handlers, and with them itself, for an event that should not come but could.
+            let _ = run.transaction.abort();
         }
     }
 }

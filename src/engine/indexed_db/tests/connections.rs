@@ -74,6 +74,7 @@ async fn a_lost_connection_comes_back_with_the_same_rows() {
 
 #[async_test]
 async fn a_connection_lost_under_an_apply_leaves_its_outcome_unknown() {
+    let uncaught = Uncaught::listen();
     let site = fresh_site();
     let engine = open(&site).await;
     let apply = engine.apply(put("a", "1"));
@@ -83,6 +84,7 @@ async fn a_connection_lost_under_an_apply_leaves_its_outcome_unknown() {
     let error = apply.await.expect_err("is lost");
     assert_eq!((error.fault, error.outcome), (Fault::Lost, Outcome::Unknown));
     engine.reconnect().await.expect("is still there");
+    uncaught.none_after_a_while().await;
     end(&site, &engine).await;
 }
 

@@ -7,9 +7,6 @@ use std::time::Duration;
 use futures_timer::Delay;
 use futures_util::future::{Either, join, select};
 use futures_util::{FutureExt, pin_mut};
-use wasm_bindgen::JsCast;
-use wasm_bindgen::closure::Closure;
-use web_sys::{Event, EventTarget};
 
 use super::*;
 use crate::engine::indexed_db::request::bytes_to_js;
@@ -17,37 +14,6 @@ use crate::engine::{Fault, PageRequest};
 use crate::error::Outcome;
 use crate::range::Span;
 use crate::testing::async_test;
-
-/// Counts errors that nobody caught, which a page would see.
-struct Uncaught {
-    count: Rc<Cell<u32>>,
-    listener: Closure<dyn Fn(Event)>,
-}
-
-impl Uncaught {
-    fn listen() -> Self {
-        let count = Rc::new(Cell::new(0));
-        let inner = Rc::clone(&count);
-        let listener = Closure::<dyn Fn(Event)>::new(move |_| inner.set(inner.get() + 1));
-        let target: EventTarget = js_sys::global().unchecked_into();
-        for name in ["error", "unhandledrejection"] {
-            target
-                .add_event_listener_with_callback(name, listener.as_ref().unchecked_ref())
-                .expect("listens");
-        }
-        Uncaught { count, listener }
-    }
-
-    async fn none_after_a_while(self) {
-        Delay::new(Duration::from_millis(50)).await;
-        let target: EventTarget = js_sys::global().unchecked_into();
-        for name in ["error", "unhandledrejection"] {
-            let listener = self.listener.as_ref().unchecked_ref();
-            target.remove_event_listener_with_callback(name, listener).expect("stops listening");
-        }
-        assert_eq!(self.count.get(), 0, "uncaught errors");
-    }
-}
 
 #[async_test]
 async fn dropping_an_apply_under_way_applies_nothing_and_throws_nothing() {
