@@ -163,10 +163,13 @@ pub(super) async fn verify(root: &std::path::Path, reported: &mut Reported) {
 async fn verify_log(job: &Job, first: u64, last: u64) {
     let position = Position { generation: job.position().await.unwrap().generation, seq: first - 1 };
     let mut log = job.log_from(position).await.unwrap();
-    for seq in first..=last {
-        match log.next().await.unwrap().unwrap() {
-            WatchItem::Commit(commit) => assert_eq!(commit.seq, seq),
-            other => panic!("{other:?} instead of commit {seq}"),
+    let mut next = first;
+    while next <= last {
+        next = match log.next().await.unwrap().unwrap() {
+            WatchItem::Commit(commit) if commit.seq == next => next + 1,
+            // The log is trimmed as soon as the job is open; its newest commits stay.
+            WatchItem::Lagged { from, to } if next == first && from == first && to < last => to + 1,
+            other => panic!("{other:?} instead of commit {next}"),
         }
     }
 }
