@@ -21,6 +21,8 @@ mod scan;
 mod watch;
 mod worker;
 
+#[cfg(all(test, not(all(target_family = "wasm", target_os = "unknown"))))]
+mod killed;
 #[cfg(test)]
 mod testing;
 
