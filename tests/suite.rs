@@ -33,6 +33,7 @@ async fn smoke() {
                 other => panic!("{other:?}"),
             }
         }
+        assert_eq!(p.count("alpha", "msg", ..).await.unwrap(), 0);
         drop(watch);
         p.close().await.unwrap();
         assert_eq!(job.flush().await.unwrap_err().kind(), ErrorKind::Closed);
