@@ -12,7 +12,7 @@ use super::step::{Condition, Expected, Form, Operation, Range, Reopen, Request, 
 const KEYS: usize = 18;
 /// The longest key that can be written, in bytes.
 const KEY_BYTES_MAX: usize = 128 * 1024;
-/// Bytes of a payload beyond which one is made only now and then.
+/// Bytes of the longer payloads: around the bounds of chunks, log parts and pages.
 const SIZES: [usize; 14] = [
     32 * 1024 - 1,
     32 * 1024,
@@ -108,7 +108,9 @@ impl Generator {
             60..65 => Step::Count(self.category(), self.range()),
             65..83 => self.scan(),
             83..86 => Step::Categories,
-            86..89 => Step::Info,
+            86..88 => Step::Info,
+            88..89 if self.random.chance(50) => Step::Care,
+            88..89 => Step::Info,
             89..91 => Step::Hold(self.holder()),
             91..93 => Step::Advance(self.holder(), self.seq(model)),
             93..94 => Step::Release(self.holder()),
@@ -119,6 +121,8 @@ impl Generator {
                 log: [None, None, Some(true), Some(false)][self.random.below(4)],
                 must_exist: self.random.chance(25),
                 read_only: self.random.chance(25),
+                small_queue: self.random.chance(25),
+                strict: self.random.chance(20),
             }),
             99 if self.reopens && self.random.chance(60) => Step::Recreate,
             _ => Step::Scan(Scan {

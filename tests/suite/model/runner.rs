@@ -9,8 +9,8 @@ use std::ops::{Bound, RangeBounds};
 
 use futures_util::future::join_all;
 use persistency::{
-    Batch, Error, Job, JobOptions, Key, KeyRange, LogRetention, Op, OpenMode, Persistency, Position, Receipt,
-    WatchItem, prefix_range,
+    Batch, Durability, Error, Job, JobOptions, Key, KeyRange, LogRetention, Op, OpenMode, Persistency,
+    Position, Receipt, WatchItem, prefix_range,
 };
 use sha2::{Digest, Sha256};
 
@@ -195,6 +195,10 @@ impl Runner {
             }
             Step::Scan(scan) => scanned(job, scan).await,
             Step::Categories => answer(job.categories().await, Answer::Names),
+            Step::Care => match job.compact().await {
+                Ok(()) => answer(job.check().await, Answer::Names),
+                Err(error) => failed(&error),
+            },
             Step::Log(after) => log(job, Position { generation: self.generation, seq: *after }).await,
             Step::ForeignLog => log(job, Position { generation: [0; 16], seq: 0 }).await,
             _ => answer(job.info().await, |info| Answer::Info {
@@ -215,6 +219,7 @@ impl Runner {
             Step::Count(category, range) => model.count(category, range),
             Step::Scan(scan) => model.scan(scan),
             Step::Categories => model.categories(),
+            Step::Care => Answer::Names(Vec::new()),
             Step::Log(after) => model.log(*after),
             Step::ForeignLog => Answer::refused("JobNotFound"),
             _ => model.info(),
@@ -242,11 +247,7 @@ impl Runner {
                 expected.extend([refused.clone(), refused, self.model.categories(), Answer::Fine]);
             }
         }
-        let options = match reopen.log {
-            Some(true) => JobOptions::new().log(EVERYTHING),
-            Some(false) => JobOptions::new().log(LogRetention::Off),
-            None => JobOptions::new(),
-        };
+        let options = options(reopen);
         self.model.open(reopen);
         self.reopened(options, self.lasting, &mut got, &mut expected).await;
         (several(got), several(expected))
@@ -305,6 +306,20 @@ impl Runner {
 }
 
 // ---- asking -----------------------------------------------------------------------------------
+
+fn options(reopen: &Reopen) -> JobOptions {
+    let mut options = JobOptions::new();
+    if let Some(keep) = reopen.log {
+        options = options.log(if keep { EVERYTHING } else { LogRetention::Off });
+    }
+    if reopen.small_queue {
+        options = options.queue_operations(2).queue_bytes(40);
+    }
+    if reopen.strict {
+        options = options.durability(Durability::Strict);
+    }
+    options
+}
 
 /// Writes in the shortest way there is.
 async fn persist(job: &Job, request: &Request) -> persistency::Result<Receipt> {

@@ -25,6 +25,8 @@ pub enum Step {
     Scan(Scan),
     Categories,
     Info,
+    /// Compacts the job, then looks for damage.
+    Care,
     Hold(String),
     Advance(String, u64),
     Release(String),
@@ -47,6 +49,10 @@ pub struct Reopen {
     pub must_exist: bool,
     /// First opens for reading only, and tries to write.
     pub read_only: bool,
+    /// With a queue so small that most batches fill it.
+    pub small_queue: bool,
+    /// With every commit put on the medium.
+    pub strict: bool,
 }
 
 /// How a batch is written.
@@ -175,6 +181,7 @@ impl Step {
             Step::Scan(_) => "scan",
             Step::Categories => "categories",
             Step::Info => "info",
+            Step::Care => "care",
             Step::Hold(_) => "hold_log",
             Step::Advance(..) => "advance_log",
             Step::Release(_) => "release_log",
