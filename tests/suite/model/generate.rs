@@ -12,8 +12,10 @@ use super::step::{Condition, Expected, Form, Operation, Range, Reopen, Request, 
 const KEYS: usize = 18;
 /// The longest key that can be written, in bytes.
 const KEY_BYTES_MAX: usize = 128 * 1024;
-/// Bytes of the longer payloads: around the bounds of chunks, log parts and pages.
-const SIZES: [usize; 14] = [
+/// Bytes of the longer payloads: around the bounds of chunks and log parts.
+const SIZES: [usize; 12] = [
+    4 * 1024,
+    16 * 1024,
     32 * 1024 - 1,
     32 * 1024,
     32 * 1024 + 1,
@@ -24,11 +26,9 @@ const SIZES: [usize; 14] = [
     64 * 1024,
     64 * 1024 + 1,
     96 * 1024,
-    4 * 1024,
-    16 * 1024,
-    300_000,
-    1_100_000,
 ];
+/// Bytes of payloads of which a few fill a page of 1 MiB; the last one alone is larger.
+const FAT_SIZES: [usize; 4] = [250_000, 350_000, 500_000, 1_100_000];
 const HOLDERS: [&str; 3] = ["a", "archive", "\u{1f600}"];
 
 /// SplitMix64.
@@ -65,6 +65,8 @@ pub struct Generator {
     keys: Vec<Vec<u8>>,
     /// Whether the job is closed and dropped in between.
     reopens: bool,
+    /// Whether so many payloads are large that streams need several pages.
+    fat: bool,
     payloads: u32,
 }
 
@@ -75,7 +77,8 @@ impl Generator {
         let mut categories: Vec<String> =
             ["", "a", "ab", "a\0", "a\0b", "b", "\u{1f600}", "\u{ff5e}"].map(String::from).to_vec();
         categories.push("z".repeat(255));
-        while categories.len() > 5 {
+        let fat = seed % 6 > 3;
+        while categories.len() > if fat { 2 } else { 5 } {
             categories.remove(random.below(categories.len()));
         }
         let mut keys = short_keys(&mut random);
@@ -87,7 +90,7 @@ impl Generator {
         keys.push(long.clone());
         long.pop();
         keys.push(long);
-        Generator { random, categories, keys, reopens, payloads: 0 }
+        Generator { random, categories, keys, reopens, fat, payloads: 0 }
     }
 
     /// The next request; `model` is how the job stands.
@@ -229,7 +232,7 @@ impl Generator {
             reverse: self.random.chance(50),
             limit: *self.random.pick(&limits),
             keys_only: self.random.chance(25),
-            stream: self.random.chance(35),
+            stream: self.random.chance(if self.fat { 70 } else { 35 }),
         })
     }
 
@@ -282,11 +285,10 @@ impl Generator {
     fn payload(&mut self) -> Vec<u8> {
         let length = match self.random.below(20) {
             0..2 => 0,
-            2..17 => 1 + self.random.below(40),
+            2..5 if self.fat => *self.random.pick(&FAT_SIZES),
+            2..18 => 1 + self.random.below(40),
             _ => *self.random.pick(&SIZES),
         };
-        // The largest are rare: each is read again by every scan that meets it.
-        let length = if length > 100_000 && self.random.chance(60) { 5 } else { length };
         self.payloads += 1;
         let first = self.payloads.to_le_bytes();
         // Positions tell apart by their value, so that swapped or repeated chunks are seen.
