@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
+#[path = "suite/model/mod.rs"]
+mod model;
 
 use common::{async_test, fresh};
 use persistency::{Batch, ErrorKind, Persistency, WatchItem, key};
