@@ -112,7 +112,10 @@ async fn a_dropped_flush_takes_no_error_with_it(root: &TestRoot) {
     for _ in 0..20 {
         fail_unseen(&job).await;
         let seen = poll!(std::pin::pin!(job.flush())).is_ready();
-        assert_eq!(job.flush().await.is_err(), !seen);
+        let reported_again = job.flush().await.is_err();
+        // On another thread the worker may have answered the dropped flush before it was dropped.
+        assert!(!SHARED || reported_again != seen);
+        job.flush().await.unwrap();
     }
 }
 
@@ -157,7 +160,7 @@ async fn errors_name_job_category_and_operation(root: &TestRoot) {
     let job = root.job().await;
     let long = "c".repeat(256);
     let error = job.persist_put(&long, k("secret key"), "secret payload").await.unwrap_err();
-    for part in ["alpha", &long, "put", "TooLarge"] {
+    for part in ["alpha", &long, "persist", "TooLarge"] {
         assert!(error.to_string().contains(part), "{part}: {error}");
     }
     assert!(!error.to_string().contains("secret"), "keys and payloads stay out of messages");
