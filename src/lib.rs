@@ -1,6 +1,7 @@
 //! An embedded, ordered key-value store with one async API and one meaning on SQLite and IndexedDB.
 
 mod batch;
+mod by_id;
 mod clock;
 mod commit_log;
 mod engine;

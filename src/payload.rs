@@ -89,7 +89,7 @@ mod message_pack {
         fn to_payload(&self) -> Result<Vec<u8>> {
             rmp_serde::to_vec_named(&self.0).map_err(|cause| {
                 Error::new(ErrorKind::InvalidArgument, "a value that MessagePack cannot hold")
-                    .with_source(cause)
+                    .with_source(Box::new(cause))
             })
         }
     }
@@ -99,7 +99,7 @@ mod message_pack {
             let mut left = payload;
             let value = rmp_serde::from_read(&mut left).map_err(|cause| {
                 Error::new(ErrorKind::InvalidArgument, "bytes that are no MessagePack of this type")
-                    .with_source(cause)
+                    .with_source(Box::new(cause))
             })?;
             if left.is_empty() {
                 return Ok(MessagePack(value));

@@ -22,6 +22,7 @@ pub(crate) enum Place {
     Memory(MemorySite),
     Platform(PlatformSite),
     #[cfg(test)]
+    #[allow(dead_code, reason = "the worker's tests make it")]
     Faulty(crate::engine::faulty::FaultySite<MemorySite>),
 }
 

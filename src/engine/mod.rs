@@ -154,6 +154,7 @@ pub(crate) trait Engine: 'static {
 
 /// Who else can change or drop an open job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(dead_code, reason = "no platform has all three")]
 pub(crate) enum Sharing {
     /// Nobody.
     Exclusive,

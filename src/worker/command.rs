@@ -123,7 +123,11 @@ impl Read {
             }
             Read::Page { category, page, .. } => op.touches(category, &page.span),
             Read::Count { category, span, .. } => op.touches(category, span),
-            _ => true,
+            // It is about what has been committed, not about what has been accepted.
+            Read::Commits { .. } => false,
+            Read::Categories { .. } | Read::Details { .. } | Read::Check { .. } | Read::Compact { .. } => {
+                true
+            }
         }
     }
 

@@ -13,7 +13,7 @@ use futures_util::future::{Either, select};
 
 use super::command::QueuedTask;
 use super::context::{Context, Failure, gone, timed_out};
-use super::turn::{Answer, LogChange, Stamp, Task, Turn, Verdict};
+use super::turn::{Answer, Decided, LogChange, Stamp, Task, Turn, Verdict};
 use crate::commit_log::Commit;
 use crate::engine::{Change, Engine, EngineError, Fault};
 use crate::error::{Error, ErrorKind, Outcome, Result};
@@ -44,7 +44,7 @@ pub(crate) enum Fatal {
 
 /// How one transaction ended.
 enum TurnEnd {
-    Done { after: Record, answers: Vec<Answer> },
+    Done { after: Box<Record>, answers: Vec<Answer> },
     Gone,
     Failed(EngineError),
 }
@@ -65,7 +65,7 @@ pub(crate) async fn commit_group<E: Engine>(
         match take_turn(context, &tasks, deadline, durable).await {
             TurnEnd::Done { after, answers } => {
                 end.collect(context.writer, part, answers, &after);
-                context.record.replace(after);
+                context.record.replace(*after);
             }
             TurnEnd::Gone => {
                 end.end = Some(Fatal::Gone);
@@ -115,7 +115,7 @@ pub(crate) async fn sync<E: Engine>(
 ) -> std::result::Result<(), (Error, Option<Fatal>)> {
     match take_turn(context, &[Task::Sync], deadline, true).await {
         TurnEnd::Done { after, .. } => {
-            context.record.replace(after);
+            context.record.replace(*after);
             Ok(())
         }
         TurnEnd::Gone => Err((gone(), Some(Fatal::Gone))),
@@ -159,6 +159,10 @@ async fn take_turn<E: Engine>(
     }
 }
 
+fn done(decided: Decided) -> TurnEnd {
+    TurnEnd::Done { after: Box::new(decided.after), answers: decided.answers }
+}
+
 fn failed(failure: Failure) -> TurnEnd {
     match failure {
         Failure::Gone => TurnEnd::Gone,
@@ -195,16 +199,14 @@ async fn attempt<E: Engine>(
     let applied = bounded_apply(context, change, deadline).await;
     let verdict = verdict.take();
     match (applied, verdict) {
-        (Ok(()), Some(Verdict::Decided { after, answers, .. })) => Ok(TurnEnd::Done { after, answers }),
+        (Ok(()), Some(Verdict::Decided(decided))) => Ok(done(*decided)),
         (_, Some(Verdict::Gone)) => Ok(TurnEnd::Gone),
         (_, Some(Verdict::Unreadable(error))) => Err(error),
         (Ok(()), None) => Err(EngineError::new(Fault::Other, "the engine committed without a decision")),
         (Err(error), None) if error.fault == Fault::Missing => Ok(TurnEnd::Gone),
         // Nothing is written before the decision.
         (Err(error), None) => Err(error.with_outcome(Outcome::NotApplied)),
-        (Err(error), Some(Verdict::Decided { before, after, answers })) => {
-            resolve(context, error, stamp, before, after, answers).await
-        }
+        (Err(error), Some(Verdict::Decided(decided))) => resolve(context, error, stamp, *decided).await,
     }
 }
 
@@ -213,9 +215,7 @@ async fn resolve<E: Engine>(
     context: &Context<E>,
     error: EngineError,
     stamp: Stamp,
-    before: Record,
-    after: Record,
-    answers: Vec<Answer>,
+    decided: Decided,
 ) -> std::result::Result<TurnEnd, EngineError> {
     if error.outcome != Outcome::Unknown || matches!(error.fault, Fault::SyncFailed | Fault::Aborted) {
         return Err(error);
@@ -226,8 +226,9 @@ async fn resolve<E: Engine>(
         Err(Failure::Engine(_)) => return Err(error),
     };
     if (now.writer, now.group) == (stamp.writer, stamp.group) {
-        return Ok(TurnEnd::Done { after, answers });
+        return Ok(done(decided));
     }
+    let before = &decided.before;
     let untouched =
         (now.writer, now.group, now.committed_seq) == (before.writer, before.group, before.committed_seq);
     Err(if untouched { error.with_outcome(Outcome::NotApplied) } else { error })
@@ -298,7 +299,7 @@ fn prepend(waiting: &mut VecDeque<QueuedTask>, tasks: Vec<QueuedTask>) {
 pub(crate) async fn trim_to<E: Engine>(context: &Context<E>, seq: u64) -> Option<Fatal> {
     match take_turn(context, &[Task::Log(LogChange::Trim(seq))], None, false).await {
         TurnEnd::Done { after, .. } => {
-            context.record.replace(after);
+            context.record.replace(*after);
             None
         }
         TurnEnd::Gone => Some(Fatal::Gone),
@@ -322,7 +323,7 @@ pub(crate) async fn mark_dropped<E: Engine>(context: &Context<E>, deadline: Opti
 fn finish<E: Engine>(context: &Context<E>, end: TurnEnd) -> Result<()> {
     match end {
         TurnEnd::Done { after, .. } => {
-            context.record.replace(after);
+            context.record.replace(*after);
             Ok(())
         }
         TurnEnd::Gone => Err(gone()),

@@ -108,8 +108,7 @@ impl<E: Engine> Context<E> {
             Got::Payloads(found) => found.into_iter().next().flatten(),
             Got::TooLarge(_) => None,
         };
-        self.take_record(found)?;
-        Ok(self.record.borrow().clone())
+        self.take_record(found)
     }
 
     /// Runs an operation; after a lost connection, once more on a new one.
@@ -167,14 +166,18 @@ impl<E: Engine> Context<E> {
         }
     }
 
-    fn take_record(&self, bytes: Option<Vec<u8>>) -> Result<(), Failure> {
+    fn take_record(&self, bytes: Option<Vec<u8>>) -> Result<Record, Failure> {
         let Some(bytes) = bytes else { return Err(Failure::Gone) };
         let record = Record::decode(&bytes)?;
         if record.dropped || record.generation != self.generation {
             return Err(Failure::Gone);
         }
-        self.record.replace(record);
-        Ok(())
+        // A view that was asked for before the last commit may come after it.
+        let mut newest = self.record.borrow_mut();
+        if (record.committed_seq, record.durable_seq) >= (newest.committed_seq, newest.durable_seq) {
+            *newest = record.clone();
+        }
+        Ok(record)
     }
 }
 

@@ -5,13 +5,13 @@
 //! both in one place, so order is that of acceptance. Nothing here looks into a batch.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use super::command::{Command, Credit, QueuedRead, QueuedTask, Read, Reply};
-use super::context::timed_out;
+use super::context::{gone, timed_out};
 use super::slot::Slot;
 use super::turn::Task;
 use crate::clock::Clock;
@@ -26,13 +26,21 @@ pub(crate) struct Link {
     /// How many watches there are, see [`WatchGuard`].
     watchers: AtomicUsize,
     deadline_ms: Option<u64>,
-    /// `None` once the last command has been sent. Unbounded only in type: every command but the
-    /// few that flush holds a share of one of the bounds below.
-    commands: Mutex<Option<UnboundedSender<Command>>>,
+    entrance: Mutex<Entrance>,
     operations: Share,
     bytes: Share,
     reads: Arc<Semaphore>,
     progress: watch::Sender<Progress>,
+}
+
+/// Where commands go in.
+enum Entrance {
+    /// Unbounded only in type: every command but the few that flush holds a share of a bound.
+    Open(UnboundedSender<Command>),
+    /// The last command has been sent, and the job closes.
+    Closing,
+    /// The last command has been sent, and the job is being dropped.
+    Dropping,
 }
 
 /// One bound of the queue.
@@ -89,7 +97,7 @@ impl Link {
             counters: Counters::default(),
             watchers: AtomicUsize::new(0),
             deadline_ms: bounds.deadline_ms,
-            commands: Mutex::new(Some(commands)),
+            entrance: Mutex::new(Entrance::Open(commands)),
             operations: share(bounds.operations),
             bytes: share(bounds.bytes),
             reads: Arc::new(Semaphore::new(limits::READS_MAX)),
@@ -162,11 +170,15 @@ impl Link {
         }
     }
 
-    /// Sends the last command; whether this call did it.
-    pub(crate) fn finish(&self, last: Command) -> bool {
-        let commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // A worker that has gone already has nothing left to finish.
-        commands.is_some_and(|commands| commands.send(last).is_ok())
+    /// Sends the last command, if none has been sent yet.
+    pub(crate) fn finish(&self, last: Command) {
+        let mut entrance = self.entrance();
+        let closed = if matches!(last, Command::Drop) { Entrance::Dropping } else { Entrance::Closing };
+        if let Entrance::Open(commands) = &*entrance {
+            // A worker that has gone already has nothing left to finish.
+            drop(commands.send(last));
+            *entrance = closed;
+        }
     }
 
     /// How far the job has come.
@@ -177,9 +189,7 @@ impl Link {
     /// Whether calls are still taken.
     pub(crate) fn is_open(&self) -> bool {
         let progress = self.progress.borrow();
-        progress.opened
-            && progress.end.is_none()
-            && self.commands.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        progress.opened && progress.end.is_none() && matches!(&*self.entrance(), Entrance::Open(_))
     }
 
     /// Waits until the job has been opened; its error if that failed.
@@ -233,7 +243,11 @@ impl Link {
     /// Tells that the worker has ended and answers everything that still waits for room; the first
     /// word stands.
     pub(crate) fn publish_end(&self, end: End) {
-        self.commands.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut entrance = self.entrance();
+        if matches!(&*entrance, Entrance::Open(_)) {
+            *entrance = Entrance::Closing;
+        }
+        drop(entrance);
         self.progress.send_if_modified(|progress| {
             let first = progress.end.is_none();
             progress.end.get_or_insert(end);
@@ -267,9 +281,10 @@ impl Link {
 
     /// What a call is answered that comes too late.
     pub(crate) fn closed(&self) -> Error {
-        match &self.progress.borrow().end {
-            Some(end) => end.afterwards.clone(),
-            None => Error::new(ErrorKind::Closed, "the job has been closed"),
+        match (&self.progress.borrow().end, &*self.entrance()) {
+            (Some(end), _) => end.afterwards.clone(),
+            (None, Entrance::Dropping) => gone(),
+            (None, _) => Error::new(ErrorKind::Closed, "the job has been closed"),
         }
     }
 
@@ -285,14 +300,18 @@ impl Link {
     }
 
     fn send(&self, command: Command) -> Result<()> {
-        let commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
-        match commands.as_ref().map(|commands| commands.send(command)) {
-            Some(Ok(())) => Ok(()),
-            _ => {
-                drop(commands);
-                Err(self.closed())
-            }
+        let sent = match &*self.entrance() {
+            Entrance::Open(commands) => commands.send(command).is_ok(),
+            Entrance::Closing | Entrance::Dropping => false,
+        };
+        match sent {
+            true => Ok(()),
+            false => Err(self.closed()),
         }
+    }
+
+    fn entrance(&self) -> MutexGuard<'_, Entrance> {
+        self.entrance.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn answer<T>(&self, answer: oneshot::Receiver<Result<T>>) -> Result<T> {

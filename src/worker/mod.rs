@@ -23,9 +23,8 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
-pub(crate) use command::{Command, Details, Read};
+pub(crate) use command::{Command, Read};
 pub(crate) use link::{Bounds, End, Link, Progress, WatchGuard};
-pub(crate) use recent::CommitsPage;
 pub(crate) use slot::Slot;
 pub(crate) use spawn::spawn;
 pub(crate) use turn::{Answer, LogChange, Task};

@@ -13,7 +13,6 @@ pub(crate) fn spawn<F: Future<Output = ()>>(
     make: impl FnOnce() -> F + Send + 'static,
 ) -> std::io::Result<()> {
     let work = move || futures_executor::block_on(make());
-    #[expect(clippy::disallowed_methods, reason = "this is where workers start")]
     std::thread::Builder::new().name(format!("persistency {name}")).spawn(work).map(drop)
 }
 

@@ -105,8 +105,17 @@ pub(crate) enum Verdict {
     Gone,
     /// The record cannot be read; nothing was written.
     Unreadable(EngineError),
-    /// Each task has its answer, and `after` is what the record says if the turn commits.
-    Decided { before: Record, after: Record, answers: Vec<Answer> },
+    Decided(Box<Decided>),
+}
+
+/// A turn that will have been taken if it commits.
+#[derive(Debug)]
+pub(crate) struct Decided {
+    pub(crate) before: Record,
+    /// What the record says then.
+    pub(crate) after: Record,
+    /// The answer of each task, in order.
+    pub(crate) answers: Vec<Answer>,
 }
 
 /// One transaction's worth of work.
@@ -152,7 +161,7 @@ impl Turn {
         let mut decision = Decision::new(self, before.clone(), found);
         let answers = self.tasks.iter().map(|task| decision.task(task)).collect();
         let (writes, after) = decision.finish(&before);
-        (writes, Verdict::Decided { before, after, answers })
+        (writes, Verdict::Decided(Box::new(Decided { before, after, answers })))
     }
 }
 
