@@ -8,8 +8,11 @@ mod common;
 
 mod suite {
     mod batches;
+    mod bounds;
     mod conditions;
+    mod lifecycle;
     mod points;
+    mod queue;
     mod ranges;
     mod receipts;
     mod reported;
