@@ -325,6 +325,7 @@ impl<E: Engine> Actor<E> {
         if self.waiters.is_empty() {
             return;
         }
+        self.pass_on_errors();
         let settled = self.settled();
         for waiter in std::mem::take(&mut self.waiters) {
             let answer = match waiter.until {
@@ -337,6 +338,16 @@ impl<E: Engine> Actor<E> {
                 Some(result) => waiter.answer(result, &mut self.kept),
                 None => self.waiters.push(waiter),
             }
+        }
+    }
+
+    /// Gives the errors of waiters whose callers have gone to those who wait still.
+    fn pass_on_errors(&mut self) {
+        let (abandoned, waiting): (Vec<_>, _) =
+            std::mem::take(&mut self.waiters).into_iter().partition(Waiter::is_abandoned);
+        self.waiters = waiting;
+        for (number, slot) in abandoned.into_iter().flat_map(Waiter::into_errors) {
+            self.kept.failed(number, slot, &mut self.waiters);
         }
     }
 
