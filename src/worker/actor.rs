@@ -486,18 +486,21 @@ impl<E: Engine> Actor<E> {
 
     /// Gives a write its result; an error is logged, counted, and kept until somebody has seen it.
     fn settle(&mut self, queued: QueuedTask, result: Result<Answer>) {
+        let QueuedTask { number, task, ticket, deadline: _, credit } = queued;
         let counters = &self.link.counters;
         let result = result.map_err(|error| {
             counters.batches_failed.fetch_add(1, Ordering::Relaxed);
-            let error = error.in_context(format_args!("job {:?}, {}", self.link.id, queued.task));
+            let error = error.in_context(format_args!("job {:?}, {task}", self.link.id));
             log::warn!("{error}");
             error
         });
-        if result.is_ok() && matches!(queued.task, Task::Batch { .. }) {
+        if result.is_ok() && matches!(task, Task::Batch { .. }) {
             counters.batches_committed.fetch_add(1, Ordering::Relaxed);
         }
-        if let Some(slot) = queued.ticket.settle(result) {
-            self.kept.failed(queued.number, slot, &mut self.waiters);
+        // Whoever is answered finds the room that his write had.
+        drop(credit);
+        if let Some(slot) = ticket.settle(result) {
+            self.kept.failed(number, slot, &mut self.waiters);
         }
     }
 
