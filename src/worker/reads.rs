@@ -79,7 +79,10 @@ async fn answer<E: Engine, T>(
 }
 
 async fn get_points<E: Engine>(context: &Context<E>, get: impl Fn() -> Get) -> Result<Got, Failure> {
-    let small = context.with_connection(|| fetch(context, get())).await?;
+    let small = {
+        let _room = context.small_gets.acquire().await;
+        context.with_connection(|| fetch(context, get())).await?
+    };
     if !matches!(small, Got::TooLarge(_)) {
         return Ok(small);
     }
