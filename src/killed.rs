@@ -5,8 +5,10 @@
 
 mod boundary;
 #[path = "../tests/native/child.rs"]
+#[allow(dead_code, reason = "two test programs use it, each its part")]
 pub(crate) mod child;
 mod dropping;
+mod migration;
 mod random;
 mod workload;
 
