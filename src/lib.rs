@@ -43,3 +43,8 @@ pub use receipt::Receipt;
 pub use record::LogRetention;
 pub use scan::{Pages, Row, Scan};
 pub use watch::{LogReader, Position, Watch, WatchItem};
+
+/// The examples of the README, run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
