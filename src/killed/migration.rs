@@ -9,7 +9,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use super::child::{self, Child, report};
-use super::{ROOT, root, rounds};
+use super::{ROOT, directory, root, rounds};
 use crate::engine::{Boundaries, MortalSite, PlatformSite};
 use crate::place::Place;
 use crate::testing::Random;
@@ -25,7 +25,7 @@ const STEP: &str = "PERSISTENCY_TEST_STEP";
 
 /// What a process of the older library leaves when it dies: half of the rows are in its log alone.
 fn old_file(dir: &Path, id: &str) {
-    let building = tempfile::tempdir().unwrap();
+    let building = directory();
     let conn = Connection::open(building.path().join("job.db")).unwrap();
     conn.execute_batch(
         "PRAGMA journal_mode = WAL; PRAGMA user_version = 1;
@@ -73,7 +73,7 @@ fn start(dir: &Path, id: &str, step: &str) -> Child {
 async fn a_migration_that_is_killed_after_any_step_is_done_by_the_next_opening() {
     for id in IDS {
         for step in ["before open", "after Settled", "after Built", "after Installed", "after Removed"] {
-            let dir = tempfile::tempdir().unwrap();
+            let dir = directory();
             old_file(dir.path(), id);
             let mut child = start(dir.path(), id, step);
             child.until(step);
@@ -85,8 +85,8 @@ async fn a_migration_that_is_killed_after_any_step_is_done_by_the_next_opening()
 
 #[tokio::test]
 async fn a_migration_that_is_killed_at_any_time_loses_nothing() {
-    for round in 0..rounds(12) {
-        let (dir, id) = (tempfile::tempdir().unwrap(), IDS[round as usize % 2]);
+    for round in 0..rounds(30) {
+        let (dir, id) = (directory(), IDS[round as usize % 2]);
         old_file(dir.path(), id);
         let mut child = start(dir.path(), id, "");
         child.until("before open");
