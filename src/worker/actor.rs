@@ -45,8 +45,9 @@ pub(crate) enum Ending {
     Closed(Result<()>),
     /// Everything accepted is settled; the job is to be deleted.
     Dropped,
-    /// The job's generation has gone; everything queued has failed with that.
-    Gone,
+    /// The job's generation has gone; everything queued has failed with that. This is the first of
+    /// the errors that nobody has asked for.
+    Gone(Result<()>),
 }
 
 type Local<T> = Pin<Box<dyn Future<Output = T>>>;
@@ -101,7 +102,6 @@ pub(crate) struct Actor<E> {
     earliest_deadline: Option<u64>,
     /// When to look at the record of a job that others change, while somebody watches.
     next_look: Option<u64>,
-    poisoned: bool,
     gone: bool,
     last_command: Option<LastCommand>,
     /// The result of the sync before closing.
@@ -136,7 +136,6 @@ impl<E: Engine> Actor<E> {
             alarm_at: None,
             earliest_deadline: None,
             next_look: None,
-            poisoned: false,
             gone: false,
             last_command: None,
             last_sync: None,
@@ -150,12 +149,12 @@ impl<E: Engine> Actor<E> {
         loop {
             self.receive_all();
             self.act_on_time();
+            self.refuse_if_poisoned();
             self.start_reads();
             self.answer_waiters();
             self.start_step();
             if self.gone {
-                self.fail_everything();
-                return Ending::Gone;
+                return self.end_gone().await;
             }
             if let Some(ending) = self.ending() {
                 return ending;
@@ -285,6 +284,16 @@ impl<E: Engine> Actor<E> {
         self.earliest_deadline = writes.chain(reads).chain(waiters).min();
     }
 
+    /// Answers the writes of a job whose medium failed to sync, before anybody waits for them.
+    fn refuse_if_poisoned(&mut self) {
+        if !self.context.is_poisoned() {
+            return;
+        }
+        for queued in std::mem::take(&mut self.writes) {
+            self.settle(queued, Err(poisoned()));
+        }
+    }
+
     /// Starts every read that has nothing left to wait for.
     fn start_reads(&mut self) {
         if self.waiting_reads.is_empty() {
@@ -325,18 +334,29 @@ impl<E: Engine> Actor<E> {
         if self.waiters.is_empty() {
             return;
         }
+        self.pass_on_errors();
         let settled = self.settled();
         for waiter in std::mem::take(&mut self.waiters) {
             let answer = match waiter.until {
                 Until::Task(number) if number > settled => None,
                 _ if self.read_only => Some(Ok(())),
-                until if self.is_durable(until) => Some(Ok(())),
-                _ => self.poisoned.then(|| Err(poisoned())),
+                _ if self.context.is_poisoned() => Some(Err(poisoned())),
+                until => self.is_durable(until).then_some(Ok(())),
             };
             match answer {
                 Some(result) => waiter.answer(result, &mut self.kept),
                 None => self.waiters.push(waiter),
             }
+        }
+    }
+
+    /// Gives the errors of waiters whose callers have gone to those who wait still.
+    fn pass_on_errors(&mut self) {
+        let (abandoned, waiting): (Vec<_>, _) =
+            std::mem::take(&mut self.waiters).into_iter().partition(Waiter::is_abandoned);
+        self.waiters = waiting;
+        for (number, slot) in abandoned.into_iter().flat_map(Waiter::into_errors) {
+            self.kept.failed(number, slot, &mut self.waiters);
         }
     }
 
@@ -364,15 +384,14 @@ impl<E: Engine> Actor<E> {
             self.start(
                 async move { Step::Sync { last: false, result: commit::sync(&context, deadline).await } },
             );
-        } else if !self.writes.is_empty() && self.poisoned {
-            for queued in std::mem::take(&mut self.writes) {
-                self.settle(queued, Err(poisoned()));
-            }
         } else if !self.writes.is_empty() {
             let tasks = self.take_group();
             let durable = self.durable_always;
             self.start(async move { Step::Group(commit::commit_group(&context, tasks, durable).await) });
-        } else if !self.read_only && !self.poisoned && self.trimmer.is_due(&context.record.borrow().log) {
+        } else if !self.read_only
+            && !self.context.is_poisoned()
+            && self.trimmer.is_due(&context.record.borrow().log)
+        {
             let trimmer = Rc::clone(&self.trimmer);
             self.start(async move { Step::Trim(trimmer.trim(&context).await) });
         } else if self.needs_last_sync() {
@@ -459,7 +478,7 @@ impl<E: Engine> Actor<E> {
             Some(Fatal::Gone) => self.gone = true,
             Some(Fatal::Poisoned) => {
                 log::error!("job {:?}: a sync failed; no more writes until it is opened anew", self.link.id);
-                self.poisoned = true;
+                self.context.poison();
             }
             None => {}
         }
@@ -495,8 +514,7 @@ impl<E: Engine> Actor<E> {
     /// Tells handles how far the job has come.
     pub(crate) fn publish(&self) {
         let record = self.context.record.borrow();
-        let durable_seq = if self.durable_always { record.committed_seq } else { record.durable_seq };
-        self.link.publish(record.committed_seq, durable_seq);
+        self.link.publish(record.committed_seq, record.durable_seq);
     }
 
     fn is_drained(&self) -> bool {
@@ -512,7 +530,7 @@ impl<E: Engine> Actor<E> {
         let record = self.context.record.borrow();
         open && self.is_drained()
             && !self.read_only
-            && !self.poisoned
+            && !self.context.is_poisoned()
             && record.durable_seq < record.committed_seq
     }
 
@@ -523,11 +541,27 @@ impl<E: Engine> Actor<E> {
         if last == LastCommand::Drop {
             return Some(Ending::Dropped);
         }
-        let synced = self.last_sync.take().unwrap_or(if self.poisoned { Err(poisoned()) } else { Ok(()) });
+        let synced = self.last_sync.take().unwrap_or(if self.context.is_poisoned() {
+            Err(poisoned())
+        } else {
+            Ok(())
+        });
         Some(Ending::Closed(self.kept.report().and(synced)))
     }
 
-    /// Answers everything that still waits, because there is no job any more.
+    /// Ends because there is no job any more; what is being applied says first how that ended.
+    async fn end_gone(mut self) -> Ending {
+        self.link.vanish();
+        self.reads.clear();
+        if !self.step.is_terminated() {
+            let step = (&mut self.step).await;
+            self.finish_step(step);
+        }
+        self.fail_everything();
+        Ending::Gone(self.kept.report())
+    }
+
+    /// Answers everything that still waits.
     fn fail_everything(&mut self) {
         self.commands.close();
         self.last_command = None;
