@@ -9,7 +9,9 @@ mod common;
 mod suite {
     mod batches;
     mod bounds;
+    mod commits;
     mod conditions;
+    mod ids;
     mod lifecycle;
     mod points;
     mod queue;
@@ -17,5 +19,7 @@ mod suite {
     mod receipts;
     mod reported;
     mod scans;
+    mod singleton;
     mod visibility;
+    mod watching;
 }
