@@ -488,6 +488,8 @@ impl<E: Engine> Actor<E> {
         if result.is_ok() && matches!(queued.task, Task::Batch { .. }) {
             counters.batches_committed.fetch_add(1, Ordering::Relaxed);
         }
+        // Who has seen the result finds the room free that the task had taken.
+        drop(queued.credit);
         if let Some(slot) = queued.ticket.settle(result) {
             self.kept.failed(queued.number, slot, &mut self.waiters);
         }
