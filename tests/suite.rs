@@ -5,6 +5,8 @@
 
 #[macro_use]
 mod common;
+#[path = "suite/model/mod.rs"]
+mod model;
 
 mod suite {
     mod batches;

@@ -45,8 +45,9 @@ pub(crate) enum Ending {
     Closed(Result<()>),
     /// Everything accepted is settled; the job is to be deleted.
     Dropped,
-    /// The job's generation has gone; everything queued has failed with that.
-    Gone,
+    /// The job's generation has gone; everything queued has failed with that. This is the first of
+    /// the errors that nobody has asked for.
+    Gone(Result<()>),
 }
 
 type Local<T> = Pin<Box<dyn Future<Output = T>>>;
@@ -154,8 +155,7 @@ impl<E: Engine> Actor<E> {
             self.answer_waiters();
             self.start_step();
             if self.gone {
-                self.fail_everything();
-                return Ending::Gone;
+                return self.end_gone().await;
             }
             if let Some(ending) = self.ending() {
                 return ending;
@@ -540,7 +540,19 @@ impl<E: Engine> Actor<E> {
         Some(Ending::Closed(self.kept.report().and(synced)))
     }
 
-    /// Answers everything that still waits, because there is no job any more.
+    /// Ends because there is no job any more; what is being applied says first how that ended.
+    async fn end_gone(mut self) -> Ending {
+        self.link.vanish();
+        self.reads.clear();
+        if !self.step.is_terminated() {
+            let step = (&mut self.step).await;
+            self.finish_step(step);
+        }
+        self.fail_everything();
+        Ending::Gone(self.kept.report())
+    }
+
+    /// Answers everything that still waits.
     fn fail_everything(&mut self) {
         self.commands.close();
         self.last_command = None;

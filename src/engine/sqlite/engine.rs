@@ -24,7 +24,7 @@ const VACUUM_PAGES: u32 = 512;
 pub(crate) struct SqliteEngine {
     files: Files,
     sharing: Sharing,
-    main: RefCell<Option<Main>>,
+    pub(super) main: RefCell<Option<Main>>,
     /// Started by the first long read.
     read_thread: RefCell<Option<ReadThread>>,
     /// Whether a sync has failed: what the medium holds cannot be trusted until the job is opened again.
@@ -38,7 +38,7 @@ pub(crate) struct SqliteEngine {
 }
 
 /// The connection on the worker's thread.
-enum Main {
+pub(super) enum Main {
     Writer(Connection),
     Reader(Reader),
 }
