@@ -11,8 +11,12 @@ mod model;
 mod suite {
     mod batches;
     mod bounds;
+    mod by_id;
+    mod care;
     mod commits;
     mod conditions;
+    mod deadlines;
+    mod futures;
     mod ids;
     mod lifecycle;
     mod points;
@@ -22,6 +26,7 @@ mod suite {
     mod reported;
     mod scans;
     mod singleton;
+    mod tabs;
     mod visibility;
     mod watching;
 }

@@ -14,10 +14,10 @@ mod reads;
 mod recent;
 mod slot;
 mod spawn;
-mod trim;
-mod turn;
 #[cfg(test)]
 mod tests;
+mod trim;
+mod turn;
 mod waiters;
 
 use std::rc::Rc;
