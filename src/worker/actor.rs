@@ -102,7 +102,6 @@ pub(crate) struct Actor<E> {
     earliest_deadline: Option<u64>,
     /// When to look at the record of a job that others change, while somebody watches.
     next_look: Option<u64>,
-    poisoned: bool,
     gone: bool,
     last_command: Option<LastCommand>,
     /// The result of the sync before closing.
@@ -137,7 +136,6 @@ impl<E: Engine> Actor<E> {
             alarm_at: None,
             earliest_deadline: None,
             next_look: None,
-            poisoned: false,
             gone: false,
             last_command: None,
             last_sync: None,
@@ -151,6 +149,7 @@ impl<E: Engine> Actor<E> {
         loop {
             self.receive_all();
             self.act_on_time();
+            self.refuse_if_poisoned();
             self.start_reads();
             self.answer_waiters();
             self.start_step();
@@ -285,6 +284,16 @@ impl<E: Engine> Actor<E> {
         self.earliest_deadline = writes.chain(reads).chain(waiters).min();
     }
 
+    /// Answers the writes of a job whose medium failed to sync, before anybody waits for them.
+    fn refuse_if_poisoned(&mut self) {
+        if !self.context.is_poisoned() {
+            return;
+        }
+        for queued in std::mem::take(&mut self.writes) {
+            self.settle(queued, Err(poisoned()));
+        }
+    }
+
     /// Starts every read that has nothing left to wait for.
     fn start_reads(&mut self) {
         if self.waiting_reads.is_empty() {
@@ -331,8 +340,8 @@ impl<E: Engine> Actor<E> {
             let answer = match waiter.until {
                 Until::Task(number) if number > settled => None,
                 _ if self.read_only => Some(Ok(())),
-                until if self.is_durable(until) => Some(Ok(())),
-                _ => self.poisoned.then(|| Err(poisoned())),
+                _ if self.context.is_poisoned() => Some(Err(poisoned())),
+                until => self.is_durable(until).then_some(Ok(())),
             };
             match answer {
                 Some(result) => waiter.answer(result, &mut self.kept),
@@ -375,15 +384,14 @@ impl<E: Engine> Actor<E> {
             self.start(
                 async move { Step::Sync { last: false, result: commit::sync(&context, deadline).await } },
             );
-        } else if !self.writes.is_empty() && self.poisoned {
-            for queued in std::mem::take(&mut self.writes) {
-                self.settle(queued, Err(poisoned()));
-            }
         } else if !self.writes.is_empty() {
             let tasks = self.take_group();
             let durable = self.durable_always;
             self.start(async move { Step::Group(commit::commit_group(&context, tasks, durable).await) });
-        } else if !self.read_only && !self.poisoned && self.trimmer.is_due(&context.record.borrow().log) {
+        } else if !self.read_only
+            && !self.context.is_poisoned()
+            && self.trimmer.is_due(&context.record.borrow().log)
+        {
             let trimmer = Rc::clone(&self.trimmer);
             self.start(async move { Step::Trim(trimmer.trim(&context).await) });
         } else if self.needs_last_sync() {
@@ -470,7 +478,7 @@ impl<E: Engine> Actor<E> {
             Some(Fatal::Gone) => self.gone = true,
             Some(Fatal::Poisoned) => {
                 log::error!("job {:?}: a sync failed; no more writes until it is opened anew", self.link.id);
-                self.poisoned = true;
+                self.context.poison();
             }
             None => {}
         }
@@ -478,20 +486,21 @@ impl<E: Engine> Actor<E> {
 
     /// Gives a write its result; an error is logged, counted, and kept until somebody has seen it.
     fn settle(&mut self, queued: QueuedTask, result: Result<Answer>) {
+        let QueuedTask { number, task, ticket, deadline: _, credit } = queued;
         let counters = &self.link.counters;
         let result = result.map_err(|error| {
             counters.batches_failed.fetch_add(1, Ordering::Relaxed);
-            let error = error.in_context(format_args!("job {:?}, {}", self.link.id, queued.task));
+            let error = error.in_context(format_args!("job {:?}, {task}", self.link.id));
             log::warn!("{error}");
             error
         });
-        if result.is_ok() && matches!(queued.task, Task::Batch { .. }) {
+        if result.is_ok() && matches!(task, Task::Batch { .. }) {
             counters.batches_committed.fetch_add(1, Ordering::Relaxed);
         }
-        // Who has seen the result finds the room free that the task had taken.
-        drop(queued.credit);
-        if let Some(slot) = queued.ticket.settle(result) {
-            self.kept.failed(queued.number, slot, &mut self.waiters);
+        // Whoever is answered finds the room that his write had.
+        drop(credit);
+        if let Some(slot) = ticket.settle(result) {
+            self.kept.failed(number, slot, &mut self.waiters);
         }
     }
 
@@ -508,8 +517,7 @@ impl<E: Engine> Actor<E> {
     /// Tells handles how far the job has come.
     pub(crate) fn publish(&self) {
         let record = self.context.record.borrow();
-        let durable_seq = if self.durable_always { record.committed_seq } else { record.durable_seq };
-        self.link.publish(record.committed_seq, durable_seq);
+        self.link.publish(record.committed_seq, record.durable_seq);
     }
 
     fn is_drained(&self) -> bool {
@@ -525,7 +533,7 @@ impl<E: Engine> Actor<E> {
         let record = self.context.record.borrow();
         open && self.is_drained()
             && !self.read_only
-            && !self.poisoned
+            && !self.context.is_poisoned()
             && record.durable_seq < record.committed_seq
     }
 
@@ -536,7 +544,11 @@ impl<E: Engine> Actor<E> {
         if last == LastCommand::Drop {
             return Some(Ending::Dropped);
         }
-        let synced = self.last_sync.take().unwrap_or(if self.poisoned { Err(poisoned()) } else { Ok(()) });
+        let synced = self.last_sync.take().unwrap_or(if self.context.is_poisoned() {
+            Err(poisoned())
+        } else {
+            Ok(())
+        });
         Some(Ending::Closed(self.kept.report().and(synced)))
     }
 

@@ -32,6 +32,8 @@ pub(crate) struct Context<E> {
     /// The connection hangs: renew it before it is used again.
     hangs: Cell<bool>,
     renewing: tokio::sync::Mutex<()>,
+    /// A sync has failed, see [`Context::poison`].
+    poisoned: Cell<bool>,
 }
 
 /// Why an operation of the engine did not succeed, as far as its caller must tell them apart.
@@ -70,6 +72,7 @@ impl<E: Engine> Context<E> {
             connection: Cell::new(0),
             hangs: Cell::new(false),
             renewing: tokio::sync::Mutex::new(()),
+            poisoned: Cell::new(false),
         }
     }
 
@@ -152,6 +155,16 @@ impl<E: Engine> Context<E> {
         self.hangs.set(true);
     }
 
+    /// Takes note that the medium failed to sync: what it says about durability is not believed.
+    pub(crate) fn poison(&self) {
+        self.poisoned.set(true);
+    }
+
+    /// Whether the medium failed to sync.
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.poisoned.get()
+    }
+
     /// Runs `operation` until `deadline`; `Timeout` if it takes longer.
     pub(crate) async fn until<T>(
         &self,
@@ -168,12 +181,16 @@ impl<E: Engine> Context<E> {
 
     fn take_record(&self, bytes: Option<Vec<u8>>) -> Result<Record, Failure> {
         let Some(bytes) = bytes else { return Err(Failure::Gone) };
-        let record = Record::decode(&bytes)?;
+        let mut record = Record::decode(&bytes)?;
         if record.dropped || record.generation != self.generation {
             return Err(Failure::Gone);
         }
         // A view that was asked for before the last commit may come after it.
         let mut newest = self.record.borrow_mut();
+        if self.is_poisoned() {
+            // The marker of the sync that failed can be read, and means nothing.
+            record.durable_seq = record.durable_seq.min(newest.durable_seq);
+        }
         if (record.committed_seq, record.durable_seq) >= (newest.committed_seq, newest.durable_seq) {
             *newest = record.clone();
         }
