@@ -110,11 +110,11 @@ impl WebJob {
         Ok(self.job.count(&category, range(start, end)).await?)
     }
 
-    /// The first page, packed, of a [`Job::scan`] of the keys from `start` up to but without `end`.
+    /// A [`Job::scan`] of the keys from `start` up to but without `end`, packed: if `whole`, all rows in
+    /// one view, else the first page.
     ///
-    /// The caller goes on behind its last row, so that nothing here has to remember a scan.
-    #[wasm_bindgen(js_name = scanPage)]
-    pub async fn scan_page(
+    /// The caller goes on behind the last row, so that nothing here has to remember a scan.
+    pub async fn scan(
         &self,
         category: String,
         start: Vec<u8>,
@@ -122,6 +122,7 @@ impl WebJob {
         reverse: bool,
         limit: Option<usize>,
         keys_only: bool,
+        whole: bool,
     ) -> Result<Vec<u8>> {
         let mut scan = self.job.scan(&category, range(start, end)).limit(limit.unwrap_or(usize::MAX));
         if reverse {
@@ -130,7 +131,7 @@ impl WebJob {
         if keys_only {
             scan = scan.keys_only();
         }
-        let (rows, more) = scan.page(false).await?;
+        let (rows, more) = scan.page(whole).await?;
         Ok(wire::pack_page(&rows, more))
     }
 
