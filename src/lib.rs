@@ -23,6 +23,8 @@ mod watch;
 mod web;
 mod worker;
 
+#[cfg(all(test, not(all(target_family = "wasm", target_os = "unknown"))))]
+mod killed;
 #[cfg(test)]
 mod testing;
 
@@ -43,3 +45,8 @@ pub use receipt::Receipt;
 pub use record::LogRetention;
 pub use scan::{Pages, Row, Scan};
 pub use watch::{LogReader, Position, Watch, WatchItem};
+
+/// The examples of the README, run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -66,8 +66,6 @@ pub const COMMITS_PAGE_BYTES_MAX: usize = 1024 * 1024;
 
 /// Milliseconds between two looks at a shared job's record while somebody watches it.
 pub const SHARED_POLL_MS: u64 = 1_000;
-/// Milliseconds until a call on a job in the browser gives up, unless the options say otherwise.
-pub const BROWSER_DEADLINE_MS: u64 = 30_000;
 /// Milliseconds that an aborted transaction has to say how it ended.
 pub const ABORT_GRACE_MS: u64 = 5_000;
 

@@ -190,6 +190,11 @@ impl Faults {
         self.change(|script| script.releases += 1);
     }
 
+    /// Resolves when so many aborts have been asked for.
+    pub(crate) async fn until_aborts(&self, aborts: usize) {
+        self.until(|script| script.aborts >= aborts).await;
+    }
+
     /// Resolves when so many calls are held or hang.
     pub(crate) async fn until_waiting(&self, calls: usize) {
         self.until(|script| script.waiting >= calls).await;
@@ -246,7 +251,8 @@ impl Faults {
         self.wait_until(|script| script.aborts > aborts).await;
     }
 
-    fn abort(&self) {
+    /// Ends every call that hangs.
+    pub(crate) fn abort(&self) {
         self.change(|script| script.aborts += 1);
     }
 

@@ -45,8 +45,9 @@ pub(crate) enum Ending {
     Closed(Result<()>),
     /// Everything accepted is settled; the job is to be deleted.
     Dropped,
-    /// The job's generation has gone; everything queued has failed with that.
-    Gone,
+    /// The job's generation has gone; everything queued has failed with that. This is the first of
+    /// the errors that nobody has asked for.
+    Gone(Result<()>),
 }
 
 type Local<T> = Pin<Box<dyn Future<Output = T>>>;
@@ -154,8 +155,7 @@ impl<E: Engine> Actor<E> {
             self.answer_waiters();
             self.start_step();
             if self.gone {
-                self.fail_everything();
-                return Ending::Gone;
+                return self.end_gone().await;
             }
             if let Some(ending) = self.ending() {
                 return ending;
@@ -325,6 +325,7 @@ impl<E: Engine> Actor<E> {
         if self.waiters.is_empty() {
             return;
         }
+        self.pass_on_errors();
         let settled = self.settled();
         for waiter in std::mem::take(&mut self.waiters) {
             let answer = match waiter.until {
@@ -337,6 +338,16 @@ impl<E: Engine> Actor<E> {
                 Some(result) => waiter.answer(result, &mut self.kept),
                 None => self.waiters.push(waiter),
             }
+        }
+    }
+
+    /// Gives the errors of waiters whose callers have gone to those who wait still.
+    fn pass_on_errors(&mut self) {
+        let (abandoned, waiting): (Vec<_>, _) =
+            std::mem::take(&mut self.waiters).into_iter().partition(Waiter::is_abandoned);
+        self.waiters = waiting;
+        for (number, slot) in abandoned.into_iter().flat_map(Waiter::into_errors) {
+            self.kept.failed(number, slot, &mut self.waiters);
         }
     }
 
@@ -527,7 +538,19 @@ impl<E: Engine> Actor<E> {
         Some(Ending::Closed(self.kept.report().and(synced)))
     }
 
-    /// Answers everything that still waits, because there is no job any more.
+    /// Ends because there is no job any more; what is being applied says first how that ended.
+    async fn end_gone(mut self) -> Ending {
+        self.link.vanish();
+        self.reads.clear();
+        if !self.step.is_terminated() {
+            let step = (&mut self.step).await;
+            self.finish_step(step);
+        }
+        self.fail_everything();
+        Ending::Gone(self.kept.report())
+    }
+
+    /// Answers everything that still waits.
     fn fail_everything(&mut self) {
         self.commands.close();
         self.last_command = None;

@@ -39,7 +39,7 @@ enum Entrance {
     Open(UnboundedSender<Command>),
     /// The last command has been sent, and the job closes.
     Closing,
-    /// The last command has been sent, and the job is being dropped.
+    /// The last command has been sent, and the job is being dropped; or it has gone by itself.
     Dropping,
 }
 
@@ -179,6 +179,11 @@ impl Link {
             drop(commands.send(last));
             *entrance = closed;
         }
+    }
+
+    /// Takes no more commands, because there is no job any more.
+    pub(crate) fn vanish(&self) {
+        *self.entrance() = Entrance::Dropping;
     }
 
     /// How far the job has come.

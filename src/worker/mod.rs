@@ -16,6 +16,8 @@ mod slot;
 mod spawn;
 mod trim;
 mod turn;
+#[cfg(test)]
+mod tests;
 mod waiters;
 
 use std::rc::Rc;
@@ -166,9 +168,9 @@ async fn end<S: Site>(site: &S, link: &Link, context: &Context<S::Engine>, endin
             let afterwards = Error::new(ErrorKind::Closed, "the job has been closed");
             End { result, afterwards, dropped: false }
         }
-        Ending::Gone => {
+        Ending::Gone(result) => {
             close(context).await;
-            End { result: Ok(()), afterwards: context::gone(), dropped: false }
+            End { result, afterwards: context::gone(), dropped: false }
         }
         Ending::Dropped => {
             // Without room for the mark the deletion below has to do without it.

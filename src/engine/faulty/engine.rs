@@ -57,6 +57,8 @@ where
     faults: Faults,
     sharing: Sharing,
     media: Media<StateOf<S>>,
+    /// Held by whoever applies: what one owner decides on, another does not change meanwhile.
+    applying: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// One job that obeys the script.
@@ -66,6 +68,7 @@ pub(crate) struct FaultyEngine<E: Restorable> {
     faults: Faults,
     sharing: Sharing,
     media: Media<E::State>,
+    applying: Arc<tokio::sync::Mutex<()>>,
     /// How often power had been lost when it was opened.
     outages: usize,
     /// The outage's fault, once there was one.
@@ -90,6 +93,7 @@ where
             faults: self.faults.clone(),
             sharing: self.sharing,
             media: Arc::clone(&self.media),
+            applying: Arc::clone(&self.applying),
         }
     }
 }
@@ -100,7 +104,17 @@ where
 {
     /// Jobs opened for writing say that they are `sharing`.
     pub(crate) fn new(inner: S, faults: Faults, sharing: Sharing) -> Self {
-        FaultySite { inner, faults, sharing, media: Arc::default() }
+        FaultySite { inner, faults, sharing, media: Arc::default(), applying: Arc::default() }
+    }
+
+    /// The same medium as somebody else sees it, through a site and with a script of its own.
+    pub(crate) fn beside(&self, inner: S, faults: Faults) -> Self {
+        FaultySite { inner, faults, ..self.clone() }
+    }
+
+    /// Puts another state in the place of a job's, as somebody else would.
+    pub(crate) fn store(&self, id: &str, state: StateOf<S>) {
+        lock(&self.media).insert(id.to_owned(), vec![state]);
     }
 
     /// Loses power between two calls; engines that are open answer `Lost` from now on.
@@ -161,6 +175,7 @@ where
             faults: self.faults.clone(),
             sharing,
             media: Arc::clone(&self.media),
+            applying: Arc::clone(&self.applying),
             outages: self.faults.outages(),
             dead: Cell::default(),
             lost: Cell::default(),
@@ -212,6 +227,15 @@ impl<E: Restorable> FaultyEngine<E> {
         lost.then(|| EngineError::new(Fault::Lost, "the connection has been lost"))
     }
 
+    /// Sees what others have committed, where there can be others.
+    fn refresh(&self) {
+        if self.sharing != Sharing::Exclusive
+            && let Some(newest) = lock(&self.media).get(&self.id).and_then(|states| states.last())
+        {
+            self.inner.set_state(newest.clone());
+        }
+    }
+
     fn note(&self, error: &EngineError) {
         if error.fault == Fault::Lost {
             self.lost.set(true);
@@ -237,6 +261,7 @@ impl<E: Restorable> FaultyEngine<E> {
     ) -> Result<T, EngineError> {
         let after = self.enter(call, false).await?;
         let after = after.unless_early().inspect_err(|error| self.note(error))?;
+        self.refresh();
         let value = read.await?;
         self.leave(after, value)
     }
@@ -299,6 +324,8 @@ impl<E: Restorable> Engine for FaultyEngine<E> {
             telling.1.set(writes.is_some());
             writes.filter(|_| refusal.is_none())
         });
+        let _alone = self.applying.lock().await;
+        self.refresh();
         self.inner.apply(Change { reads, decide, durable }).await?;
         if let Some(error) = told.0.take() {
             self.note(&error);
@@ -335,10 +362,12 @@ impl<E: Restorable> Engine for FaultyEngine<E> {
 
     async fn reconnect(&self) -> Result<(), EngineError> {
         let after = self.enter(Call::Reconnect, false).await?.unless_early()?;
-        if !lock(&self.media).contains_key(&self.id) {
+        let stored = lock(&self.media).get(&self.id).and_then(|states| states.last().cloned());
+        let Some(stored) = stored else {
             return Err(EngineError::new(Fault::Missing, "the store has gone"));
-        }
+        };
         self.inner.reconnect().await?;
+        self.inner.set_state(stored);
         self.lost.set(false);
         self.leave(after, ())
     }

@@ -40,5 +40,4 @@ use std::time::Duration;
 pub(crate) use site::IndexedDbSite;
 
 /// How long a call may take, unless the options say otherwise.
-pub(crate) const DEADLINE_DEFAULT: Option<Duration> =
-    Some(Duration::from_millis(crate::limits::BROWSER_DEADLINE_MS));
+pub(crate) const DEADLINE_DEFAULT: Option<Duration> = Some(Duration::from_secs(30));

@@ -151,11 +151,7 @@ impl Asked {
                 let database = result.and_then(|result| result.dyn_into::<IdbDatabase>().ok());
                 self.end(Ok(database.map(OpenDatabase)));
             }
-            _ => {
-                // Unprevented it would also be reported as an uncaught error of the page (Firefox).
-                event.prevent_default();
-                self.end(Err(self.error()));
-            }
+            _ => self.end(Err(self.error())),
         }
     }
 

@@ -226,9 +226,6 @@ impl Run {
 
     /// A request failed. Its own error says more than the transaction's will.
     fn on_error(&self, event: &Event) {
-        // Unprevented it would also be reported as an uncaught error of the page (Firefox); and
-        // prevented it no longer aborts by itself.
-        event.prevent_default();
         let request = event.target().and_then(|target| target.dyn_into::<IdbRequest>().ok());
         let error = request.and_then(|request| request.error().ok().flatten());
         let error = error.map(|error| JsError { name: error.name(), message: error.message() });

@@ -5,7 +5,7 @@
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
-use rusqlite::{Connection, DEFAULT_NAME, wal::CheckpointMode};
+use rusqlite::{Connection, DEFAULT_NAME, FileControl, wal::CheckpointMode};
 
 use super::fault::{self, Result};
 use super::files::{Files, OpenFile};
@@ -24,19 +24,21 @@ const VACUUM_PAGES: u32 = 512;
 pub(crate) struct SqliteEngine {
     files: Files,
     sharing: Sharing,
-    main: RefCell<Option<Main>>,
+    pub(super) main: RefCell<Option<Main>>,
     /// Started by the first long read.
     read_thread: RefCell<Option<ReadThread>>,
     /// Whether a sync has failed: what the medium holds cannot be trusted until the job is opened again.
     sync_failed: Cell<bool>,
     /// Whether commits are put on the medium as the connection is set now.
     syncs_commits: Cell<bool>,
+    /// Pages for which the database's file has room.
+    reserved_pages: Cell<i64>,
     /// Last, for the connections are closed before it.
     _open: OpenFile,
 }
 
 /// The connection on the worker's thread.
-enum Main {
+pub(super) enum Main {
     Writer(Connection),
     Reader(Reader),
 }
@@ -62,6 +64,7 @@ impl SqliteEngine {
             read_thread: RefCell::new(None),
             sync_failed: Cell::new(false),
             syncs_commits: Cell::new(false),
+            reserved_pages: Cell::new(0),
             _open: open,
         }
     }
@@ -120,6 +123,7 @@ impl SqliteEngine {
             // What fails before the commit begins is rolled back, and then nobody ever sees it.
             write::write(conn, one).map_err(|error| error.with_outcome(Outcome::NotApplied))?;
         }
+        self.reserve(conn)?;
         if let Err(error) = transaction.commit() {
             return Err(fault::of_commit(error, transaction.roll_back()));
         }
@@ -136,6 +140,27 @@ impl SqliteEngine {
             // so that deletes find some.
             self.checkpoint(conn);
         }
+    }
+
+    /// Takes the room that the transaction's pages will need in the database, before it commits.
+    ///
+    /// So the write-ahead log can always be written back and used again, and on a full medium deletes
+    /// still find room in it.
+    fn reserve(&self, conn: &Connection) -> Result<()> {
+        let mut statement = conn.prepare_cached("PRAGMA page_count")?;
+        let pages: i64 = statement.query_row((), |row| row.get(0))?;
+        if pages <= self.reserved_pages.get() {
+            return Ok(());
+        }
+        let mut bytes = pages.saturating_mul(schema::PAGE_BYTES as i64);
+        match conn.file_control(DEFAULT_NAME, FileControl::SizeHint(&mut bytes)) {
+            Ok(()) => self.reserved_pages.set(pages),
+            Err(error) => {
+                let error = EngineError::from(error).while_doing("reserving room");
+                return Err(EngineError { fault: Fault::StorageFull, ..error });
+            }
+        }
+        Ok(())
     }
 
     /// Lets commits be put on the medium from now on, or not.
@@ -179,6 +204,7 @@ impl SqliteEngine {
 
     /// Moves what is left of the database to its front, step by step, and cuts the file.
     fn vacuum(&self, conn: &Connection) -> Result<()> {
+        self.reserved_pages.set(0);
         let free = || conn.pragma_query_value(None, "freelist_count", |row| row.get::<_, u64>(0));
         let mut before = free()?;
         while before > 0 {

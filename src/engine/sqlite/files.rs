@@ -46,10 +46,9 @@ pub(super) enum Stored {
 
 impl Files {
     pub(super) fn of(dir: &Path, id: &str) -> Result<Self> {
-        let id = JobId::new(id).map_err(|error| EngineError::new(Fault::Other, error.message()))?;
-        let escaped = id.escaped();
-        let exact_name =
-            (escaped != id.as_str()).then(|| OsString::from(format!("{}{EXTENSION}", id.as_str())));
+        let checked = JobId::new(id).map_err(|error| EngineError::new(Fault::Other, error.message()))?;
+        let escaped = checked.escaped();
+        let exact_name = (escaped != id).then(|| OsString::from(format!("{id}{EXTENSION}")));
         Ok(Files { dir: dir.to_owned(), db: dir.join(format!("{escaped}{EXTENSION}")), exact_name })
     }
 

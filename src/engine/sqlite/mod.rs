@@ -22,6 +22,8 @@ mod engine;
 mod fault;
 mod files;
 mod migrate;
+#[cfg(test)]
+pub(crate) mod mortal;
 mod owner;
 mod read;
 mod reader;

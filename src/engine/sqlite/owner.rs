@@ -174,6 +174,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::disallowed_methods, reason = "it is about threads")]
     fn no_wakeup_is_lost_between_threads() {
         let dir = tempfile::tempdir().unwrap();
         for round in 0..200 {

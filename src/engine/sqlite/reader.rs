@@ -187,6 +187,7 @@ impl Drop for Withdrawn {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "these tests are about threads and waiting")]
 mod tests {
     use std::future::{Future, poll_fn};
     use std::pin::pin;

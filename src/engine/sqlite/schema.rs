@@ -13,7 +13,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, MAIN_DB, OpenFlags};
+use rusqlite::{Connection, DEFAULT_NAME, FileControl, MAIN_DB, OpenFlags};
 
 use super::fault::Result;
 use super::files::{self, Stored};
@@ -30,6 +30,8 @@ pub(super) const INLINE_BYTES_MAX: usize = PAGE_BYTES / 8;
 /// Frames of the write-ahead log from which a commit is followed by a checkpoint.
 pub(super) const CHECKPOINT_FRAMES: i32 = 1000;
 
+/// Bytes by which a database's file grows, in steps.
+const GROWTH_BYTES: i32 = 4 * PAGE_BYTES as i32;
 /// How long a statement waits for another connection's lock.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_millis(5000);
 /// Prepared statements that a connection keeps, more than there are shapes.
@@ -94,6 +96,8 @@ pub(super) fn open_writer(db: &Path) -> Result<Connection> {
     set(&conn, "journal_size_limit", WAL_KEPT_BYTES)?;
     set(&conn, "fullfsync", true)?;
     set(&conn, "checkpoint_fullfsync", true)?;
+    let mut growth = GROWTH_BYTES;
+    conn.file_control(DEFAULT_NAME, FileControl::ChunkSize(&mut growth))?;
     Ok(conn)
 }
 

@@ -115,6 +115,17 @@ async fn a_newer_database_is_refused_untouched() {
 }
 
 #[async_test]
+async fn opening_what_is_missing_creates_nothing_and_throws_nothing() {
+    let uncaught = Uncaught::listen();
+    let site = fresh_site();
+    for _ in 0..2 {
+        assert_eq!(fault_of_opening(&site, OpenMode::MustExist).await, Some(Fault::Missing));
+    }
+    assert_eq!(site.list().await.expect("lists"), Vec::<String>::new());
+    uncaught.none_after_a_while().await;
+}
+
+#[async_test]
 async fn a_database_without_our_stores_is_corrupt() {
     let site = fresh_site();
     foreign(&site, 1, &["meta", "rows", "log"]).await;

@@ -195,3 +195,16 @@ fn an_engine_needs_no_runtime() {
         assert_eq!(count(&engine).await, 1);
     });
 }
+
+#[tokio::test]
+async fn a_commit_has_its_room_in_the_database_before_a_checkpoint() {
+    let (dir, _site, engine) = new_job().await;
+    for size in [1 << 20, 3 << 20, 1] {
+        put(&engine, "a", vec![1; size]).await;
+        put(&engine, "b", vec![2; size]).await;
+        let needed = pragma(&engine, "page_count") * pragma(&engine, "page_size");
+        let bytes = fs::metadata(dir.path().join("job.db")).unwrap().len();
+        assert!(bytes >= u64::try_from(needed).unwrap(), "{bytes} bytes for {needed}");
+        assert!(engine.bytes().await.unwrap().unwrap() > bytes, "still in the write-ahead log");
+    }
+}
