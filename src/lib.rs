@@ -24,6 +24,7 @@ mod web;
 mod worker;
 
 #[cfg(all(test, not(all(target_family = "wasm", target_os = "unknown"))))]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 mod killed;
 #[cfg(test)]
 mod testing;

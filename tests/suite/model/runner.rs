@@ -449,8 +449,8 @@ fn logged(operation: &Op) -> LogOperation {
     }
 }
 
-fn key(bytes: &Vec<u8>) -> Key {
-    Key::from_bytes(bytes.clone())
+fn key(bytes: impl AsRef<[u8]>) -> Key {
+    Key::from(bytes.as_ref())
 }
 
 fn bound(bound: &Bound<Vec<u8>>) -> Bound<Key> {
