@@ -21,7 +21,8 @@ mod scan;
 mod watch;
 mod worker;
 
-#[cfg(all(test, not(all(target_family = "wasm", target_os = "unknown"))))]
+#[cfg(test)]
+#[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
 mod killed;
 #[cfg(test)]
 mod testing;
