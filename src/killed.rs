@@ -2,6 +2,7 @@
 //!
 //! Native tests only. A child process writes and reports every receipt; the parent kills it with
 //! SIGKILL at random moments or at a boundary of a primitive, opens what is left, and compares.
+#![allow(clippy::disallowed_methods, reason = "these tests wait for processes, which only exist natively")]
 
 mod boundary;
 #[path = "../tests/native/child.rs"]
@@ -13,7 +14,7 @@ mod random;
 mod workload;
 
 use std::env;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The variable that tells a child its root.
 const ROOT: &str = "PERSISTENCY_TEST_ROOT";
@@ -22,14 +23,6 @@ const SEED: &str = "PERSISTENCY_TEST_SEED";
 
 fn root() -> PathBuf {
     env::var_os(ROOT).unwrap().into()
-}
-
-/// A directory in memory where there is one: a process that dies takes nothing from the medium, and
-/// syncs there take no time.
-fn directory() -> tempfile::TempDir {
-    let memory = Path::new("/dev/shm");
-    let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
-    made.unwrap()
 }
 
 fn seed() -> u64 {

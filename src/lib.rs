@@ -23,8 +23,8 @@ mod watch;
 mod web;
 mod worker;
 
-#[cfg(all(test, not(all(target_family = "wasm", target_os = "unknown"))))]
-#[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#[cfg(test)]
+#[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
 mod killed;
 #[cfg(test)]
 mod testing;

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use super::child::{self, Child, report};
+use super::child::{self, Child, directory, report};
 use super::workload::{self, JOB, Reported, hex, verify};
-use super::{ROOT, directory, root};
+use super::{ROOT, root};
 use crate::engine::{Boundaries, MortalSite, PlatformSite};
 use crate::place::Place;
 use crate::{Clock, Job, Persistency};

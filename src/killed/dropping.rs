@@ -3,9 +3,9 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use super::child::{self, Child, report};
+use super::child::{self, Child, directory, report};
 use super::workload::{self, JOB, Reported, hex, verify};
-use super::{ROOT, directory, root, rounds};
+use super::{ROOT, root, rounds};
 use crate::Persistency;
 use crate::testing::Random;
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::child::{self, Child, report};
-use super::{ROOT, directory, root, rounds};
+use super::child::{self, Child, directory, report};
+use super::{ROOT, root, rounds};
 use crate::engine::{Boundaries, MortalSite, PlatformSite};
 use crate::place::Place;
 use crate::testing::Random;

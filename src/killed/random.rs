@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::thread::sleep;
 use std::time::Duration;
 
-use super::child::{self, Child, report};
+use super::child::{self, Child, directory, report};
 use super::workload::{self, JOB, PRODUCERS, Reported, hex, verify};
-use super::{ROOT, SEED, directory, root, rounds, seed};
+use super::{ROOT, SEED, root, rounds, seed};
 use crate::testing::Random;
 use crate::{Durability, Job, Persistency, Receipt};
 
@@ -43,7 +43,7 @@ async fn what_was_committed_outlives_a_process_that_is_killed_at_any_time() {
 async fn writes_until_it_is_killed() {
     let Some(_) = child::role() else { return };
     child::end_with_parent();
-    let durability = if seed() % 3 == 0 { Durability::Strict } else { Durability::Relaxed };
+    let durability = if seed().is_multiple_of(3) { Durability::Strict } else { Durability::Relaxed };
     let p = Persistency::open(root()).unwrap();
     let job = p.open_job_with(JOB, workload::options().durability(durability)).await.unwrap();
     report(format!("generation {}", hex(&job.position().await.unwrap().generation)));

@@ -2,13 +2,13 @@
 
 use persistency::{ErrorKind, Persistency};
 
-use crate::{kind, number};
+use crate::{child, kind, number};
 
 const ROWS: i64 = 2_000;
 
 #[tokio::test]
 async fn a_root_whose_last_handle_goes_drains_and_the_next_one_waits_for_it() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = child::directory();
     for job_first in [true, false] {
         for round in 1..=5 {
             let p = Persistency::open(dir.path()).unwrap();
@@ -34,7 +34,7 @@ async fn a_root_whose_last_handle_goes_drains_and_the_next_one_waits_for_it() {
 
 #[tokio::test]
 async fn a_job_that_outlives_its_root_object_keeps_the_root_owned() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = child::directory();
     let p = Persistency::open(dir.path()).unwrap();
     let job = p.open_job("job").await.unwrap();
     drop(p);
@@ -47,7 +47,7 @@ async fn a_job_that_outlives_its_root_object_keeps_the_root_owned() {
 
 #[tokio::test]
 async fn a_root_that_has_been_closed_is_free_for_the_next() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = child::directory();
     let first = Persistency::open(dir.path()).unwrap();
     let job = first.open_job("job").await.unwrap();
     let second = Persistency::open(dir.path()).unwrap();
@@ -64,7 +64,7 @@ async fn a_root_may_have_any_name() {
     let names =
         ["with space", "\u{e4}\u{1f600}", "quote'\"`", "100%25", "what?", "#tag", "a;b&c=d", "file:x"];
     for name in names {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = child::directory();
         let root = dir.path().join(name).join("deep");
         let p = Persistency::open(&root).unwrap();
         assert_eq!(p.list_jobs().await.unwrap(), Vec::<String>::new());

@@ -58,7 +58,7 @@ async fn reader(p: &Persistency) -> persistency::Result<Job> {
 #[tokio::test]
 async fn a_root_that_another_process_owns_is_busy_until_that_closes_ends_or_dies() {
     for ending in ["close", "end", "kill"] {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = child::directory();
         let p = Persistency::open(dir.path()).unwrap();
         let mut owner = owner(dir.path(), false);
         obey(&mut owner, "put 1");
@@ -85,7 +85,7 @@ async fn a_root_that_another_process_owns_is_busy_until_that_closes_ends_or_dies
 
 #[tokio::test]
 async fn a_reader_sees_what_another_process_commits() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = child::directory();
     let mut owner = owner(dir.path(), false);
     obey(&mut owner, "put 0");
     let p = Persistency::open(dir.path()).unwrap();
@@ -105,7 +105,7 @@ async fn a_reader_sees_what_another_process_commits() {
 
 #[tokio::test]
 async fn a_reader_cannot_write_and_is_in_nobodys_way() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = child::directory();
     let mut owner = owner(dir.path(), false);
     obey(&mut owner, "put 1");
     let p = Persistency::open(dir.path()).unwrap();
@@ -130,7 +130,7 @@ async fn a_reader_cannot_write_and_is_in_nobodys_way() {
 #[tokio::test]
 async fn a_reader_watches_what_another_process_commits() {
     for log in [true, false] {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = child::directory();
         let mut owner = owner(dir.path(), log);
         obey(&mut owner, "put 1");
         let p = Persistency::open(dir.path()).unwrap();
@@ -156,7 +156,7 @@ async fn a_reader_watches_what_another_process_commits() {
 
 #[tokio::test]
 async fn a_reader_of_a_job_that_its_owner_drops_finds_it_gone() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = child::directory();
     let mut owner = owner(dir.path(), false);
     obey(&mut owner, "put 1");
     let p = Persistency::open(dir.path()).unwrap();
@@ -173,7 +173,7 @@ async fn a_reader_of_a_job_that_its_owner_drops_finds_it_gone() {
 
 #[tokio::test]
 async fn a_reader_needs_no_owner_and_leaves_nothing_behind() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = child::directory();
     let p = Persistency::open(dir.path()).unwrap();
     assert_eq!(kind(reader(&p).await), Some(ErrorKind::JobNotFound));
     let mut owner = owner(dir.path(), false);
@@ -193,7 +193,7 @@ async fn a_reader_needs_no_owner_and_leaves_nothing_behind() {
 
 #[tokio::test]
 async fn a_reader_sees_what_a_killed_owner_committed() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = child::directory();
     let mut owner = owner(dir.path(), false);
     obey(&mut owner, "put 1");
     let p = Persistency::open(dir.path()).unwrap();

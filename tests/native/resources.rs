@@ -41,7 +41,7 @@ fn threads_and_files_are_released_with_their_jobs() {
 #[ignore = "a role of the test above"]
 async fn opens_and_closes() {
     let Some(_) = child::role() else { return };
-    let dir = tempfile::tempdir().unwrap();
+    let dir = child::directory();
     let before = held();
     for cycle in 0..CYCLES {
         let p = Persistency::open(dir.path()).unwrap();

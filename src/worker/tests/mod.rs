@@ -8,6 +8,8 @@ mod connection;
 mod deadlines;
 mod full;
 mod outcomes;
+#[cfg(panic = "unwind")]
+mod panics;
 mod reading;
 mod scenario;
 mod sharing;
