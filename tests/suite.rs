@@ -5,14 +5,13 @@
 
 #[macro_use]
 mod common;
-#[path = "suite/model/mod.rs"]
-mod model;
 
 mod suite {
     mod batches;
     mod bounds;
     mod conditions;
     mod lifecycle;
+    mod model;
     mod points;
     mod queue;
     mod ranges;
