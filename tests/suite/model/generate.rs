@@ -295,9 +295,14 @@ impl Generator {
             _ => *self.random.pick(&SIZES),
         };
         self.payloads += 1;
-        let first = self.payloads.to_le_bytes();
-        // Positions tell apart by their value, so that swapped or repeated chunks are seen.
-        (0..length).map(|at| first.get(at).copied().unwrap_or((at / 251 + at) as u8)).collect()
+        let tag = self.payloads.to_le_bytes();
+        let mut payload = vec![tag[0]; length];
+        // Blocks carry their number, so that swapped or repeated chunks are seen.
+        for (number, block) in (0u16..).zip(payload.chunks_exact_mut(256)) {
+            block[..2].copy_from_slice(&number.to_le_bytes());
+        }
+        payload.iter_mut().zip(tag).for_each(|(byte, tag)| *byte = tag);
+        payload
     }
 
     fn holder(&mut self) -> String {

@@ -188,10 +188,10 @@ impl Runner {
                 answer(job.exists(category, &**key).await, |found| Answer::Truth(vec![found]))
             }
             Step::GetMany(category, keys) => {
-                answer(job.get_many(category, keys.iter().map(key)).await, Answer::Payloads)
+                answer(job.get_many(category, keys.iter().map(|of| key(of))).await, Answer::Payloads)
             }
             Step::ExistsMany(category, keys) => {
-                answer(job.exists_many(category, keys.iter().map(key)).await, Answer::Truth)
+                answer(job.exists_many(category, keys.iter().map(|of| key(of))).await, Answer::Truth)
             }
             Step::Count(category, range) => {
                 answer(job.count(category, key_range(range)).await, Answer::Count)
@@ -449,12 +449,12 @@ fn logged(operation: &Op) -> LogOperation {
     }
 }
 
-fn key(bytes: impl AsRef<[u8]>) -> Key {
-    Key::from(bytes.as_ref())
+fn key(bytes: &[u8]) -> Key {
+    Key::from_bytes(bytes)
 }
 
 fn bound(bound: &Bound<Vec<u8>>) -> Bound<Key> {
-    bound.as_ref().map(key)
+    bound.as_ref().map(|of| key(of))
 }
 
 fn key_range(range: &Range) -> KeyRange {
