@@ -82,7 +82,7 @@ async fn an_aborted_apply_that_completes_is_a_success() {
 async fn an_apply_that_ignores_its_abort_is_unknown_after_the_grace_and_the_connection_is_renewed() {
     let world = World::exclusive();
     let (_root, job) = world.open_with(options()).await;
-    world.faults.on(Call::Apply, 1, Injection::Hold);
+    world.faults.on(Call::Apply, 1, Injection::HoldAnswer);
     let receipt = accept(&job, put(1)).await;
     world.held().await;
     world.advance(DEADLINE);
@@ -94,10 +94,26 @@ async fn an_apply_that_ignores_its_abort_is_unknown_after_the_grace_and_the_conn
     world.advance(Duration::from_millis(1));
     assert_eq!(told(soon(receipt.committed()).await), LATE_UNKNOWN);
     assert_eq!(world.faults.calls(Call::Reconnect), 0);
-    assert_eq!(soon(job.get(ROWS, key(1))).await.expect("reads"), None);
+    assert!(soon(job.exists(ROWS, key(1))).await.expect("reads"), "it had been applied");
     assert_eq!(world.faults.calls(Call::Reconnect), 1);
-    assert_eq!(soon(job.put_acked(ROWS, key(2), "x")).await.expect("commits"), 1);
+    assert_eq!(soon(job.put_acked(ROWS, key(2), "x")).await.expect("commits"), 2);
     assert_eq!(world.faults.calls(Call::Reconnect), 1, "once");
+}
+
+#[async_test]
+async fn an_apply_that_hangs_undecided_is_known_not_to_be_applied() {
+    let world = World::exclusive();
+    let (_root, job) = world.open_with(options()).await;
+    world.faults.on(Call::Apply, 1, Injection::Hold);
+    let receipt = accept(&job, put(1)).await;
+    world.held().await;
+    world.advance(DEADLINE);
+    soon(world.faults.until_aborts(1)).await;
+    pause().await;
+    world.advance(GRACE);
+    assert_eq!(told(soon(receipt.committed()).await), LATE);
+    world.faults.release();
+    assert!(!soon(job.exists(ROWS, key(1))).await.expect("reads"));
 }
 
 #[async_test]
