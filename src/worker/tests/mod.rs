@@ -8,6 +8,7 @@ mod connection;
 mod deadlines;
 mod full;
 mod outcomes;
+mod parts;
 mod reading;
 mod scenario;
 mod sharing;
