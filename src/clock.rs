@@ -24,7 +24,7 @@ enum Source {
 
 impl Default for Source {
     fn default() -> Self {
-        #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+        #[allow(clippy::disallowed_methods, reason = "this is the clock")]
         Source::System(Instant::now())
     }
 }
@@ -66,7 +66,7 @@ impl Clock {
     /// Milliseconds since the Unix epoch; can jump when somebody sets the system's clock.
     pub fn unix_ms(&self) -> u64 {
         match &self.0 {
-            #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+            #[allow(clippy::disallowed_methods, reason = "this is the clock")]
             Source::System(_) => {
                 whole_ms(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
             }

@@ -22,11 +22,6 @@ impl JobId {
         Ok(JobId(id.to_owned()))
     }
 
-    /// The id as it was given.
-    pub(crate) fn as_str(&self) -> &str {
-        &self.0
-    }
-
     /// The id as a part of a file's or a database's name.
     pub(crate) fn escaped(&self) -> String {
         escape(&self.0)

@@ -19,8 +19,13 @@ mod receipt;
 mod record;
 mod scan;
 mod watch;
+#[cfg(all(feature = "web", target_family = "wasm", target_os = "unknown"))]
+mod web;
 mod worker;
 
+#[cfg(all(test, not(all(target_family = "wasm", target_os = "unknown"))))]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+mod killed;
 #[cfg(test)]
 mod testing;
 
@@ -41,3 +46,8 @@ pub use receipt::Receipt;
 pub use record::LogRetention;
 pub use scan::{Pages, Row, Scan};
 pub use watch::{LogReader, Position, Watch, WatchItem};
+
+/// The examples of the README, run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -22,7 +22,10 @@ pub(crate) enum Place {
     Memory(MemorySite),
     Platform(PlatformSite),
     #[cfg(test)]
+    #[allow(dead_code, reason = "the worker's tests make it")]
     Faulty(crate::engine::faulty::FaultySite<MemorySite>),
+    #[cfg(all(test, not(all(target_family = "wasm", target_os = "unknown"))))]
+    Mortal(crate::engine::MortalSite),
 }
 
 /// Runs `$work` with `$site` bound to the site of whatever technology the place is.
@@ -33,6 +36,8 @@ macro_rules! at {
             Place::Platform($site) => $work,
             #[cfg(test)]
             Place::Faulty($site) => $work,
+            #[cfg(all(test, not(all(target_family = "wasm", target_os = "unknown"))))]
+            Place::Mortal($site) => $work,
         }
     };
 }

@@ -92,6 +92,7 @@ pub(crate) struct Span {
 
 impl Span {
     /// All keys.
+    #[cfg(test)]
     pub fn all() -> Self {
         Span { start: Vec::new(), end: None }
     }

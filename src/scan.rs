@@ -9,7 +9,7 @@ use futures_core::Stream;
 
 use crate::batch::check_category;
 use crate::engine::{PageRequest, Space};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::key::Key;
 use crate::limits;
 use crate::range::Span;
@@ -74,8 +74,12 @@ impl Scan {
         Pages { scan: self, ended: false }
     }
 
-    async fn page(&self, whole: bool) -> Result<(Vec<Row>, bool)> {
-        check_category(&self.category)?;
+    /// The rows, all or those of the first page, and whether there are more.
+    pub(crate) async fn page(&self, whole: bool) -> Result<(Vec<Row>, bool)> {
+        let explain = |error: Error| {
+            error.in_context(format_args!("job {:?}, category {:?}, scan", self.link.id, self.category))
+        };
+        check_category(&self.category).map_err(explain)?;
         if self.limit == 0 || self.span.is_empty() {
             return Ok((Vec::new(), false));
         }
@@ -90,9 +94,7 @@ impl Scan {
         };
         let category = Arc::clone(&self.category);
         let found = self.link.read(|reply| Read::Page { page, category, whole, reply }).await;
-        let page = found.map_err(|error| {
-            error.in_context(format_args!("job {:?}, category {:?}, scan", self.link.id, self.category))
-        })?;
+        let page = found.map_err(explain)?;
         let rows = page.rows.into_iter().map(|(key, payload)| Row { key: Key::from(key), payload });
         Ok((rows.collect(), page.more))
     }

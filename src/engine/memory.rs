@@ -59,10 +59,6 @@ pub(crate) struct Contents {
 }
 
 impl MemorySite {
-    pub(crate) fn new() -> Self {
-        Self::default()
-    }
-
     fn open_ids(&self) -> MutexGuard<'_, BTreeSet<String>> {
         // A set of names is whole whatever panicked while it was held.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)

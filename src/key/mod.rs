@@ -146,9 +146,12 @@ impl Key {
 /// ```
 #[macro_export]
 macro_rules! key {
-    ($($part:expr),* $(,)?) => {
-        $crate::Key::of(&[$(&$part),*])
-    };
+    ($($part:expr),* $(,)?) => {{
+        // Ends the borrows here: else a key that is made within an awaited call would keep its future
+        // from being sent to another thread.
+        let key = $crate::Key::of(&[$(&$part),*]);
+        key
+    }};
 }
 
 /// The bytes in hexadecimal.
@@ -262,5 +265,12 @@ mod tests {
     fn the_macro_only_borrows_its_parts() {
         let name = String::from("a");
         assert_eq!(key!(name, 1).unwrap(), key!(name, 1i64,).unwrap());
+    }
+
+    #[test]
+    fn a_call_with_a_key_made_in_place_can_be_awaited_on_any_thread() {
+        async fn call(_: Key) {}
+        fn is_send(_: impl Send) {}
+        is_send(async { call(key!("a", 1).unwrap()).await });
     }
 }

@@ -335,6 +335,7 @@ impl<E: Engine> Actor<E> {
         if self.waiters.is_empty() {
             return;
         }
+        self.pass_on_errors();
         let settled = self.settled();
         for waiter in std::mem::take(&mut self.waiters) {
             let answer = match waiter.until {
@@ -347,6 +348,16 @@ impl<E: Engine> Actor<E> {
                 Some(result) => waiter.answer(result, &mut self.kept),
                 None => self.waiters.push(waiter),
             }
+        }
+    }
+
+    /// Gives the errors of waiters whose callers have gone to those who wait still.
+    fn pass_on_errors(&mut self) {
+        let (abandoned, waiting): (Vec<_>, _) =
+            std::mem::take(&mut self.waiters).into_iter().partition(Waiter::is_abandoned);
+        self.waiters = waiting;
+        for (number, slot) in abandoned.into_iter().flat_map(Waiter::into_errors) {
+            self.kept.failed(number, slot, &mut self.waiters);
         }
     }
 
@@ -482,18 +493,21 @@ impl<E: Engine> Actor<E> {
 
     /// Gives a write its result; an error is logged, counted, and kept until somebody has seen it.
     fn settle(&mut self, queued: QueuedTask, result: Result<Answer>) {
+        let QueuedTask { number, task, ticket, deadline: _, credit } = queued;
         let counters = &self.link.counters;
         let result = result.map_err(|error| {
             counters.batches_failed.fetch_add(1, Ordering::Relaxed);
-            let error = error.in_context(format_args!("job {:?}, {}", self.link.id, queued.task));
+            let error = error.in_context(format_args!("job {:?}, {task}", self.link.id));
             log::warn!("{error}");
             error
         });
-        if result.is_ok() && matches!(queued.task, Task::Batch { .. }) {
+        if result.is_ok() && matches!(task, Task::Batch { .. }) {
             counters.batches_committed.fetch_add(1, Ordering::Relaxed);
         }
-        if let Some(slot) = queued.ticket.settle(result) {
-            self.kept.failed(queued.number, slot, &mut self.waiters);
+        // Whoever is answered finds the room that his write had.
+        drop(credit);
+        if let Some(slot) = ticket.settle(result) {
+            self.kept.failed(number, slot, &mut self.waiters);
         }
     }
 

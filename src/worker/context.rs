@@ -24,6 +24,8 @@ pub(crate) struct Context<E> {
     pub(crate) record: RefCell<Record>,
     /// Bytes of scan results under way.
     pub(crate) scan_room: Semaphore,
+    /// Small gets under way.
+    pub(crate) small_gets: Semaphore,
     /// One large get at a time.
     pub(crate) large_get: Semaphore,
     groups: Cell<u64>,
@@ -67,6 +69,7 @@ impl<E: Engine> Context<E> {
             writer,
             record: RefCell::new(record),
             scan_room: Semaphore::new(limits::SCANS_UNDER_WAY_BYTES_MAX),
+            small_gets: Semaphore::new(limits::SMALL_GETS_UNDER_WAY_MAX),
             large_get: Semaphore::new(1),
             groups: Cell::new(0),
             connection: Cell::new(0),

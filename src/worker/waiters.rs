@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::limits::KEPT_ERRORS_MAX;
 
 /// An error of a task, by the task's number in the order of acceptance.
-type Kept = (u64, Arc<Slot>);
+pub(crate) type Kept = (u64, Arc<Slot>);
 
 /// Errors that their receipts have not reported.
 #[derive(Default)]
@@ -50,9 +50,19 @@ impl Waiter {
         Waiter { until, deadline, reply, errors, beyond }
     }
 
+    /// Whether its caller has gone.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.reply.is_closed()
+    }
+
+    /// The errors that it would have reported.
+    pub(crate) fn into_errors(self) -> Vec<Kept> {
+        self.errors
+    }
+
     /// Takes note of a failed task; whether this waiter will report it.
     fn takes(&mut self, number: u64, slot: &Arc<Slot>) -> bool {
-        let covered = matches!(self.until, Until::Task(last) if number <= last) && !self.reply.is_closed();
+        let covered = matches!(self.until, Until::Task(last) if number <= last) && !self.is_abandoned();
         if covered {
             self.errors.push((number, Arc::clone(slot)));
         }

@@ -21,7 +21,7 @@ const NO_KEYS: [u8; 0] = [];
 type Job = FaultyEngine<crate::engine::memory::MemoryEngine>;
 
 fn site(faults: &Faults) -> FaultySite<MemorySite> {
-    FaultySite::new(MemorySite::new(), faults.clone(), Sharing::Exclusive)
+    FaultySite::new(MemorySite::default(), faults.clone(), Sharing::Exclusive)
 }
 
 async fn open(site: &FaultySite<MemorySite>) -> Job {
@@ -333,7 +333,7 @@ async fn rules_refuse_the_writes_that_they_fit() {
 
 #[async_test]
 async fn a_job_says_the_sharing_that_its_site_was_given() {
-    let site = FaultySite::new(MemorySite::new(), Faults::new(), Sharing::Shared);
+    let site = FaultySite::new(MemorySite::default(), Faults::new(), Sharing::Shared);
     let job = open(&site).await;
     assert_eq!(job.sharing(), Sharing::Shared);
     job.close().await.expect("closes");

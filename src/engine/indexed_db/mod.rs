@@ -1,10 +1,43 @@
-//! Stand-in until the IndexedDB engine lands.
-use crate::engine::memory::MemorySite;
-pub(crate) const DEADLINE_DEFAULT: Option<std::time::Duration> =
-    Some(std::time::Duration::from_millis(crate::limits::BROWSER_DEADLINE_MS));
-pub(crate) type IndexedDbSite = MemorySite;
-impl MemorySite {
-    pub(crate) fn of_root(_: &std::path::Path) -> crate::Result<Self> {
-        Ok(Self::default())
-    }
-}
+//! The engine of the browser: each job is one IndexedDB database, in windows and in workers.
+//!
+//! Never retries, never reconnects by itself and never awaits anything foreign inside a transaction.
+//! Everything raw is fenced in `raw`, `request` and `transaction`; beside `web` this is the only
+//! place with JavaScript types.
+//!
+//! # Format 1
+//!
+//! Database `persistency/<escaped root>/<escaped id>`, version 1, four stores without key paths:
+//!
+//! | store | key | value |
+//! |---|---|---|
+//! | `rows` | escaped category, then the row's key | the payload, or its length if it is long |
+//! | `chunks` | \[the key in `rows`, index from 0\] | a piece of a long payload, all but the last full |
+//! | `log` | as given | as given |
+//! | `meta` | as given | as given; under `chunks` the note that there may be chunks |
+//!
+//! Binary keys and all values are `Uint8Array`s of exactly their own bytes. A category is escaped by
+//! writing its 00 as 00 FF and ending it with 00 01, which keeps the order of its bytes. A payload is
+//! long above 32 KiB and is cut into pieces of 48 KiB, so that no value passes 64 KiB.
+
+mod channel;
+mod check;
+mod connection;
+mod fault;
+mod job;
+mod layout;
+mod page;
+mod points;
+mod raw;
+mod request;
+mod site;
+#[cfg(test)]
+mod tests;
+mod transaction;
+mod write;
+
+use std::time::Duration;
+
+pub(crate) use site::IndexedDbSite;
+
+/// How long a call may take, unless the options say otherwise.
+pub(crate) const DEADLINE_DEFAULT: Option<Duration> = Some(Duration::from_secs(30));

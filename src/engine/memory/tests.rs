@@ -7,10 +7,10 @@ use crate::batch::Batch;
 use crate::key::Key;
 use crate::testing::async_test;
 
-crate::engine::laws::engine_laws!(volatile, (MemorySite::new(), ()));
+crate::engine::laws::engine_laws!(volatile, (MemorySite::default(), ()));
 
 async fn job() -> (MemorySite, MemoryEngine) {
-    let site = MemorySite::new();
+    let site = MemorySite::default();
     let engine = site.open("job", OpenMode::Create, vec![1, 2, 3]).await.expect("opens");
     (site, engine)
 }
@@ -38,7 +38,7 @@ fn everything() -> PageRequest {
 #[async_test]
 async fn sites_made_apart_do_not_see_each_other() {
     let (site, _engine) = job().await;
-    let other = MemorySite::new();
+    let other = MemorySite::default();
     assert_eq!(other.list().await.expect("lists"), Vec::<String>::new());
     other.open("job", OpenMode::Create, vec![]).await.expect("is not open there");
     assert_eq!(site.clone().list().await.expect("lists"), ["job"], "a clone is the same site");

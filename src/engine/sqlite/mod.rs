@@ -1,9 +1,132 @@
-//! Stand-in until the SQLite engine lands.
-use crate::engine::memory::MemorySite;
-pub(crate) const DEADLINE_DEFAULT: Option<std::time::Duration> = None;
-pub(crate) type SqliteSite = MemorySite;
-impl MemorySite {
-    pub(crate) fn of_root(_: &std::path::Path) -> crate::Result<Self> {
-        Ok(Self::default())
+//! The SQLite engine: a directory of jobs, each one a database file with a write-ahead log.
+//!
+//! Never runs on wasm32, never validates what is written, and is the only place that knows SQLite.
+//!
+//! A job's gets and writes run where they are called, on the worker's thread and its one connection;
+//! long reads run beside them on a thread and a connection of their own, each in a view of its own.
+//!
+//! Pages are 16 KiB and payloads up to an eighth of one stay in the key tree, since that measured best
+//! among 4, 8 and 16 KiB. Bytes on disk per byte of rows (keys of 20 bytes, in random order), and
+//! microseconds per inserted row, per get, and per scanned row on a development machine:
+//!
+//! | payload | 4 KiB | 8 KiB | 16 KiB |
+//! |---|---|---|---|
+//! | 100 B | 1.26; 70, 14, 0.49 | 1.23; 50, 9, 0.48 | 1.21; 52, 11, 0.52 |
+//! | 1,000 B | 1.04; 33, 19, 3.69 (all out of the tree) | 1.36; 184, 16, 1.22 | 1.24; 163, 14, 0.68 |
+//! | 64 KiB | 1.01; 570, 42, 34 | 1.02; 363, 39, 25 | 1.04; 231, 34, 21 |
+
+#[cfg(all(target_family = "wasm", target_os = "unknown"))]
+compile_error!("the SQLite engine is native; in the browser jobs are kept by IndexedDB");
+
+mod engine;
+mod fault;
+mod files;
+mod migrate;
+#[cfg(test)]
+pub(crate) mod mortal;
+mod owner;
+mod read;
+mod reader;
+mod schema;
+#[cfg(test)]
+mod tests;
+mod write;
+
+use std::path::{Path, PathBuf, absolute};
+use std::time::Duration;
+
+use self::engine::SqliteEngine;
+use self::fault::{Result, refine};
+use self::files::{Files, OpenFile, Stored, missing};
+use self::migrate::Step;
+use self::owner::DirClaim;
+use super::{EngineError, Fault, OpenMode, Site};
+use crate::error::{Error, ErrorKind};
+
+/// How long a call may take, unless the options say otherwise: as long as it takes.
+pub(crate) const DEADLINE_DEFAULT: Option<Duration> = None;
+
+/// A directory whose jobs are database files.
+#[derive(Clone, Debug)]
+pub(crate) struct SqliteSite {
+    dir: PathBuf,
+}
+
+impl SqliteSite {
+    /// The site of a directory, which need not be there; a relative one is of the present working
+    /// directory, also when that changes.
+    pub(crate) fn new(dir: impl AsRef<Path>) -> Self {
+        let dir = dir.as_ref();
+        SqliteSite { dir: absolute(dir).unwrap_or_else(|_| dir.to_owned()) }
+    }
+
+    /// The site of a root's path; `InvalidArgument` if no directory can be there. Changes nothing.
+    pub(crate) fn of_root(root: &Path) -> Result<Self, Error> {
+        let site = SqliteSite::new(root);
+        // What is not there yet will be made below the nearest ancestor that is.
+        let nearest = site.dir.ancestors().find(|ancestor| ancestor.symlink_metadata().is_ok());
+        match nearest {
+            Some(found) if !found.is_dir() => {
+                let message = format!("{} is not a directory", found.display());
+                Err(Error::new(ErrorKind::InvalidArgument, message))
+            }
+            _ => Ok(site),
+        }
+    }
+
+    /// Opens a job; `migrated` is told of each step of a migration.
+    fn open_now(
+        &self,
+        id: &str,
+        mode: OpenMode,
+        first_record: &[u8],
+        migrated: impl FnMut(Step) -> Result<()>,
+    ) -> Result<SqliteEngine> {
+        let files = Files::of(&self.dir, id)?;
+        let (open, stored) = OpenFile::register(&files.db)?;
+        if mode == OpenMode::ReadOnly {
+            return match stored {
+                Stored::Ours => SqliteEngine::reading(files, open),
+                Stored::Nothing if files.old_db()?.is_none() => Err(missing()),
+                Stored::Nothing | Stored::Unnamed => Err(EngineError::new(
+                    Fault::Unsupported,
+                    "the job is in an older library's file; open it for writing once",
+                )),
+            };
+        }
+        match stored {
+            Stored::Ours => files.finish_migration()?,
+            Stored::Unnamed => migrate::migrate(&files, &files.db, first_record, migrated)?,
+            Stored::Nothing => match files.old_db()? {
+                Some(old) => migrate::migrate(&files, &old, first_record, migrated)?,
+                None if mode == OpenMode::MustExist => return Err(missing()),
+                None => {
+                    schema::build(&files.new_db(), first_record, |_| Ok(()))?;
+                    files.install()?;
+                }
+            },
+        }
+        SqliteEngine::writing(files, open)
+    }
+}
+
+impl Site for SqliteSite {
+    type Engine = SqliteEngine;
+    type Claim = DirClaim;
+
+    async fn claim(&self) -> Result<DirClaim> {
+        owner::claim(&self.dir).await
+    }
+
+    async fn open(&self, id: &str, mode: OpenMode, first_record: Vec<u8>) -> Result<SqliteEngine> {
+        self.open_now(id, mode, &first_record, |_| Ok(())).map_err(|error| refine(error, &self.dir))
+    }
+
+    async fn list(&self) -> Result<Vec<String>> {
+        files::list(&self.dir)
+    }
+
+    async fn destroy(&self, id: &str) -> Result<()> {
+        Files::of(&self.dir, id)?.remove()
     }
 }

@@ -14,7 +14,7 @@ const BROKEN: (ErrorKind, Outcome) = (ErrorKind::Backend, Outcome::NotApplied);
 /// What a job of another generation holds: one row under key 9.
 async fn another_life() -> Contents {
     let record = Record::new([9; 16], 0).encode();
-    let engine = MemorySite::new().open(JOB, OpenMode::Create, record.clone()).await.expect("opens");
+    let engine = MemorySite::default().open(JOB, OpenMode::Create, record.clone()).await.expect("opens");
     let rows = Batch::new().put(ROWS, key(9), "another life").operations().into();
     let writes = vec![Write::Rows(rows), Write::Put(Point::record(), record)];
     let decide = Box::new(|_| Some(writes));

@@ -47,7 +47,7 @@ struct World {
 impl World {
     fn new(sharing: Sharing) -> Self {
         let faults = Faults::new();
-        let site = FaultySite::new(MemorySite::new(), faults.clone(), sharing);
+        let site = FaultySite::new(MemorySite::default(), faults.clone(), sharing);
         World { faults, site, clock: Clock::manual(START_MS) }
     }
 
@@ -64,7 +64,7 @@ impl World {
     /// Another owner of the same medium, with a script of its own and the same clock.
     fn beside(&self) -> World {
         let faults = Faults::new();
-        let site = self.site.beside(MemorySite::new(), faults.clone());
+        let site = self.site.beside(MemorySite::default(), faults.clone());
         World { faults, site, clock: self.clock.clone() }
     }
 

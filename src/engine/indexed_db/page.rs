@@ -1,0 +1,155 @@
+//! Reads of ranges: pages of rows in either direction, and the list of categories.
+//!
+//! Never holds a cursor over many rows, and never has more than a slice of rows beyond its bounds in
+//! memory: IndexedDB knows a limit of rows but none of bytes, so a page is read in slices.
+
+use wasm_bindgen::JsValue;
+use web_sys::IdbKeyRange;
+
+use super::fault::corrupt;
+use super::layout::{Area, Bounds, Store, after_category, split_row_key};
+use super::points::{Stored, load};
+use super::request::{OpenStore, Tx, elements, key_to_bytes};
+use crate::engine::{EngineError, Fault, Page, PageRequest};
+
+/// Rows of the first slice, of which nothing is known: 8 MiB at most, long keys excepted.
+const SLICE_ROWS_FIRST: usize = 256;
+/// Rows of a slice at most.
+const SLICE_ROWS_MAX: usize = 1024;
+/// How much larger than the one before a slice can be: sizes seen so far can mislead.
+const SLICE_GROWTH_MAX: usize = 4;
+
+/// A row as the database gave it; the value is undefined where only keys were asked for.
+struct RawRow {
+    key: JsValue,
+    value: JsValue,
+}
+
+/// Reads a page; `direction` says whether the browser reads ranges from their end.
+pub(super) async fn read_page(tx: &Tx, request: PageRequest, direction: bool) -> Result<Page, EngineError> {
+    let area = Area::of(&request.space);
+    let mut page = Page::default();
+    let Some(mut bounds) = area.bounds(&request.span) else { return Ok(page) };
+    let store = tx.store(area.store)?;
+    let mut bytes = 0usize;
+    let mut slice_rows = SLICE_ROWS_FIRST;
+    loop {
+        // One more than wanted tells whether there is a further row.
+        let limit = slice_rows.min(request.rows_max.saturating_sub(page.rows.len()).saturating_add(1));
+        let slice = read_slice(&store, &bounds, limit, &request, direction).await?;
+        let exhausted = slice.len() < limit;
+        let mut last = Vec::new();
+        for raw in slice {
+            let row = key_to_bytes(&raw.key)?;
+            let key = row.get(area.prefix.len()..).ok_or_else(|| corrupt("a row's key is too short"))?;
+            let stored = match request.keys_only {
+                true => Stored::Inline(Vec::new()),
+                false => Stored::from_value(&raw.value)?.ok_or_else(|| corrupt("a row has no value"))?,
+            };
+            let total = bytes.saturating_add(key.len()).saturating_add(stored.len());
+            let full = page.rows.len() >= request.rows_max || total > request.bytes_max;
+            if full && !page.rows.is_empty() {
+                page.more = true;
+                return Ok(page);
+            }
+            bytes = total;
+            page.rows.push((key.to_vec(), load(tx, &row, stored).await?));
+            last = row;
+        }
+        if exhausted || !bounds.narrow(last, request.reverse) {
+            return Ok(page);
+        }
+        slice_rows = next_slice(slice_rows, page.rows.len(), bytes, request.bytes_max);
+    }
+}
+
+/// Rows for the next slice: what still fits if the rows go on as they were, but not much more than before.
+fn next_slice(before: usize, rows: usize, bytes: usize, bytes_max: usize) -> usize {
+    let average = (bytes / rows.max(1)).max(1);
+    let fitting = (bytes_max.saturating_sub(bytes) / average).saturating_add(1);
+    fitting.min(before * SLICE_GROWTH_MAX).min(SLICE_ROWS_MAX)
+}
+
+impl Bounds {
+    /// Leaves what lies beyond `last`; whether anything can.
+    fn narrow(&mut self, last: Vec<u8>, reverse: bool) -> bool {
+        if reverse {
+            self.upper = Some(last);
+        } else {
+            self.lower = last;
+            self.lower.push(0);
+        }
+        self.upper.as_ref().is_none_or(|upper| self.lower < *upper)
+    }
+}
+
+async fn read_slice(
+    store: &OpenStore,
+    bounds: &Bounds,
+    limit: usize,
+    request: &PageRequest,
+    direction: bool,
+) -> Result<Vec<RawRow>, EngineError> {
+    let range = bounds.range()?;
+    // Within u32: a slice is small.
+    let rows = limit as u32;
+    if !request.reverse {
+        return read_rows(store, &range, rows, request.keys_only, false).await;
+    }
+    if direction {
+        return read_rows(store, &range, rows, request.keys_only, true).await;
+    }
+    // Find where the slice begins, then read it forwards.
+    let range = match store.key_from_end(&range, rows - 1).await? {
+        Some(first) => Bounds { lower: key_to_bytes(&first)?, upper: bounds.upper.clone() }.range()?,
+        None => range,
+    };
+    let mut slice = read_rows(store, &range, rows, request.keys_only, false).await?;
+    slice.reverse();
+    Ok(slice)
+}
+
+/// Keys and values of at most so many rows, from the range's start or from its end.
+async fn read_rows(
+    store: &OpenStore,
+    range: &IdbKeyRange,
+    rows: u32,
+    keys_only: bool,
+    reverse: bool,
+) -> Result<Vec<RawRow>, EngineError> {
+    let keys = store.get_all_keys(range, rows, reverse)?;
+    if keys_only {
+        let keys = elements(&keys.await?)?;
+        return Ok(keys.into_iter().map(|key| RawRow { key, value: JsValue::UNDEFINED }).collect());
+    }
+    let values = store.get_all(range, rows, reverse)?;
+    let (keys, values) = (elements(&keys.await?)?, elements(&values.await?)?);
+    if keys.len() != values.len() {
+        return Err(corrupt("a range has not as many values as keys"));
+    }
+    Ok(keys.into_iter().zip(values).map(|(key, value)| RawRow { key, value }).collect())
+}
+
+/// The categories that hold rows, in order; jumps from one to the next whatever they hold.
+pub(super) async fn read_categories(tx: &Tx, bytes_max: usize) -> Result<Vec<String>, EngineError> {
+    let store = tx.store(Store::Rows)?;
+    let mut categories = Vec::new();
+    let mut bytes = 0usize;
+    let mut bounds = Bounds { lower: Vec::new(), upper: None };
+    loop {
+        let key = store.get_key(&bounds.range()?.into())?.await?;
+        if key.is_undefined() {
+            return Ok(categories);
+        }
+        let key = key_to_bytes(&key)?;
+        let (category, prefix) =
+            split_row_key(&key).ok_or_else(|| corrupt("a row's key begins with no category"))?;
+        bytes = bytes.saturating_add(category.len());
+        if bytes > bytes_max {
+            let message = format!("the names of the categories have more than {bytes_max} bytes");
+            return Err(EngineError::new(Fault::TooLarge, message));
+        }
+        bounds.lower = after_category(&key[..prefix]).unwrap_or_default();
+        categories.push(category);
+    }
+}

@@ -1,0 +1,160 @@
+//! The place that holds jobs in the browser: a name prefix of databases.
+//!
+//! Never owns anything: several tabs may have the same job open. Only `open` in its creating mode
+//! creates.
+
+use std::path::Path;
+
+use rexie::{ObjectStore, Rexie};
+use tokio::sync::oneshot;
+use wasm_bindgen_futures::spawn_local;
+
+use super::connection::Connection;
+use super::fault::{During, JsError, corrupt};
+use super::job::IndexedDbEngine;
+use super::layout::{Store, VERSION, escape_root};
+use super::raw::{delete, names};
+use super::request::{Tx, bytes_to_js, value_to_bytes};
+use super::transaction::Mode;
+use crate::engine::{EngineError, Fault, OpenMode, RECORD_KEY, Site};
+use crate::error::{Error, ErrorKind, Result};
+use crate::job_id::{JobId, unescape};
+
+/// What all our databases' names begin with.
+const NAMESPACE: &str = "persistency";
+/// How often a job is opened anew because others drop it meanwhile.
+const OPEN_ATTEMPTS_MAX: usize = 4;
+
+/// All databases of one root.
+#[derive(Clone, Debug)]
+pub(crate) struct IndexedDbSite {
+    /// Ends with a slash, which no escaped part contains.
+    prefix: String,
+}
+
+impl IndexedDbSite {
+    /// The root of this name; `InvalidArgument` if it is not UTF-8. Touches nothing.
+    pub(crate) fn of_root(root: &Path) -> Result<Self> {
+        let root = root.to_str();
+        root.map(Self::new).ok_or_else(|| Error::new(ErrorKind::InvalidArgument, "the root is not UTF-8"))
+    }
+
+    pub(super) fn new(root: &str) -> Self {
+        IndexedDbSite { prefix: format!("{NAMESPACE}/{}/", escape_root(root)) }
+    }
+
+    /// The name of a job's database.
+    pub(super) fn database_name(&self, id: &str) -> Result<String, EngineError> {
+        let id = JobId::new(id).map_err(|error| EngineError::new(Fault::Other, error.to_string()))?;
+        Ok(format!("{}{}", self.prefix, id.escaped()))
+    }
+}
+
+impl Site for IndexedDbSite {
+    type Engine = IndexedDbEngine;
+    type Claim = ();
+
+    async fn claim(&self) -> Result<(), EngineError> {
+        super::raw::factory().map(drop)
+    }
+
+    async fn open(
+        &self,
+        id: &str,
+        mode: OpenMode,
+        first_record: Vec<u8>,
+    ) -> Result<IndexedDbEngine, EngineError> {
+        let name = self.database_name(id)?;
+        let creates = mode == OpenMode::Create;
+        for _ in 0..OPEN_ATTEMPTS_MAX {
+            let connection = match Connection::open(&name).await {
+                Err(error) if error.fault == Fault::Missing && creates => {
+                    create(&name).await?;
+                    continue;
+                }
+                opened => opened?,
+            };
+            match ensure_record(&connection, creates, first_record.clone()).await {
+                // Somebody deletes it right now.
+                Err(error) if error.fault == Fault::Lost => {}
+                ensured => {
+                    ensured?;
+                    return Ok(IndexedDbEngine::new(name, mode, connection));
+                }
+            }
+        }
+        Err(EngineError::new(Fault::Busy, "the job is dropped as often as it is opened"))
+    }
+
+    async fn list(&self) -> Result<Vec<String>, EngineError> {
+        let names = names().await?;
+        Ok(names.iter().filter_map(|name| unescape(name.strip_prefix(&self.prefix)?)).collect())
+    }
+
+    async fn destroy(&self, id: &str) -> Result<(), EngineError> {
+        delete(&self.database_name(id)?).await
+    }
+}
+
+/// Creates the database with its stores, unless somebody else has been faster, and lets go of it.
+async fn create(name: &str) -> Result<(), EngineError> {
+    let (sender, receiver) = oneshot::channel();
+    let name = name.to_owned();
+    // In a task of its own, because rexie's futures must not be dropped before they have ended.
+    spawn_local(async move {
+        let builder = Rexie::builder(&name).version(VERSION);
+        let add = |builder: rexie::RexieBuilder, store: Store| {
+            builder.add_object_store(ObjectStore::new(store.name()))
+        };
+        let created = Store::ALL.into_iter().fold(builder, add).build().await.map(Rexie::close);
+        // If nobody waits any more the next opening finds an empty database and goes on.
+        let _ = sender.send(created.map_err(|error| rexie_error(&error)));
+    });
+    let forgotten = |_| Err(EngineError::new(Fault::Other, "the creation of the database was forgotten"));
+    receiver.await.unwrap_or_else(forgotten)
+}
+
+/// rexie shows the browser's exception only in its text.
+fn rexie_error(error: &rexie::Error) -> EngineError {
+    let text = format!("{error:?}");
+    const NAMES: [&str; 4] = ["QuotaExceededError", "VersionError", "SecurityError", "InvalidStateError"];
+    let name = NAMES.into_iter().find(|name| text.contains(name)).unwrap_or("Error");
+    JsError { name: name.to_owned(), message: text }.into_engine_error(During::Opening)
+}
+
+/// Makes sure that the job has its record; writes the first one into a database that is empty.
+async fn ensure_record(
+    connection: &Connection,
+    creates: bool,
+    first_record: Vec<u8>,
+) -> Result<(), EngineError> {
+    let stores = [Store::Meta, Store::Rows];
+    if connection.read(&stores, |tx| async move { is_new(&tx).await }).await? {
+        if !creates {
+            // Whoever began to create it did not come to the end.
+            return Err(EngineError::new(Fault::Missing, "the job has not been created"));
+        }
+        let write = |tx: Tx| async move {
+            if is_new(&tx).await? {
+                tx.store(Store::Meta)?.put(&bytes_to_js(RECORD_KEY), &bytes_to_js(&first_record))?;
+            }
+            Ok(())
+        };
+        connection.start(&stores, Mode::Write { durable: false }, write)?.await?;
+    }
+    Ok(())
+}
+
+/// Whether nothing has ever been written; a record that is missing beside data is damage.
+async fn is_new(tx: &Tx) -> Result<bool, EngineError> {
+    let (meta, rows) = (tx.store(Store::Meta)?, tx.store(Store::Rows)?);
+    let record = meta.get(&bytes_to_js(RECORD_KEY))?;
+    let (notes, data) = (meta.any_key()?, rows.any_key()?);
+    if value_to_bytes(&record.await?)?.is_some() {
+        return Ok(false);
+    }
+    if notes.await?.is_undefined() && data.await?.is_undefined() {
+        return Ok(true);
+    }
+    Err(corrupt("the job's record is missing"))
+}

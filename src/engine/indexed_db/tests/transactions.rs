@@ -1,0 +1,246 @@
+//! The driver: what a transaction answers when it is dropped, aborted, or fails.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures_timer::Delay;
+use futures_util::future::{Either, join, select};
+use futures_util::{FutureExt, pin_mut};
+
+use super::*;
+use crate::engine::indexed_db::request::bytes_to_js;
+use crate::engine::{Fault, PageRequest};
+use crate::error::Outcome;
+use crate::range::Span;
+use crate::testing::async_test;
+
+#[async_test]
+async fn dropping_an_apply_under_way_applies_nothing_and_throws_nothing() {
+    let uncaught = Uncaught::listen();
+    let site = fresh_site();
+    let engine = open(&site).await;
+    engine.apply(put("a", "1")).await.expect("applies");
+    for wait in [0, 0, 1, 2] {
+        let apply = engine.apply(put("a", "2"));
+        pin_mut!(apply);
+        assert!(apply.as_mut().now_or_never().is_none(), "takes a while");
+        if wait > 0 {
+            // Somewhere in the middle, and perhaps already at its end.
+            let ended = select(apply, Delay::new(Duration::from_millis(wait))).await;
+            if let Either::Left((ended, _)) = ended {
+                ended.expect("applies");
+                engine.apply(put("a", "1")).await.expect("applies");
+            }
+        }
+    }
+    assert!(get(&engine, "a").await.expect("gets").is_some());
+    let reading = get(&engine, "a");
+    assert!(reading.now_or_never().is_none(), "is dropped under way");
+    engine.apply(put("a", "3")).await.expect("nobody stands in the way");
+    assert_eq!(get(&engine, "a").await.expect("gets"), Some(b"3".to_vec()));
+    uncaught.none_after_a_while().await;
+    end(&site, &engine).await;
+}
+
+#[async_test]
+async fn a_dropped_apply_that_has_only_begun_is_not_applied() {
+    let site = fresh_site();
+    let engine = open(&site).await;
+    assert!(engine.apply(put("a", "1")).now_or_never().is_none());
+    assert_eq!(get(&engine, "a").await.expect("gets"), None);
+    end(&site, &engine).await;
+}
+
+#[async_test]
+async fn an_aborted_apply_says_that_it_was_not_applied() {
+    let uncaught = Uncaught::listen();
+    let site = fresh_site();
+    let engine = open(&site).await;
+    let apply = engine.apply(put("a", "1"));
+    pin_mut!(apply);
+    assert!(apply.as_mut().now_or_never().is_none(), "takes a while");
+    engine.abort();
+    let error = apply.await.expect_err("was aborted");
+    assert_eq!((error.fault, error.outcome), (Fault::Aborted, Outcome::NotApplied));
+    assert_eq!(get(&engine, "a").await.expect("gets"), None);
+    engine.abort();
+    engine.apply(put("a", "2")).await.expect("what comes later is not meant");
+    assert_eq!(get(&engine, "a").await.expect("gets"), Some(b"2".to_vec()));
+    uncaught.none_after_a_while().await;
+    end(&site, &engine).await;
+}
+
+#[async_test]
+async fn an_apply_that_waits_for_its_turn_can_be_aborted() {
+    let site = fresh_site();
+    let engine = open(&site).await;
+    let (first, second) = (engine.apply(put("a", "1")), engine.apply(put("b", "2")));
+    pin_mut!(first, second);
+    assert!(first.as_mut().now_or_never().is_none() && second.as_mut().now_or_never().is_none());
+    engine.abort();
+    let (first, second) = join(first, second).await;
+    for ended in [first, second] {
+        assert_eq!(ended.expect_err("was aborted").fault, Fault::Aborted);
+    }
+    assert_eq!(get(&engine, "a").await.expect("gets"), None);
+    assert_eq!(get(&engine, "b").await.expect("gets"), None);
+    end(&site, &engine).await;
+}
+
+#[async_test]
+async fn an_abort_after_the_commit_has_been_asked_tells_the_truth() {
+    let site = fresh_site();
+    let engine = open(&site).await;
+    for round in 0..10u8 {
+        let decided = Rc::new(Cell::new(false));
+        let (inside, writes) = (Rc::clone(&decided), Batch::new().put("c", key("a"), [round]));
+        let decide = move |_: Vec<Option<Vec<u8>>>| {
+            inside.set(true);
+            Some(vec![Write::Rows(Arc::from(writes.operations()))])
+        };
+        let apply = engine.apply(Change { reads: vec![], decide: Box::new(decide), durable: true });
+        pin_mut!(apply);
+        assert!(apply.as_mut().now_or_never().is_none(), "takes a while");
+        while !decided.get() {
+            Delay::new(Duration::ZERO).await;
+        }
+        engine.abort();
+        let applied = apply.await;
+        let found = get(&engine, "a").await.expect("gets");
+        assert_eq!(applied.is_ok(), found == Some(vec![round]), "{applied:?} but {found:?}");
+    }
+    end(&site, &engine).await;
+}
+
+#[async_test]
+async fn a_failing_request_aborts_its_transaction_with_its_own_error() {
+    let uncaught = Uncaught::listen();
+    let site = fresh_site();
+    let engine = open(&site).await;
+    let connection = beside(&site).await;
+    let mode = Mode::Write { durable: false };
+    let running = connection.start(&[Store::Rows], mode, |tx| async move {
+        let rows = tx.store(Store::Rows)?;
+        rows.put(&bytes_to_js(b"k"), &bytes_to_js(b"v"))?;
+        // A function cannot be cloned into a database.
+        rows.put(&bytes_to_js(b"l"), &js_sys::Function::default().into())
+    });
+    let error = running.expect("begins").await.expect_err("cannot be stored");
+    assert_eq!(error.outcome, Outcome::NotApplied);
+    assert!(error.message.contains("DataCloneError"), "{error:?}");
+    assert_eq!(everything(&connection, Store::Rows).await.0.len(), 0, "nothing of it is there");
+    uncaught.none_after_a_while().await;
+    drop(connection);
+    end(&site, &engine).await;
+}
+
+#[async_test]
+async fn a_request_that_fails_later_aborts_its_transaction_with_its_own_error() {
+    let uncaught = Uncaught::listen();
+    let site = fresh_site();
+    let engine = open(&site).await;
+    let connection = beside(&site).await;
+    let mode = Mode::Write { durable: false };
+    let running = connection.start(&[Store::Rows], mode, |tx| async move {
+        let rows = tx.store(Store::Rows)?;
+        rows.put(&bytes_to_js(b"k"), &bytes_to_js(b"v"))?;
+        rows.add_for_test(&bytes_to_js(b"k"), &bytes_to_js(b"w"))?;
+        rows.get(&bytes_to_js(b"k"))?.await
+    });
+    let error = running.expect("begins").await.expect_err("is there already");
+    assert_eq!((error.fault, error.outcome), (Fault::Other, Outcome::NotApplied));
+    assert!(error.message.contains("ConstraintError"), "{error:?}");
+    assert_eq!(everything(&connection, Store::Rows).await.0.len(), 0, "nothing of it is there");
+    uncaught.none_after_a_while().await;
+    drop(connection);
+    end(&site, &engine).await;
+}
+
+#[async_test]
+async fn a_body_that_waits_for_something_foreign_is_an_error_and_not_a_hang() {
+    let site = fresh_site();
+    let engine = open(&site).await;
+    let connection = beside(&site).await;
+    for mode in [Mode::Read, Mode::Write { durable: false }] {
+        let running = connection.start(&[Store::Rows], mode, |_| std::future::pending::<Result<(), _>>());
+        let error = running.expect("begins").await.expect_err("its transaction has ended");
+        assert_eq!((error.fault, error.outcome), (Fault::Other, Outcome::Unknown));
+    }
+    drop(connection);
+    end(&site, &engine).await;
+}
+
+#[async_test]
+async fn a_body_that_fails_rolls_back() {
+    let site = fresh_site();
+    let engine = open(&site).await;
+    let connection = beside(&site).await;
+    let mode = Mode::Write { durable: false };
+    let running = connection.start(&[Store::Rows], mode, |tx| async move {
+        tx.store(Store::Rows)?.put(&bytes_to_js(b"k"), &bytes_to_js(b"v"))?;
+        Err::<(), _>(EngineError::new(Fault::Corrupt, "decided otherwise"))
+    });
+    let error = running.expect("begins").await.expect_err("failed");
+    assert_eq!((error.fault, &*error.message), (Fault::Corrupt, "decided otherwise"));
+    assert_eq!(everything(&connection, Store::Rows).await.0.len(), 0);
+    drop(connection);
+    end(&site, &engine).await;
+}
+
+#[async_test]
+async fn gets_do_not_wait_behind_a_long_read_with_a_write_behind_it() {
+    let site = fresh_site();
+    let engine = open(&site).await;
+    let mut batch = Batch::new();
+    for number in 0..4000u16 {
+        batch = batch.put("c", key(number.to_be_bytes()), vec![1; 500]);
+    }
+    engine.apply(change(batch)).await.expect("applies");
+    let order = std::cell::RefCell::new(Vec::new());
+    let request = PageRequest {
+        space: Space::Rows(Arc::from("c")),
+        span: Span::all(),
+        reverse: false,
+        rows_max: 4000,
+        bytes_max: usize::MAX,
+        keys_only: false,
+    };
+    let page = engine.page(request.clone(), Verify::Never).map(|page| {
+        assert_eq!(page.expect("reads").value.rows.len(), 4000);
+        order.borrow_mut().push("page");
+    });
+    let write = engine.apply(put("new", "1")).map(|ended| {
+        ended.expect("applies");
+        order.borrow_mut().push("write");
+    });
+    let later = engine.page(request, Verify::Never).map(|page| {
+        assert!(page.expect("reads").value.more, "sees the write");
+        order.borrow_mut().push("later page");
+    });
+    let gets = async {
+        for _ in 0..3 {
+            assert_eq!(get(&engine, "new").await.expect("gets"), None, "the write has not begun");
+        }
+        order.borrow_mut().push("gets");
+    };
+    futures_util::join!(page, write, later, gets);
+    assert_eq!(*order.borrow(), ["gets", "page", "write", "later page"]);
+    end(&site, &engine).await;
+}
+
+#[async_test]
+async fn durability_is_what_was_asked_for() {
+    let site = fresh_site();
+    let engine = open(&site).await;
+    let name = site.database_name("job").expect("a good id");
+    let database = super::super::raw::open_existing(&name).await.expect("opens");
+    for (durable, expected) in [(false, "relaxed"), (true, "strict")] {
+        let mode = Mode::Write { durable };
+        let transaction = super::super::raw::begin(database.get(), &Store::ALL, mode).expect("begins");
+        let durability = js_sys::Reflect::get(&transaction, &"durability".into()).expect("has one");
+        assert_eq!(durability.as_string().as_deref(), Some(expected));
+    }
+    drop(database);
+    end(&site, &engine).await;
+}

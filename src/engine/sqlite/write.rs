@@ -1,0 +1,143 @@
+//! Writes: what a decision writes, as statements in a transaction that its caller began.
+//!
+//! Never begins or ends a transaction. The table of big payloads is kept in step by these statements
+//! and not by triggers: a small payload that replaces a small one, the common case, costs one statement
+//! and no further look.
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::fault::Result;
+use super::schema::INLINE_BYTES_MAX;
+use crate::batch::Op;
+use crate::engine::{EngineError, Fault, Point, Space, Write};
+use crate::range::Span;
+
+pub(super) fn write(conn: &Connection, write: &Write) -> Result<()> {
+    match write {
+        Write::Rows(operations) => operations.iter().try_for_each(|op| operate(conn, op)),
+        Write::Put(Point { space, key }, value) => {
+            let sql = match space {
+                Space::Log => {
+                    "INSERT INTO log VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = excluded.value"
+                }
+                Space::Meta => {
+                    "INSERT INTO meta VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = excluded.value"
+                }
+                Space::Rows(_) => return Err(not_for_rows()),
+            };
+            conn.prepare_cached(sql)?.execute((&**key, &**value))?;
+            Ok(())
+        }
+        Write::DeleteSpan(space, span) => delete_span(conn, space, span),
+        Write::Empty => {
+            for table in ["rows", "payloads", "log"] {
+                conn.prepare_cached(&format!("DELETE FROM {table}"))?.execute(())?;
+            }
+            Ok(())
+        }
+    }
+}
+
+fn operate(conn: &Connection, op: &Op) -> Result<()> {
+    match op {
+        Op::Put { category, key, payload } => put(conn, category.as_bytes(), key.as_bytes(), payload),
+        Op::Delete { category, key } => delete(conn, category.as_bytes(), key.as_bytes()),
+        Op::DeleteRange { category, range } => delete_rows(conn, category.as_bytes(), &range.span()),
+    }
+}
+
+/// Inserts a row or replaces its payload.
+pub(super) fn put(conn: &Connection, category: &[u8], key: &[u8], payload: &[u8]) -> Result<()> {
+    if payload.len() <= INLINE_BYTES_MAX {
+        let mut statement = conn.prepare_cached(
+            "INSERT INTO rows VALUES (?1, ?2, ?3, NULL)
+             ON CONFLICT DO UPDATE SET payload = excluded.payload WHERE big IS NULL",
+        )?;
+        if statement.execute((category, key, payload))? > 0 {
+            return Ok(());
+        }
+        // The row has a big payload, which goes before the small one comes.
+        delete(conn, category, key)?;
+        statement.execute((category, key, payload))?;
+        return Ok(());
+    }
+    let replaced = match big_of(conn, category, key)? {
+        Some(id) => {
+            conn.prepare_cached("UPDATE payloads SET payload = ?2 WHERE id = ?1")?.execute((id, payload))?
+        }
+        None => 0,
+    };
+    if replaced == 0 {
+        conn.prepare_cached("INSERT INTO payloads (payload) VALUES (?1)")?.execute([payload])?;
+        conn.prepare_cached(
+            "INSERT INTO rows VALUES (?1, ?2, NULL, ?3)
+             ON CONFLICT DO UPDATE SET payload = NULL, big = excluded.big",
+        )?
+        .execute((category, key, conn.last_insert_rowid()))?;
+    }
+    Ok(())
+}
+
+fn big_of(conn: &Connection, category: &[u8], key: &[u8]) -> Result<Option<i64>> {
+    let mut statement = conn.prepare_cached("SELECT big FROM rows WHERE category = ?1 AND key = ?2")?;
+    let big = statement.query_row((category, key), |row| row.get::<_, Option<i64>>(0)).optional()?;
+    Ok(big.flatten())
+}
+
+fn delete(conn: &Connection, category: &[u8], key: &[u8]) -> Result<()> {
+    let mut statement =
+        conn.prepare_cached("DELETE FROM rows WHERE category = ?1 AND key = ?2 RETURNING big")?;
+    let big = statement.query_row((category, key), |row| row.get::<_, Option<i64>>(0)).optional()?;
+    if let Some(id) = big.flatten() {
+        conn.prepare_cached("DELETE FROM payloads WHERE id = ?1")?.execute([id])?;
+    }
+    Ok(())
+}
+
+fn delete_rows(conn: &Connection, category: &[u8], span: &Span) -> Result<()> {
+    if span.is_empty() {
+        return Ok(());
+    }
+    let start = &*span.start;
+    if let Some(end) = span.end.as_deref() {
+        conn.prepare_cached(
+            "DELETE FROM payloads WHERE id IN (SELECT big FROM rows
+             WHERE category = ?1 AND key >= ?2 AND key < ?3 AND big IS NOT NULL)",
+        )?
+        .execute((category, start, end))?;
+        conn.prepare_cached("DELETE FROM rows WHERE category = ?1 AND key >= ?2 AND key < ?3")?
+            .execute((category, start, end))?;
+    } else {
+        conn.prepare_cached(
+            "DELETE FROM payloads WHERE id IN (SELECT big FROM rows
+             WHERE category = ?1 AND key >= ?2 AND big IS NOT NULL)",
+        )?
+        .execute((category, start))?;
+        conn.prepare_cached("DELETE FROM rows WHERE category = ?1 AND key >= ?2")?
+            .execute((category, start))?;
+    }
+    Ok(())
+}
+
+fn delete_span(conn: &Connection, space: &Space, span: &Span) -> Result<()> {
+    let table = match space {
+        Space::Log => "log",
+        Space::Meta => "meta",
+        Space::Rows(_) => return Err(not_for_rows()),
+    };
+    if span.is_empty() {
+        return Ok(());
+    }
+    let start = &*span.start;
+    match span.end.as_deref() {
+        Some(end) => conn
+            .prepare_cached(&format!("DELETE FROM {table} WHERE key >= ?1 AND key < ?2"))?
+            .execute((start, end))?,
+        None => conn.prepare_cached(&format!("DELETE FROM {table} WHERE key >= ?1"))?.execute([start])?,
+    };
+    Ok(())
+}
+
+fn not_for_rows() -> EngineError {
+    EngineError::new(Fault::Other, "rows are written by operations only")
+}
