@@ -207,6 +207,9 @@ async fn attempt<E: Engine>(
     let change = Change {
         reads: turn.reads(),
         decide: Box::new(move |found| {
+            if told.borrow().is_some() {
+                return None;
+            }
             let (writes, verdict) = turn.decide(found);
             told.replace(Some(verdict));
             writes
@@ -214,8 +217,12 @@ async fn attempt<E: Engine>(
         durable,
     };
     let applied = bounded_apply(context, change, deadline).await;
-    let verdict = verdict.take();
-    match (applied, verdict) {
+    let decided = verdict.take();
+    if decided.is_none() {
+        // A transaction that was given up before it decided shall not do so later.
+        verdict.replace(Some(Verdict::Gone));
+    }
+    match (applied, decided) {
         (Ok(()), Some(Verdict::Decided(decided))) => Ok(done(*decided)),
         (_, Some(Verdict::Gone)) => Ok(TurnEnd::Gone),
         (_, Some(Verdict::Unreadable(error))) => Err(error),

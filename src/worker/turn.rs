@@ -372,3 +372,6 @@ fn for_each_look<'a>(tasks: &'a [Task], mut look: impl FnMut(&'a Arc<str>, &'a [
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! Durability: failed syncs, poisoned jobs, and errors that nobody has asked for.
 
+use futures_util::future::select;
+
 use super::{JOB, ROWS, World, accept, key, keys, put, soon, told, writes_in};
 use crate::engine::Fault;
 use crate::engine::faulty::{Call, Injection, Rule, Survivors};
@@ -168,12 +170,10 @@ async fn an_error_whose_flush_was_given_up_is_kept_for_the_next_once() {
     drop(accept(&job, conflict()).await);
     accept(&job, put(1)).await;
     world.faults.on(Call::Apply, 2, Injection::Hold);
-    let flush = std::pin::pin!(job.flush());
-    let held = std::pin::pin!(world.held());
-    drop(futures_util::future::select(flush, held).await);
-    let again = std::pin::pin!(job.flush());
-    let (flushed, ()) = soon(async { futures_util::join!(again, async { world.faults.release() }) }).await;
-    let told_now = flushed.as_ref().err().map_or(0, writes_in);
-    let told_next = soon(job.flush()).await.as_ref().err().map_or(0, writes_in);
-    assert_eq!(told_now + told_next, 1, "{flushed:?}");
+    drop(select(Box::pin(job.flush()), Box::pin(world.held())).await);
+    world.faults.release();
+    // The flush that was given up may still be under way when the next one begins.
+    let flushed = [soon(job.flush()).await, soon(job.flush()).await];
+    let reported = flushed.iter().filter_map(|flushed| flushed.as_ref().err()).map(writes_in);
+    assert_eq!(reported.sum::<usize>(), 1, "{flushed:?}");
 }
