@@ -5,13 +5,15 @@
 
 mod boundary;
 #[path = "../tests/native/child.rs"]
+#[allow(dead_code, reason = "two test programs use it, each its part")]
 pub(crate) mod child;
 mod dropping;
+mod migration;
 mod random;
 mod workload;
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The variable that tells a child its root.
 const ROOT: &str = "PERSISTENCY_TEST_ROOT";
@@ -20,6 +22,14 @@ const SEED: &str = "PERSISTENCY_TEST_SEED";
 
 fn root() -> PathBuf {
     env::var_os(ROOT).unwrap().into()
+}
+
+/// A directory in memory where there is one: a process that dies takes nothing from the medium, and
+/// syncs there take no time.
+fn directory() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    made.unwrap()
 }
 
 fn seed() -> u64 {

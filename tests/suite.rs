@@ -11,7 +11,13 @@ mod model;
 mod suite {
     mod batches;
     mod bounds;
+    mod by_id;
+    mod care;
+    mod commits;
     mod conditions;
+    mod deadlines;
+    mod futures;
+    mod ids;
     mod lifecycle;
     mod points;
     mod queue;
@@ -19,5 +25,8 @@ mod suite {
     mod receipts;
     mod reported;
     mod scans;
+    mod singleton;
+    mod tabs;
     mod visibility;
+    mod watching;
 }

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use super::child::{self, Child, report};
 use super::workload::{self, JOB, Reported, hex, verify};
-use super::{ROOT, root, rounds};
+use super::{ROOT, directory, root, rounds};
 use crate::Persistency;
 use crate::testing::Random;
 
 #[tokio::test]
 async fn a_drop_that_is_killed_at_any_time_leaves_the_whole_job_or_none() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = directory();
     let mut reported = Reported::default();
-    for round in 0..rounds(20) {
+    for round in 0..rounds(40) {
         let mut random = Random::new(round);
         let variables = [(ROOT, dir.path().to_str().unwrap())];
         let mut child = Child::start("killed::dropping::drops_until_it_is_killed", "dropper", &variables);

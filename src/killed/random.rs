@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::child::{self, Child, report};
 use super::workload::{self, JOB, PRODUCERS, Reported, hex, verify};
-use super::{ROOT, SEED, root, rounds, seed};
+use super::{ROOT, SEED, directory, root, rounds, seed};
 use crate::testing::Random;
 use crate::{Durability, Job, Persistency, Receipt};
 
@@ -15,11 +15,11 @@ const PENDING: usize = 8;
 
 #[tokio::test]
 async fn what_was_committed_outlives_a_process_that_is_killed_at_any_time() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = directory();
     let root = dir.path().join("root");
     let mut reported = Reported::default();
     let mut kills_while_writing = 0;
-    for round in 0..rounds(25) {
+    for round in 0..rounds(60) {
         println!("round {round}: {reported:?}");
         let mut random = Random::new(round);
         let variables = [(ROOT, root.to_str().unwrap()), (SEED, &round.to_string())];

@@ -36,7 +36,7 @@ use super::waiters::{KeptErrors, Until, Waiter};
 use crate::batch::Op;
 use crate::clock::Sleep;
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 
 /// Why the worker stops.
@@ -55,7 +55,7 @@ type Local<T> = Pin<Box<dyn Future<Output = T>>>;
 /// How the one transaction under way ended.
 enum Step {
     Group(GroupEnd),
-    Sync { last: bool, result: std::result::Result<(), (Error, Option<Fatal>)> },
+    Sync { last: bool, deadline: Option<u64>, result: std::result::Result<(), (Error, Option<Fatal>)> },
     Trim(Option<Fatal>),
 }
 
@@ -102,7 +102,6 @@ pub(crate) struct Actor<E> {
     earliest_deadline: Option<u64>,
     /// When to look at the record of a job that others change, while somebody watches.
     next_look: Option<u64>,
-    poisoned: bool,
     gone: bool,
     last_command: Option<LastCommand>,
     /// The result of the sync before closing.
@@ -137,7 +136,6 @@ impl<E: Engine> Actor<E> {
             alarm_at: None,
             earliest_deadline: None,
             next_look: None,
-            poisoned: false,
             gone: false,
             last_command: None,
             last_sync: None,
@@ -151,6 +149,7 @@ impl<E: Engine> Actor<E> {
         loop {
             self.receive_all();
             self.act_on_time();
+            self.refuse_if_poisoned();
             self.start_reads();
             self.answer_waiters();
             self.start_step();
@@ -250,7 +249,8 @@ impl<E: Engine> Actor<E> {
         if self.next_look.is_some_and(|at| at <= now) {
             self.next_look = None;
             let context = Rc::clone(&self.context);
-            self.reads.push(Box::pin(async move { reads::look(&context).await }));
+            let deadline = self.link.deadline();
+            self.reads.push(Box::pin(async move { reads::look(&context, deadline).await }));
         }
         if self.next_look.is_none() && self.context.is_shared() && self.link.is_watched() {
             self.next_look = Some(now + limits::SHARED_POLL_MS);
@@ -283,6 +283,16 @@ impl<E: Engine> Actor<E> {
         let reads = self.waiting_reads.iter().filter_map(|(_, queued)| queued.deadline);
         let waiters = self.waiters.iter().filter_map(|waiter| waiter.deadline);
         self.earliest_deadline = writes.chain(reads).chain(waiters).min();
+    }
+
+    /// Answers the writes of a job whose medium failed to sync, before anybody waits for them.
+    fn refuse_if_poisoned(&mut self) {
+        if !self.context.is_poisoned() {
+            return;
+        }
+        for queued in std::mem::take(&mut self.writes) {
+            self.settle(queued, Err(poisoned()));
+        }
     }
 
     /// Starts every read that has nothing left to wait for.
@@ -331,8 +341,8 @@ impl<E: Engine> Actor<E> {
             let answer = match waiter.until {
                 Until::Task(number) if number > settled => None,
                 _ if self.read_only => Some(Ok(())),
-                until if self.is_durable(until) => Some(Ok(())),
-                _ => self.poisoned.then(|| Err(poisoned())),
+                _ if self.context.is_poisoned() => Some(Err(poisoned())),
+                until => self.is_durable(until).then_some(Ok(())),
             };
             match answer {
                 Some(result) => waiter.answer(result, &mut self.kept),
@@ -372,31 +382,34 @@ impl<E: Engine> Actor<E> {
             // The latest of their deadlines: an earlier one is withdrawn when its time comes.
             let deadlines = self.waiters.iter().filter(ripe).map(|waiter| waiter.deadline);
             let deadline = deadlines.reduce(|a, b| a.zip(b).map(|(a, b)| a.max(b))).flatten();
-            self.start(
-                async move { Step::Sync { last: false, result: commit::sync(&context, deadline).await } },
-            );
-        } else if !self.writes.is_empty() && self.poisoned {
-            for queued in std::mem::take(&mut self.writes) {
-                self.settle(queued, Err(poisoned()));
-            }
+            self.start_sync(false, deadline);
         } else if !self.writes.is_empty() {
             let tasks = self.take_group();
             let durable = self.durable_always;
             self.start(async move { Step::Group(commit::commit_group(&context, tasks, durable).await) });
-        } else if !self.read_only && !self.poisoned && self.trimmer.is_due(&context.record.borrow().log) {
+        } else if !self.read_only
+            && !self.context.is_poisoned()
+            && self.trimmer.is_due(&context.record.borrow().log)
+        {
             let trimmer = Rc::clone(&self.trimmer);
-            self.start(async move { Step::Trim(trimmer.trim(&context).await) });
+            let deadline = self.link.deadline();
+            self.start(async move { Step::Trim(trimmer.trim(&context, deadline).await) });
         } else if self.needs_last_sync() {
             let deadline = self.link.deadline();
-            self.start(
-                async move { Step::Sync { last: true, result: commit::sync(&context, deadline).await } },
-            );
+            self.start_sync(true, deadline);
         }
     }
 
     fn start(&mut self, step: impl Future<Output = Step> + 'static) {
         let step: Local<Step> = Box::pin(step);
         self.step = step.fuse();
+    }
+
+    fn start_sync(&mut self, last: bool, deadline: Option<u64>) {
+        let context = Rc::clone(&self.context);
+        self.start(
+            async move { Step::Sync { last, deadline, result: commit::sync(&context, deadline).await } },
+        );
     }
 
     /// Takes writes off the queue, as many as one transaction may hold.
@@ -422,14 +435,16 @@ impl<E: Engine> Actor<E> {
     fn finish_step(&mut self, step: Step) {
         match step {
             Step::Group(end) => self.finish_group(end),
-            Step::Sync { last, result } => {
+            Step::Sync { last, deadline, result } => {
                 self.link.counters.syncs.fetch_add(1, Ordering::Relaxed);
                 let result = result.map_err(|(error, fatal)| {
                     self.take_fatal(fatal);
                     error
                 });
                 if let Err(error) = &result {
-                    self.fail_ripe_waiters(error);
+                    // Who came later and still has time waits for another sync.
+                    let aborted = error.kind() == ErrorKind::Timeout;
+                    self.fail_ripe_waiters(error, deadline.filter(|_| aborted));
                 }
                 if last {
                     self.last_sync = Some(result);
@@ -470,7 +485,7 @@ impl<E: Engine> Actor<E> {
             Some(Fatal::Gone) => self.gone = true,
             Some(Fatal::Poisoned) => {
                 log::error!("job {:?}: a sync failed; no more writes until it is opened anew", self.link.id);
-                self.poisoned = true;
+                self.context.poison();
             }
             None => {}
         }
@@ -478,26 +493,32 @@ impl<E: Engine> Actor<E> {
 
     /// Gives a write its result; an error is logged, counted, and kept until somebody has seen it.
     fn settle(&mut self, queued: QueuedTask, result: Result<Answer>) {
+        let QueuedTask { number, task, ticket, deadline: _, credit } = queued;
         let counters = &self.link.counters;
         let result = result.map_err(|error| {
             counters.batches_failed.fetch_add(1, Ordering::Relaxed);
-            let error = error.in_context(format_args!("job {:?}, {}", self.link.id, queued.task));
+            let error = error.in_context(format_args!("job {:?}, {task}", self.link.id));
             log::warn!("{error}");
             error
         });
-        if result.is_ok() && matches!(queued.task, Task::Batch { .. }) {
+        if result.is_ok() && matches!(task, Task::Batch { .. }) {
             counters.batches_committed.fetch_add(1, Ordering::Relaxed);
         }
-        if let Some(slot) = queued.ticket.settle(result) {
-            self.kept.failed(queued.number, slot, &mut self.waiters);
+        // Whoever is answered finds the room that his write had.
+        drop(credit);
+        if let Some(slot) = ticket.settle(result) {
+            self.kept.failed(number, slot, &mut self.waiters);
         }
     }
 
-    fn fail_ripe_waiters(&mut self, error: &Error) {
+    /// Answers who waits for the sync that failed; those who have time beyond `late` wait on.
+    fn fail_ripe_waiters(&mut self, error: &Error, late: Option<u64>) {
         let settled = self.settled();
         for waiter in std::mem::take(&mut self.waiters) {
+            let has_time = late.is_some_and(|late| waiter.deadline.is_none_or(|at| at > late));
             match waiter.until {
                 Until::Task(number) if number > settled => self.waiters.push(waiter),
+                _ if has_time => self.waiters.push(waiter),
                 _ => waiter.answer(Err(error.clone()), &mut self.kept),
             }
         }
@@ -506,8 +527,7 @@ impl<E: Engine> Actor<E> {
     /// Tells handles how far the job has come.
     pub(crate) fn publish(&self) {
         let record = self.context.record.borrow();
-        let durable_seq = if self.durable_always { record.committed_seq } else { record.durable_seq };
-        self.link.publish(record.committed_seq, durable_seq);
+        self.link.publish(record.committed_seq, record.durable_seq);
     }
 
     fn is_drained(&self) -> bool {
@@ -523,7 +543,7 @@ impl<E: Engine> Actor<E> {
         let record = self.context.record.borrow();
         open && self.is_drained()
             && !self.read_only
-            && !self.poisoned
+            && !self.context.is_poisoned()
             && record.durable_seq < record.committed_seq
     }
 
@@ -534,7 +554,11 @@ impl<E: Engine> Actor<E> {
         if last == LastCommand::Drop {
             return Some(Ending::Dropped);
         }
-        let synced = self.last_sync.take().unwrap_or(if self.poisoned { Err(poisoned()) } else { Ok(()) });
+        let synced = self.last_sync.take().unwrap_or(if self.context.is_poisoned() {
+            Err(poisoned())
+        } else {
+            Ok(())
+        });
         Some(Ending::Closed(self.kept.report().and(synced)))
     }
 

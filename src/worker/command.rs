@@ -46,7 +46,7 @@ pub(crate) struct QueuedTask {
     /// When it is withdrawn, on the clock's monotonic scale.
     pub(crate) deadline: Option<u64>,
     /// Its share of the queue, given back when it is settled.
-    pub(crate) _credit: Credit,
+    pub(crate) credit: Credit,
 }
 
 /// A share of the queue's bounds.

@@ -24,14 +24,18 @@ pub(crate) struct Context<E> {
     pub(crate) record: RefCell<Record>,
     /// Bytes of scan results under way.
     pub(crate) scan_room: Semaphore,
+    /// Small gets under way.
+    pub(crate) small_gets: Semaphore,
     /// One large get at a time.
     pub(crate) large_get: Semaphore,
     groups: Cell<u64>,
     /// How often the connection has been renewed.
     connection: Cell<u64>,
-    /// The connection hangs: renew it before it is used again.
-    hangs: Cell<bool>,
+    /// The connection hangs, or it is not known whose store it leads to: renew it before it is used.
+    unusable: Cell<bool>,
     renewing: tokio::sync::Mutex<()>,
+    /// A sync has failed, see [`Context::poison`].
+    poisoned: Cell<bool>,
 }
 
 /// Why an operation of the engine did not succeed, as far as its caller must tell them apart.
@@ -65,11 +69,13 @@ impl<E: Engine> Context<E> {
             writer,
             record: RefCell::new(record),
             scan_room: Semaphore::new(limits::SCANS_UNDER_WAY_BYTES_MAX),
+            small_gets: Semaphore::new(limits::SMALL_GETS_UNDER_WAY_MAX),
             large_get: Semaphore::new(1),
             groups: Cell::new(0),
             connection: Cell::new(0),
-            hangs: Cell::new(false),
+            unusable: Cell::new(false),
             renewing: tokio::sync::Mutex::new(()),
+            poisoned: Cell::new(false),
         }
     }
 
@@ -128,7 +134,7 @@ impl<E: Engine> Context<E> {
 
     /// The number of the connection in use, renewed first if it is known to hang.
     pub(crate) async fn ensure_connection(&self) -> Result<u64, Failure> {
-        if self.hangs.get() {
+        if self.unusable.get() {
             self.renew(self.connection.get()).await?;
         }
         Ok(self.connection.get())
@@ -141,15 +147,27 @@ impl<E: Engine> Context<E> {
         if self.connection.get() != lost {
             return Ok(());
         }
+        self.unusable.set(true);
         self.engine.reconnect().await?;
+        self.read_record().await?;
         self.connection.set(lost + 1);
-        self.hangs.set(false);
-        self.read_record().await.map(drop)
+        self.unusable.set(false);
+        Ok(())
     }
 
     /// Takes note that a transaction neither ended nor could be aborted.
     pub(crate) fn connection_hangs(&self) {
-        self.hangs.set(true);
+        self.unusable.set(true);
+    }
+
+    /// Takes note that the medium failed to sync: what it says about durability is not believed.
+    pub(crate) fn poison(&self) {
+        self.poisoned.set(true);
+    }
+
+    /// Whether the medium failed to sync.
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.poisoned.get()
     }
 
     /// Runs `operation` until `deadline`; `Timeout` if it takes longer.
@@ -168,12 +186,16 @@ impl<E: Engine> Context<E> {
 
     fn take_record(&self, bytes: Option<Vec<u8>>) -> Result<Record, Failure> {
         let Some(bytes) = bytes else { return Err(Failure::Gone) };
-        let record = Record::decode(&bytes)?;
+        let mut record = Record::decode(&bytes)?;
         if record.dropped || record.generation != self.generation {
             return Err(Failure::Gone);
         }
         // A view that was asked for before the last commit may come after it.
         let mut newest = self.record.borrow_mut();
+        if self.is_poisoned() {
+            // The marker of the sync that failed can be read, and means nothing.
+            record.durable_seq = record.durable_seq.min(newest.durable_seq);
+        }
         if (record.committed_seq, record.durable_seq) >= (newest.committed_seq, newest.durable_seq) {
             *newest = record.clone();
         }

@@ -300,7 +300,7 @@ impl Link {
 
     fn queue(&self, task: Task, credit: Credit, deadline: Option<u64>) -> Result<Arc<Slot>> {
         let (slot, ticket) = Slot::pair();
-        self.send(Command::Write(QueuedTask { number: 0, task, ticket, deadline, _credit: credit }))?;
+        self.send(Command::Write(QueuedTask { number: 0, task, ticket, deadline, credit }))?;
         Ok(slot)
     }
 

@@ -79,7 +79,10 @@ async fn answer<E: Engine, T>(
 }
 
 async fn get_points<E: Engine>(context: &Context<E>, get: impl Fn() -> Get) -> Result<Got, Failure> {
-    let small = context.with_connection(|| fetch(context, get())).await?;
+    let small = {
+        let _room = context.small_gets.acquire().await;
+        context.with_connection(|| fetch(context, get())).await?
+    };
     if !matches!(small, Got::TooLarge(_)) {
         return Ok(small);
     }
@@ -206,7 +209,7 @@ async fn check<E: Engine>(context: &Context<E>) -> Result<Vec<String>, Failure> 
         after = last.seq;
         for commit in &page.commits {
             // Commits that come in while this runs go on where the record stood.
-            if commit.seq != next && next <= record.committed_seq {
+            if commit.seq != next && next <= record.committed_seq && commit.seq > kept_from(context).await? {
                 findings.push(format!(
                     "the commit log goes from seq {} to {}",
                     next.saturating_sub(1),
@@ -216,20 +219,29 @@ async fn check<E: Engine>(context: &Context<E>) -> Result<Vec<String>, Failure> 
             next = commit.seq + 1;
         }
     }
-    if record.log.is_on() && next <= record.committed_seq {
+    if record.log.is_on() && next <= record.committed_seq && next >= kept_from(context).await? {
         findings.push(format!("the commit log ends before seq {}", record.committed_seq));
     }
     Ok(findings)
 }
 
+/// The first seq that has to be in the log by now; trimming may go on while somebody checks it.
+async fn kept_from<E: Engine>(context: &Context<E>) -> Result<u64, Failure> {
+    Ok(context.with_connection(|| context.read_record()).await?.log.first_seq)
+}
+
 /// Looks at the job's record, for watchers of a job that others change; whether the job is gone.
-pub(crate) async fn look<E: Engine>(context: &Context<E>) -> bool {
-    match context.with_connection(|| context.read_record()).await {
-        Err(Failure::Gone) => true,
-        Err(Failure::Engine(error)) => {
+pub(crate) async fn look<E: Engine>(context: &Context<E>, deadline: Option<u64>) -> bool {
+    match context.until(deadline, context.with_connection(|| context.read_record())).await {
+        Ok(Err(Failure::Gone)) => true,
+        Ok(Err(Failure::Engine(error))) => {
             log::warn!("a shared job's record could not be read: {error:?}");
             false
         }
-        Ok(_) => false,
+        Err(late) => {
+            log::warn!("a shared job's record could not be read: {late}");
+            false
+        }
+        Ok(Ok(_)) => false,
     }
 }

@@ -23,9 +23,7 @@ use futures_util::future::{Either, select};
 use crate::engine::Sharing;
 use crate::engine::faulty::{Faults, FaultySite};
 use crate::engine::memory::MemorySite;
-use crate::{
-    Batch, Clock, Error, ErrorKind, Job, JobOptions, Key, Outcome, Persistency, Receipt, Result,
-};
+use crate::{Batch, Clock, Error, ErrorKind, Job, JobOptions, Key, Outcome, Persistency, Receipt, Result};
 
 /// When the manual clocks start, in ms since the Unix epoch.
 const START_MS: u64 = 1_700_000_000_000;
@@ -139,4 +137,3 @@ fn writes_in(error: &Error) -> usize {
     let number = tail.split(' ').next().and_then(|number| number.parse::<usize>().ok());
     1 + number.unwrap_or(0)
 }
-

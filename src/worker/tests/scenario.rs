@@ -9,8 +9,8 @@ use futures_util::future::{join_all, select};
 use super::{DEADLINE, JOB, START_MS, World, key, soon, writes_in};
 use crate::engine::faulty::{Call, Injection};
 use crate::{
-    Batch, Clock, Durability, Job, JobOptions, LogRetention, Outcome, Persistency, Position, Receipt,
-    Result, WatchItem,
+    Batch, Clock, Durability, Job, JobOptions, LogRetention, Outcome, Persistency, Position, Receipt, Result,
+    WatchItem,
 };
 
 /// Every batch puts its own number here and never removes it.
