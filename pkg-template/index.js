@@ -120,7 +120,7 @@ export class Job {
 
   /** All rows of the range in key order, in one view. */
   async scan(category, range = {}) {
-    return unpackPage(await this.#scan(category, bounds(range), range, range.limit, true)).rows;
+    return unpackPage(await this.#scan("scan", category, bounds(range), range, range.limit)).rows;
   }
 
   /** The rows of the range one after another, read by pages, each one view and a new read. */
@@ -128,7 +128,7 @@ export class Job {
     let [start, end] = bounds(range);
     let { limit } = range;
     for (;;) {
-      const { rows, more } = unpackPage(await this.#scan(category, [start, end], range, limit, false));
+      const { rows, more } = unpackPage(await this.#scan("scanPage", category, [start, end], range, limit));
       yield* rows;
       if (limit !== undefined) limit -= rows.length;
       if (!more || rows.length === 0 || limit === 0) return;
@@ -158,13 +158,13 @@ export class Job {
     return this.#calls.call("job", [this.#handle, method, packed], [packed.buffer]);
   }
 
-  async #scan(category, [start, end], { reverse = false, keysOnly = false }, limit, whole) {
+  async #scan(method, category, [start, end], { reverse = false, keysOnly = false }, limit) {
     if (limit !== undefined && !(Number.isInteger(limit) && limit >= 0)) {
       throw invalid("a limit is an integer from 0");
     }
     // Beyond 32 bits a limit limits nothing.
     const most = limit === undefined ? undefined : Math.min(limit, 0xffff_ffff);
-    return this.#call("scan", categoryOf(category), start, end, Boolean(reverse), most, Boolean(keysOnly), whole);
+    return this.#call(method, categoryOf(category), start, end, Boolean(reverse), most, Boolean(keysOnly));
   }
 }
 

@@ -24,7 +24,8 @@ const number = new Intl.NumberFormat("en");
 const say = (words) => { element("status").textContent = words; };
 
 function speed(rows, ms) {
-  return `${number.format(rows)} rows in ${(ms / 1000).toFixed(2)} s, ${number.format(Math.round(rows / (ms / 1000)))} rows/s`;
+  const seconds = ms / 1000;
+  return `${number.format(rows)} rows in ${seconds.toFixed(2)} s, ${number.format(Math.round(rows / seconds))} rows/s`;
 }
 
 async function fetchText(path) {
@@ -60,21 +61,21 @@ function make(tag, content = "", attributes = {}) {
   return made;
 }
 
+/** A character with its name and number, as an item of a list. */
+function described({ symbol, digits, name }) {
+  const item = make("li");
+  const shape = make("span", symbol, { class: "symbol", "aria-hidden": "true" });
+  item.append(shape, make("span", name), make("code", `U+${digits}`));
+  return item;
+}
+
 function showAnswers({ greek, emoticons, names, blocks }) {
   element("greek-count").textContent = greek.length;
   element("greek").replaceChildren(...greek.map(({ symbol, digits, name }) =>
     make("li", symbol, { title: `U+${digits} ${name}` })));
-  element("emoticons").replaceChildren(...emoticons.map(({ symbol, digits, name }) => {
-    const item = make("li");
-    item.append(make("span", symbol, { class: "face", "aria-hidden": "true" }), make("span", name), make("code", `U+${digits}`));
-    return item;
-  }));
+  element("emoticons").replaceChildren(...emoticons.map(described));
   element("names-count").textContent = names.length;
-  element("names").replaceChildren(...names.map(({ symbol, digits, name }) => {
-    const item = make("li");
-    item.append(make("span", symbol, { class: "symbol", "aria-hidden": "true" }), make("span", name), make("code", `U+${digits}`));
-    return item;
-  }));
+  element("names").replaceChildren(...names.map(described));
   const most = Math.max(...blocks.map(({ count }) => count));
   element("blocks-count").textContent = blocks.length;
   element("blocks").replaceChildren(...blocks.map(({ first, name, count }) => {
@@ -113,7 +114,7 @@ function showError(error) {
   say("Something went wrong.");
   element("progress").hidden = true;
   const known = error instanceof PersistencyError;
-  element("error-words").textContent = (known && ADVICE[error.kind]) || (known ? "The store failed." : error.message);
+  element("error-words").textContent = known ? (ADVICE[error.kind] ?? "The store failed.") : error.message;
   element("error-details").textContent = known ? `${error.kind}: ${error.message}` : "";
   element("error").hidden = false;
 }

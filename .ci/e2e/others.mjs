@@ -8,10 +8,11 @@ const ANSWER_MS = 180_000;
 
 /** What the page shows once it has answered or failed. */
 const SHOWN = `
-  const text = (id) => document.getElementById(id)?.textContent;
+  const text = (id) => document.getElementById(id).textContent;
   const error = document.getElementById('error');
   if (document.getElementById('again').disabled && error.hidden) return null;
-  return { status: text('status'), digest: text('page-digest'), verdict: text('verdict'), error: error.hidden ? null : text('error') };
+  const failure = error.hidden ? null : error.textContent;
+  return { status: text('status'), digest: text('page-digest'), verdict: text('verdict'), error: failure };
 `;
 
 export function make({ server, digest, flags }) {

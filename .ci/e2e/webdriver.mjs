@@ -23,7 +23,8 @@ async function freePort() {
 
 /** Sends one command; answers its value. */
 async function send(url, method, body) {
-  const response = await fetch(url, { method, body: body && JSON.stringify(body) });
+  const headers = { 'content-type': 'application/json' };
+  const response = await fetch(url, { method, headers, body: body && JSON.stringify(body) });
   const { value } = await response.json();
   if (!response.ok) throw new Error(`${value.error}: ${value.message}`);
   return value;

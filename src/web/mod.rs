@@ -15,6 +15,7 @@ use crate::batch::Batch;
 use crate::job::Job;
 use crate::key::Key;
 use crate::persistency::Persistency;
+use crate::scan::Scan;
 
 type Result<T> = std::result::Result<T, WebError>;
 
@@ -110,10 +111,7 @@ impl WebJob {
         Ok(self.job.count(&category, range(start, end)).await?)
     }
 
-    /// A [`Job::scan`] of the keys from `start` up to but without `end`, packed: if `whole`, all rows in
-    /// one view, else the first page.
-    ///
-    /// The caller goes on behind the last row, so that nothing here has to remember a scan.
+    /// All rows, packed, of a [`Job::scan`] of the keys from `start` up to but without `end`, in one view.
     pub async fn scan(
         &self,
         category: String,
@@ -122,16 +120,26 @@ impl WebJob {
         reverse: bool,
         limit: Option<usize>,
         keys_only: bool,
-        whole: bool,
     ) -> Result<Vec<u8>> {
-        let mut scan = self.job.scan(&category, range(start, end)).limit(limit.unwrap_or(usize::MAX));
-        if reverse {
-            scan = scan.reverse();
-        }
-        if keys_only {
-            scan = scan.keys_only();
-        }
-        let (rows, more) = scan.page(whole).await?;
+        let (rows, more) =
+            self.prepare(&category, range(start, end), reverse, limit, keys_only).page(true).await?;
+        Ok(wire::pack_page(&rows, more))
+    }
+
+    /// The first page of the same scan, packed. The caller goes on behind its last row, so that nothing
+    /// here has to remember a scan.
+    #[wasm_bindgen(js_name = scanPage)]
+    pub async fn scan_page(
+        &self,
+        category: String,
+        start: Vec<u8>,
+        end: Option<Vec<u8>>,
+        reverse: bool,
+        limit: Option<usize>,
+        keys_only: bool,
+    ) -> Result<Vec<u8>> {
+        let (rows, more) =
+            self.prepare(&category, range(start, end), reverse, limit, keys_only).page(false).await?;
         Ok(wire::pack_page(&rows, more))
     }
 
@@ -143,6 +151,24 @@ impl WebJob {
     /// [`Job::info`].
     pub async fn info(&self) -> Result<JsValue> {
         Ok(convert::info(&self.job.info().await?))
+    }
+
+    fn prepare(
+        &self,
+        category: &str,
+        range: (Bound<Key>, Bound<Key>),
+        reverse: bool,
+        limit: Option<usize>,
+        keys_only: bool,
+    ) -> Scan {
+        let mut scan = self.job.scan(category, range).limit(limit.unwrap_or(usize::MAX));
+        if reverse {
+            scan = scan.reverse();
+        }
+        if keys_only {
+            scan = scan.keys_only();
+        }
+        scan
     }
 
     fn batch(&self, packed: &[u8]) -> Result<Batch> {
