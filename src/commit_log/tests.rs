@@ -18,7 +18,10 @@ fn some_batch() -> Batch {
         .clear("c")
 }
 
-fn parts(commit: &Commit, offset: u64) -> (Vec<(Vec<u8>, Vec<u8>)>, u64) {
+/// Key and value.
+type Part = (Vec<u8>, Vec<u8>);
+
+fn parts(commit: &Commit, offset: u64) -> (Vec<Part>, u64) {
     let (writes, next) = encode(commit, offset);
     let parts = writes.into_iter().map(|write| match write {
         Write::Put(Point { space: Space::Log, key }, value) => (key, value),
