@@ -107,6 +107,12 @@ impl<E: Engine> Context<E> {
         Ok(seen.value)
     }
 
+    /// What a read saw with [`Verify::Always`], and the record of the same view.
+    pub(crate) fn admit_with_record<T>(&self, seen: Seen<T>) -> Result<(T, Record), Failure> {
+        let record = self.take_record(seen.record.flatten())?;
+        Ok((seen.value, record))
+    }
+
     /// Reads the job's record anew.
     pub(crate) async fn read_record(&self) -> Result<Record, Failure> {
         let get = Get { points: vec![Point::record()], presence_only: false, bytes_max: usize::MAX };
