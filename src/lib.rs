@@ -19,6 +19,8 @@ mod receipt;
 mod record;
 mod scan;
 mod watch;
+#[cfg(all(feature = "web", target_family = "wasm", target_os = "unknown"))]
+mod web;
 mod worker;
 
 #[cfg(test)]

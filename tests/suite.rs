@@ -5,19 +5,27 @@
 
 #[macro_use]
 mod common;
-#[path = "suite/model/mod.rs"]
-mod model;
 
 mod suite {
     mod batches;
     mod bounds;
+    mod by_id;
+    mod care;
+    mod commits;
     mod conditions;
+    mod deadlines;
+    mod futures;
+    mod ids;
     mod lifecycle;
+    mod model;
     mod points;
     mod queue;
     mod ranges;
     mod receipts;
     mod reported;
     mod scans;
+    mod singleton;
+    mod tabs;
     mod visibility;
+    mod watching;
 }

@@ -79,7 +79,10 @@ async fn answer<E: Engine, T>(
 }
 
 async fn get_points<E: Engine>(context: &Context<E>, get: impl Fn() -> Get) -> Result<Got, Failure> {
-    let small = context.with_connection(|| fetch(context, get())).await?;
+    let small = {
+        let _room = context.small_gets.acquire().await;
+        context.with_connection(|| fetch(context, get())).await?
+    };
     if !matches!(small, Got::TooLarge(_)) {
         return Ok(small);
     }
@@ -228,13 +231,17 @@ async fn kept_from<E: Engine>(context: &Context<E>) -> Result<u64, Failure> {
 }
 
 /// Looks at the job's record, for watchers of a job that others change; whether the job is gone.
-pub(crate) async fn look<E: Engine>(context: &Context<E>) -> bool {
-    match context.with_connection(|| context.read_record()).await {
-        Err(Failure::Gone) => true,
-        Err(Failure::Engine(error)) => {
+pub(crate) async fn look<E: Engine>(context: &Context<E>, deadline: Option<u64>) -> bool {
+    match context.until(deadline, context.with_connection(|| context.read_record())).await {
+        Ok(Err(Failure::Gone)) => true,
+        Ok(Err(Failure::Engine(error))) => {
             log::warn!("a shared job's record could not be read: {error:?}");
             false
         }
-        Ok(_) => false,
+        Err(late) => {
+            log::warn!("a shared job's record could not be read: {late}");
+            false
+        }
+        Ok(Ok(_)) => false,
     }
 }

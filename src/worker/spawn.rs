@@ -13,7 +13,9 @@ pub(crate) fn spawn<F: Future<Output = ()>>(
     make: impl FnOnce() -> F + Send + 'static,
 ) -> std::io::Result<()> {
     let work = move || futures_executor::block_on(make());
-    std::thread::Builder::new().name(format!("persistency {name}")).spawn(work).map(drop)
+    // A job's id may hold NUL, which the name of a thread may not.
+    let name = format!("persistency {}", name.escape_debug());
+    std::thread::Builder::new().name(name).spawn(work).map(drop)
 }
 
 /// Runs the future that `make` returns to its end.

@@ -10,6 +10,7 @@ mod full;
 mod outcomes;
 #[cfg(panic = "unwind")]
 mod panics;
+mod parts;
 mod reading;
 mod scenario;
 mod sharing;
