@@ -3,9 +3,13 @@
 //! Each producer overwrites the same rows with every batch, all of one number, and keeps a history of
 //! its last numbers with every kind of deletion. A counter is advanced by preconditions alone.
 
+use std::collections::BTreeMap;
+
 use crate::key;
 use crate::testing::Random;
-use crate::{Batch, Error, ErrorKind, Job, JobOptions, Key, LogRetention, Persistency, Position, WatchItem};
+use crate::{
+    Batch, Error, ErrorKind, Job, JobOptions, Key, LogRetention, Op, Persistency, Position, WatchItem,
+};
 
 pub(super) const JOB: &str = "job";
 pub(super) const PRODUCERS: i64 = 4;
@@ -159,18 +163,31 @@ pub(super) async fn verify(root: &std::path::Path, reported: &mut Reported) {
     reported.dropping = false;
 }
 
-/// Every commit from the log's first to the last is there, each whole.
+/// Every commit from the log's first to the last is there, each whole, and the rows are as it says.
 async fn verify_log(job: &Job, first: u64, last: u64) {
     let position = Position { generation: job.position().await.unwrap().generation, seq: first - 1 };
     let mut log = job.log_from(position).await.unwrap();
     let mut next = first;
+    let mut rows = BTreeMap::new();
     while next <= last {
         next = match log.next().await.unwrap().unwrap() {
-            WatchItem::Commit(commit) if commit.seq == next => next + 1,
+            WatchItem::Commit(commit) if commit.seq == next => {
+                for op in commit.operations.iter() {
+                    if let Op::Put { category, key, payload } = op
+                        && **category == *"rows"
+                    {
+                        rows.insert(key.clone(), payload.to_vec());
+                    }
+                }
+                next + 1
+            }
             // The log is trimmed as soon as the job is open; its newest commits stay.
             WatchItem::Lagged { from, to } if next == first && from == first && to < last => to + 1,
             other => panic!("{other:?} instead of commit {next}"),
         }
+    }
+    for (key, payload) in rows {
+        assert!(job.get("rows", key).await.unwrap() == Some(payload), "a row is not of its last commit");
     }
 }
 

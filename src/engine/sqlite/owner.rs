@@ -93,8 +93,13 @@ impl Claim for DirClaim {
 impl Drop for DirClaim {
     fn drop(&mut self) {
         // First the lock, then the register, and with the sender everybody who waits: who wakes up
-        // finds both free.
-        self.lock = None;
+        // finds both free. Closing the file is not enough: a process that is being started at this
+        // time has a copy of the descriptor for a moment, and with it the lock.
+        if let Some(lock) = self.lock.take()
+            && let Err(error) = lock.unlock()
+        {
+            log::warn!("unlocking the root: {error}");
+        }
         owners().get_or_insert_default().remove(&self.dir);
     }
 }
@@ -143,6 +148,16 @@ mod tests {
         foreign.unlock().unwrap();
         // The failed claim has left nothing in the register.
         drop(claim(dir.path()).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_claim_that_is_dropped_is_free_also_while_a_copy_of_its_descriptor_is_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let owner = claim(dir.path()).await.unwrap();
+        let copy = owner.lock.as_ref().unwrap().try_clone().unwrap();
+        drop(owner);
+        drop(claim(dir.path()).await.unwrap());
+        drop(copy);
     }
 
     #[tokio::test]
