@@ -182,7 +182,9 @@ impl<E: Engine> Actor<E> {
         let receiving = self.last_command.is_none();
         let command = next_command(&mut self.commands, receiving).fuse();
         let mut command = std::pin::pin!(command);
-        futures_util::select_biased! {
+        // At random, since each of them can be ready again at once: in a fixed order those who read
+        // without a pause would keep writes from ever being started.
+        futures_util::select! {
             found_gone = self.reads.select_next_some() => Event::Read { found_gone },
             step = &mut self.step => Event::Step(step),
             command = command => Event::Command(command),
