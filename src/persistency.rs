@@ -209,16 +209,18 @@ impl Persistency {
         JobId::new(id)?;
         loop {
             self.check_open()?;
+            // Also where the job is open here: whoever only reads it needs no ownership for that.
+            let claim = self.core().claim().await?;
             if let Some(link) = self.core().begin_end(id, Command::Drop) {
                 let end = link.ended().await;
                 self.core().forget(id, &link);
                 if end.dropped {
                     return end.result;
                 }
-                // It was being closed, or had ended by itself: what is there still has to be deleted.
+                // It was being closed, had ended by itself, or was only read: what is there still has
+                // to be deleted.
                 continue;
             }
-            let claim = self.core().claim().await?;
             let Some(link) = self.core().begin_destroy(id, claim)? else { continue };
             let end = link.ended().await;
             self.core().forget(id, &link);

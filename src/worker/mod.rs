@@ -31,7 +31,7 @@ pub(crate) use slot::Slot;
 pub(crate) use spawn::spawn;
 pub(crate) use turn::{Answer, LogChange, Task};
 
-use crate::engine::{Claim, Engine, OpenMode, Site};
+use crate::engine::{Claim, Engine, OpenMode, Sharing, Site};
 use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::record::{LogRetention, Record};
 use actor::{Actor, Ending};
@@ -173,6 +173,11 @@ async fn end<S: Site>(site: &S, link: &Link, context: &Context<S::Engine>, endin
         Ending::Gone(result) => {
             close(context).await;
             End { result, afterwards: context::gone(), dropped: false }
+        }
+        // What can only be read can neither be marked nor be deleted here.
+        Ending::Dropped if context.engine.sharing() == Sharing::ReadOnly => {
+            close(context).await;
+            End { result: Ok(()), afterwards: context::gone(), dropped: false }
         }
         Ending::Dropped => {
             // Without room for the mark the deletion below has to do without it.

@@ -1,6 +1,12 @@
 //! Handles that go without a close, two roots of one process, and roots with unusual names.
 
-use persistency::{ErrorKind, Persistency};
+use std::iter::repeat;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_executor::block_on;
+use futures_util::stream::{StreamExt, iter};
+use persistency::{ErrorKind, JobOptions, OpenMode, Persistency};
 
 use crate::{child, kind, number};
 
@@ -80,4 +86,48 @@ async fn a_root_may_have_any_name() {
         assert_eq!(std::fs::read_dir(&root).unwrap().count(), 2, "the job's file and the lock");
         p.close().await.unwrap();
     }
+}
+
+/// Found by attack: opening for reading takes no ownership, and dropping a job that was open so deleted
+/// the files under a running owner, whose next commits and flushes were acknowledged and lost.
+#[tokio::test]
+async fn a_job_that_is_only_read_here_cannot_be_dropped_under_its_owner() {
+    let dir = child::directory();
+    let owner = Persistency::open(dir.path()).unwrap();
+    let owned = owner.open_job("job").await.unwrap();
+    owned.put_acked("c", number(1), "").await.unwrap();
+    let other = Persistency::open(dir.path()).unwrap();
+    let reading = JobOptions::new().mode(OpenMode::ReadOnly);
+    let read = other.open_job_with("job", reading.clone()).await.unwrap();
+    assert_eq!(kind(other.drop_job("job").await), Some(ErrorKind::Busy));
+    owned.put_acked("c", number(2), "").await.unwrap();
+    assert_eq!(read.count("c", ..).await.unwrap(), 2, "nothing has happened to either");
+    owner.close().await.unwrap();
+    other.drop_job("job").await.unwrap();
+    assert_eq!(kind(read.count("c", ..).await), Some(ErrorKind::JobNotFound));
+    assert_eq!(kind(other.open_job_with("job", reading).await), Some(ErrorKind::JobNotFound));
+    assert_eq!(other.list_jobs().await.unwrap(), Vec::<String>::new());
+}
+
+/// Found by attack: a worker that always had a get to answer never came to its writes.
+#[test]
+fn a_write_is_committed_while_others_read_without_a_pause() {
+    let dir = child::directory();
+    let p = Persistency::open(dir.path()).unwrap();
+    let job = block_on(p.open_job("job")).unwrap();
+    block_on(job.put_acked("c", number(1), "")).unwrap();
+    let clock = Instant::now();
+    let committed = &AtomicBool::new(false);
+    let give_up = || committed.load(Ordering::Relaxed) || clock.elapsed() > Duration::from_secs(20);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            let gets = iter(repeat(&job).take_while(|_| !give_up())).map(|job| job.get("c", number(1)));
+            let all = gets.buffer_unordered(900).for_each(|row| async { drop(row.unwrap()) });
+            scope.spawn(|| block_on(all));
+        }
+        std::thread::sleep(Duration::from_millis(300));
+        block_on(job.put_acked("c", number(2), "")).unwrap();
+        committed.store(true, Ordering::Relaxed);
+    });
+    assert!(clock.elapsed() < Duration::from_secs(20));
 }
