@@ -366,7 +366,7 @@ impl<E: Engine> Actor<E> {
     fn is_durable(&self, until: Until) -> bool {
         let record = self.context.record.borrow();
         match until {
-            Until::Task(_) => record.durable_seq >= record.committed_seq,
+            Until::Task(_) => record.durable_seq >= record.committed_seq && !self.context.is_log_unsynced(),
             // No sync can reach beyond what is committed.
             Until::Seq(seq) => record.durable_seq >= seq.min(record.committed_seq),
         }
@@ -546,7 +546,7 @@ impl<E: Engine> Actor<E> {
         open && self.is_drained()
             && !self.read_only
             && !self.context.is_poisoned()
-            && record.durable_seq < record.committed_seq
+            && (record.durable_seq < record.committed_seq || self.context.is_log_unsynced())
     }
 
     /// How it ends, once the last command has come and nothing is left to do.

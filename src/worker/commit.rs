@@ -65,7 +65,7 @@ pub(crate) async fn commit_group<E: Engine>(
         match take_turn(context, &tasks, deadline, durable).await {
             TurnEnd::Done { after, answers } => {
                 end.collect(context.writer, part, answers, &after);
-                context.record.replace(*after);
+                context.committed(*after, durable);
             }
             TurnEnd::Gone => {
                 end.end = Some(Fatal::Gone);
@@ -119,7 +119,7 @@ pub(crate) async fn sync<E: Engine>(
 ) -> std::result::Result<(), (Error, Option<Fatal>)> {
     match take_turn(context, &[Task::Sync], deadline, true).await {
         TurnEnd::Done { after, .. } => {
-            context.record.replace(*after);
+            context.committed(*after, true);
             Ok(())
         }
         TurnEnd::Gone => Err((gone(), Some(Fatal::Gone))),
@@ -200,6 +200,7 @@ async fn attempt<E: Engine>(
         group: context.next_group(),
         unix_ms: context.clock.unix_ms(),
         durable,
+        log_unsynced: context.is_log_unsynced(),
     };
     let turn = Turn { stamp, tasks: tasks.to_vec() };
     let verdict = Rc::new(RefCell::new(None));
@@ -337,7 +338,7 @@ pub(crate) async fn trim_to<E: Engine>(
 ) -> Option<Fatal> {
     match take_turn(context, &[Task::Log(LogChange::Trim(seq))], deadline, false).await {
         TurnEnd::Done { after, .. } => {
-            context.record.replace(*after);
+            context.committed(*after, false);
             None
         }
         TurnEnd::Gone => Some(Fatal::Gone),
@@ -354,18 +355,18 @@ pub(crate) async fn change_log<E: Engine>(
     change: LogChange,
     deadline: Option<u64>,
 ) -> Result<()> {
-    finish(context, take_turn(context, &[Task::Log(change)], deadline, false).await)
+    finish(context, take_turn(context, &[Task::Log(change)], deadline, false).await, false)
 }
 
 /// Marks the job as dropped and empties it.
 pub(crate) async fn mark_dropped<E: Engine>(context: &Context<E>, deadline: Option<u64>) -> Result<()> {
-    finish(context, take_turn(context, &[Task::Drop], deadline, true).await)
+    finish(context, take_turn(context, &[Task::Drop], deadline, true).await, true)
 }
 
-fn finish<E: Engine>(context: &Context<E>, end: TurnEnd) -> Result<()> {
+fn finish<E: Engine>(context: &Context<E>, end: TurnEnd, durable: bool) -> Result<()> {
     match end {
         TurnEnd::Done { after, .. } => {
-            context.record.replace(*after);
+            context.committed(*after, durable);
             Ok(())
         }
         TurnEnd::Gone => Err(gone()),

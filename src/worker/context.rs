@@ -36,6 +36,8 @@ pub(crate) struct Context<E> {
     renewing: tokio::sync::Mutex<()>,
     /// A sync has failed, see [`Context::poison`].
     poisoned: Cell<bool>,
+    /// See [`Context::is_log_unsynced`].
+    log_unsynced: Cell<bool>,
 }
 
 /// Why an operation of the engine did not succeed, as far as its caller must tell them apart.
@@ -76,6 +78,7 @@ impl<E: Engine> Context<E> {
             unusable: Cell::new(false),
             renewing: tokio::sync::Mutex::new(()),
             poisoned: Cell::new(false),
+            log_unsynced: Cell::new(false),
         }
     }
 
@@ -174,6 +177,20 @@ impl<E: Engine> Context<E> {
     /// Whether the medium failed to sync.
     pub(crate) fn is_poisoned(&self) -> bool {
         self.poisoned.get()
+    }
+
+    /// Takes the record that a commit of our own has written.
+    pub(crate) fn committed(&self, after: Record, durable: bool) {
+        let before = self.record.replace(after);
+        let (before, after) = (before.log, self.record.borrow());
+        let changed = (before.retention, &before.holders) != (after.log.retention, &after.log.holders);
+        self.log_unsynced.set(!durable && (changed || self.log_unsynced.get()));
+    }
+
+    /// Whether we have changed what the log keeps and not put that on the medium yet: such a change
+    /// takes no seq, so the durable marker does not tell.
+    pub(crate) fn is_log_unsynced(&self) -> bool {
+        self.log_unsynced.get()
     }
 
     /// Runs `operation` until `deadline`; `Timeout` if it takes longer.

@@ -28,6 +28,8 @@ pub(crate) struct Stamp {
     /// The clock, in ms since the Unix epoch.
     pub(crate) unix_ms: u64,
     /// Whether the commit is put on the medium.
+    /// Whether an earlier change of what the log keeps has yet to be put there.
+    pub(crate) log_unsynced: bool,
     pub(crate) durable: bool,
 }
 
@@ -332,7 +334,8 @@ impl<'a> Decision<'a> {
     }
 
     fn finish(mut self, before: &Record) -> (Option<Vec<Write>>, Record) {
-        let marked = self.stamp.durable && self.record.durable_seq != self.record.committed_seq;
+        let unsynced = self.stamp.log_unsynced || self.record.durable_seq != self.record.committed_seq;
+        let marked = self.stamp.durable && unsynced;
         if self.writes.is_empty() && self.record == *before && !marked {
             return (None, self.record);
         }

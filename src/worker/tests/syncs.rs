@@ -6,7 +6,7 @@ use super::{JOB, ROWS, World, accept, key, keys, put, soon, told, writes_in};
 use crate::engine::Fault;
 use crate::engine::faulty::{Call, Injection, Rule, Survivors};
 use crate::testing::async_test;
-use crate::{Batch, Durability, ErrorKind, JobOptions, Outcome};
+use crate::{Batch, Durability, ErrorKind, JobOptions, LogRetention, Outcome};
 
 /// A batch that fails whatever the medium does.
 fn conflict() -> Batch {
@@ -176,4 +176,39 @@ async fn an_error_whose_flush_was_given_up_is_kept_for_the_next_once() {
     let flushed = [soon(job.flush()).await, soon(job.flush()).await];
     let reported = flushed.iter().filter_map(|flushed| flushed.as_ref().err()).map(writes_in);
     assert_eq!(reported.sum::<usize>(), 1, "{flushed:?}");
+}
+
+/// Found by attack: such a change takes no seq, so a flush, and a close, found nothing to sync; a holder
+/// that had been acknowledged, flushed and closed was lost with power, and its log with it.
+#[async_test]
+async fn what_the_log_is_to_keep_is_durable_after_a_flush_and_after_a_close() {
+    for durability in [Durability::Relaxed, Durability::Strict] {
+        for closes in [false, true] {
+            let world = World::exclusive();
+            let options = JobOptions::new().no_deadline().durability(durability);
+            let (root, job) = world.open_with(options.clone()).await;
+            soon(job.put_acked(ROWS, key(1), "x")).await.expect("commits");
+            soon(job.flush()).await.expect("syncs");
+            soon(job.hold_log("holder")).await.expect("holds");
+            match closes {
+                true => soon(root.close()).await.expect("closes"),
+                false => soon(job.flush()).await.expect("syncs"),
+            }
+            let synced = job.stats().syncs;
+            if !closes {
+                soon(job.flush()).await.expect("has nothing left to sync");
+                assert_eq!(job.stats().syncs, synced);
+            }
+            world.site.lose_power(Survivors::Durable);
+            let (root, job) = world.beside().open_with(options.log(LogRetention::LastBytes(7))).await;
+            assert_eq!(soon(job.info()).await.expect("tells").log_holders, [("holder".to_owned(), 1)]);
+            match closes {
+                true => soon(root.close()).await.expect("closes"),
+                false => soon(job.flush()).await.expect("syncs"),
+            }
+            world.site.lose_power(Survivors::Durable);
+            let (_root, job) = world.beside().open().await;
+            assert_eq!(soon(job.info()).await.expect("tells").log, LogRetention::LastBytes(7));
+        }
+    }
 }

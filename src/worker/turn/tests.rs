@@ -5,7 +5,14 @@ use crate::batch::Batch;
 use crate::key::Key;
 use crate::testing::test;
 
-const STAMP: Stamp = Stamp { generation: [1; 16], writer: [2; 16], group: 9, unix_ms: 500, durable: false };
+const STAMP: Stamp = Stamp {
+    generation: [1; 16],
+    writer: [2; 16],
+    group: 9,
+    unix_ms: 500,
+    durable: false,
+    log_unsynced: false,
+};
 
 fn key(n: u8) -> Key {
     Key::from_bytes([n])
