@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use persistency::Persistency;
+use persistency::{JobOptions, OpenMode, Persistency};
 
 use crate::child::{self, Child, report};
 use crate::number;
@@ -79,4 +79,38 @@ async fn many_jobs(root: &std::path::Path) {
     }
     p.close().await.unwrap();
     assert_eq!(Persistency::open(root).unwrap().list_jobs().await.unwrap().len(), JOBS + 1);
+}
+
+/// The locks that some process holds on a file.
+fn locks(path: &std::path::Path) -> usize {
+    let inode = format!(":{} ", std::os::unix::fs::MetadataExt::ino(&fs::metadata(path).unwrap()));
+    fs::read_to_string("/proc/locks").unwrap().lines().filter(|line| line.contains(&inode)).count()
+}
+
+/// Found by attack: closing any descriptor of a file drops this process's locks on it, and two ways led
+/// to a look into a database that was open: an id whose older name is the file name of another id, and
+/// another path to the directory. Without its lock any other program that opens and closes the database
+/// takes its write-ahead log away from under the owner, and with it what is committed from then on.
+#[tokio::test]
+async fn nothing_takes_an_open_jobs_locks_away() {
+    let dir = child::directory();
+    let root = dir.path().join("root");
+    let owner = Persistency::open(&root).unwrap();
+    let job = owner.open_job("A").await.unwrap();
+    job.put_acked("c", number(1), "").await.unwrap();
+    let db = root.join("%41.db");
+    let held = locks(&db);
+    assert!(held > 0);
+    owner.drop_job("%41").await.unwrap();
+    assert_eq!(locks(&db), held, "the older library's name of %41 is our name of A");
+    let alias = dir.path().join("alias");
+    std::os::unix::fs::symlink(&root, &alias).unwrap();
+    for path in [alias, root.join("../root")] {
+        let p = Persistency::open(path).unwrap();
+        let reading = JobOptions::new().mode(OpenMode::ReadOnly);
+        let reader = p.open_job_with("A", reading).await.unwrap();
+        assert_eq!(reader.count("c", ..).await.unwrap(), 1);
+        p.close().await.unwrap();
+        assert_eq!(locks(&db), held, "{}", p.root().display());
+    }
 }

@@ -77,7 +77,12 @@ impl Files {
         for entry in entries {
             let entry = entry.map_err(|error| of_io(error, "reading the directory"))?;
             if entry.file_name() == *exact_name {
-                return Ok(matches!(look(&entry.path()), Ok(Stored::Unnamed)).then(|| entry.path()));
+                let path = entry.path();
+                // One that is open here is ours, and must not be looked into: see `OpenFile`.
+                let guard = open_files();
+                let open = guard.as_ref().is_some_and(|files| files.contains_key(&registered(&path)));
+                let old = !open && matches!(look(&path), Ok(Stored::Unnamed));
+                return Ok(old.then_some(path));
             }
         }
         Ok(None)
@@ -179,17 +184,30 @@ pub(super) struct OpenFile(PathBuf);
 impl OpenFile {
     /// Registers an opening, and says what the file is.
     pub(super) fn register(db: &Path) -> Result<(Self, Stored)> {
+        let name = registered(db);
         let mut guard = open_files();
         let files = guard.get_or_insert_default();
-        let stored = match files.get(db) {
+        let stored = match files.get(&name) {
             Some(_) => match fs::metadata(db) {
                 Ok(_) => Stored::Ours,
                 Err(_) => Stored::Nothing,
             },
             None => look(db)?,
         };
-        *files.entry(db.to_owned()).or_insert(0) += 1;
-        Ok((OpenFile(db.to_owned()), stored))
+        *files.entry(name.clone()).or_insert(0) += 1;
+        Ok((OpenFile(name), stored))
+    }
+}
+
+/// The one name of a database, whichever path leads to it.
+fn registered(db: &Path) -> PathBuf {
+    if let Ok(name) = db.canonicalize() {
+        return name;
+    }
+    let dir = db.parent().and_then(|dir| dir.canonicalize().ok());
+    match (dir, db.file_name()) {
+        (Some(dir), Some(name)) => dir.join(name),
+        _ => db.to_owned(),
     }
 }
 
