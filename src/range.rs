@@ -29,6 +29,11 @@ impl KeyRange {
         self.start.as_bytes()
     }
 
+    /// Whether the key is in it.
+    pub(crate) fn holds(&self, key: &[u8]) -> bool {
+        self.first() <= key && self.end.as_ref().is_none_or(|end| key < end.as_bytes())
+    }
+
     /// The same keys as a span.
     pub(crate) fn span(&self) -> Span {
         Span::of(self)

@@ -4,16 +4,15 @@
 //! nowhere else. Nothing here awaits, reads a clock or knows an engine: the engine fetches what
 //! [`Turn::reads`] names, and writes what [`Turn::decide`] returns.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::ops::{Bound, RangeBounds};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::batch::{CheckedBatch, Expected, Op, Precondition};
 use crate::commit_log::{self, Commit};
 use crate::engine::{EngineError, Look, Point, Space, Want, Write};
-use crate::range::KeyRange;
 use crate::record::{LogRetention, Record};
 
 /// Who takes the turn, and when.
@@ -171,22 +170,27 @@ impl Turn {
 struct Decision<'a> {
     stamp: Stamp,
     record: Record,
-    /// The rows that some task looks at, as they are at this point of the turn.
-    watched: BTreeMap<(&'a str, &'a [u8]), Option<Vec<u8>>>,
+    /// The rows that some task looks at.
+    watched: BTreeSet<(&'a str, &'a [u8])>,
+    /// Those of them that are there at this point of the turn. Only those, so that ranges which are
+    /// deleted over and over cost nothing once they are empty.
+    present: BTreeMap<(&'a str, &'a [u8]), Vec<u8>>,
     writes: Vec<Write>,
     time_ms: u64,
 }
 
 impl<'a> Decision<'a> {
     fn new(turn: &'a Turn, record: Record, mut found: impl Iterator<Item = Option<Vec<u8>>>) -> Self {
-        let mut watched = BTreeMap::new();
+        let (mut watched, mut present) = (BTreeSet::new(), BTreeMap::new());
         for_each_look(&turn.tasks, |category, key, _| {
-            if let Entry::Vacant(place) = watched.entry((&**category, key)) {
-                place.insert(found.next().flatten());
+            if watched.insert((&**category, key))
+                && let Some(row) = found.next().flatten()
+            {
+                present.insert((&**category, key), row);
             }
         });
         let time_ms = turn.stamp.unix_ms.max(record.last_commit_ms);
-        Decision { stamp: turn.stamp, record, watched, writes: Vec::new(), time_ms }
+        Decision { stamp: turn.stamp, record, watched, present, writes: Vec::new(), time_ms }
     }
 
     fn task(&mut self, task: &'a Task) -> Answer {
@@ -233,7 +237,7 @@ impl<'a> Decision<'a> {
 
     fn holds(&self, precondition: &Precondition) -> bool {
         let place = (&*precondition.category, precondition.key.as_bytes());
-        let now = self.watched.get(&place).and_then(Option::as_ref);
+        let now = self.present.get(&place);
         match &precondition.expected {
             Expected::Absent => now.is_none(),
             Expected::Present => now.is_some(),
@@ -244,7 +248,7 @@ impl<'a> Decision<'a> {
     fn exists(&self, op: &Op) -> bool {
         match op {
             Op::Put { category, key, .. } | Op::Delete { category, key } => {
-                self.watched.get(&(&**category, key.as_bytes())).is_some_and(Option::is_some)
+                self.present.contains_key(&(&**category, key.as_bytes()))
             }
             Op::DeleteRange { .. } => false,
         }
@@ -257,21 +261,21 @@ impl<'a> Decision<'a> {
         }
         match op {
             Op::Put { category, key, payload } => {
-                if let Some(row) = self.watched.get_mut(&(&**category, key.as_bytes())) {
-                    *row = Some(payload.clone());
+                let place = (&**category, key.as_bytes());
+                if self.watched.contains(&place) {
+                    self.present.insert(place, payload.clone());
                 }
             }
             Op::Delete { category, key } => {
-                if let Some(row) = self.watched.get_mut(&(&**category, key.as_bytes())) {
-                    *row = None;
-                }
+                self.present.remove(&(&**category, key.as_bytes()));
             }
             Op::DeleteRange { category, range } => {
                 let from = Bound::Included((&**category, range.first()));
-                let rows = self.watched.range_mut((from, Bound::Unbounded));
-                for (_, row) in rows.take_while(|((of, key), _)| **of == **category && holds_key(range, key))
-                {
-                    *row = None;
+                let rows = self.present.range((from, Bound::Unbounded)).map(|(place, _)| *place);
+                let gone: Vec<_> =
+                    rows.take_while(|(of, key)| **of == **category && range.holds(key)).collect();
+                for place in gone {
+                    self.present.remove(&place);
                 }
             }
         }
@@ -346,13 +350,6 @@ impl<'a> Decision<'a> {
         self.record.group = self.stamp.group;
         self.writes.push(Write::Put(Point::record(), self.record.encode()));
         (Some(self.writes), self.record)
-    }
-}
-
-fn holds_key(range: &KeyRange, key: &[u8]) -> bool {
-    match range.end_bound() {
-        Bound::Excluded(end) => range.first() <= key && key < end.as_bytes(),
-        _ => range.first() <= key,
     }
 }
 
