@@ -222,6 +222,14 @@ impl Op {
             }
     }
 
+    /// Whether the operation can change the row of `key` in its category.
+    pub(crate) fn touches_key(&self, key: &[u8]) -> bool {
+        match self {
+            Op::Put { key: own, .. } | Op::Delete { key: own, .. } => own.as_bytes() == key,
+            Op::DeleteRange { range, .. } => range.holds(key),
+        }
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         self.category().len()
             + match self {

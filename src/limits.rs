@@ -46,6 +46,8 @@ pub const SMALL_GET_BYTES_MAX: usize = 64 * 1024;
 pub const SMALL_GETS_UNDER_WAY_MAX: usize = 1024;
 /// Pending operations up to which a read asks whether they touch it; beyond it simply waits.
 pub const TOUCH_CHECK_OPERATIONS_MAX: usize = 1024;
+/// Pending operations times keys of one read up to which it asks that.
+pub const TOUCH_CHECK_COMPARISONS_MAX: usize = 64 * 1024;
 /// Errors that nobody has asked for yet, kept per job; beyond it they are only counted.
 pub const KEPT_ERRORS_MAX: usize = 1024;
 

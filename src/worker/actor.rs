@@ -321,11 +321,12 @@ impl<E: Engine> Actor<E> {
 
     /// Whether a write up to `number` that has no result yet can change what the read will see.
     fn may_be_touched(&self, number: u64, queued: &QueuedRead) -> bool {
+        let bound = limits::TOUCH_CHECK_COMPARISONS_MAX / queued.read.keys().max(1);
+        let bound = bound.min(limits::TOUCH_CHECK_OPERATIONS_MAX);
         let mut looked_at = 0;
         let mut touches = |operations: &Arc<[Op]>| {
             looked_at += operations.len();
-            looked_at > limits::TOUCH_CHECK_OPERATIONS_MAX
-                || operations.iter().any(|op| queued.read.is_touched_by(op))
+            looked_at > bound || operations.iter().any(|op| queued.read.is_touched_by(op))
         };
         let under_way = self.group.iter().flat_map(|(_, operations)| operations);
         let waiting = self.writes.iter().take_while(|queued| queued.number <= number);

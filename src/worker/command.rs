@@ -119,7 +119,7 @@ impl Read {
     pub(crate) fn is_touched_by(&self, op: &Op) -> bool {
         match self {
             Read::Get { category, keys, .. } => {
-                keys.iter().any(|key| op.category() == &**category && op.touches(category, &Span::point(key)))
+                op.category() == &**category && keys.iter().any(|key| op.touches_key(key))
             }
             Read::Page { category, page, .. } => op.touches(category, &page.span),
             Read::Count { category, span, .. } => op.touches(category, span),
@@ -128,6 +128,14 @@ impl Read {
             Read::Categories { .. } | Read::Details { .. } | Read::Check { .. } | Read::Compact { .. } => {
                 true
             }
+        }
+    }
+
+    /// With how many keys or ranges an operation has to be compared to tell whether it touches this.
+    pub(crate) fn keys(&self) -> usize {
+        match self {
+            Read::Get { keys, .. } => keys.len(),
+            _ => 1,
         }
     }
 

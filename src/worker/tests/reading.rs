@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 
 use super::{ROWS, World, accept, key, pause, put, soon};
 use crate::engine::faulty::{Call, Injection};
-use crate::limits::{PAGE_BYTES_MAX, TOUCH_CHECK_OPERATIONS_MAX};
+use crate::limits::{PAGE_BYTES_MAX, TOUCH_CHECK_COMPARISONS_MAX, TOUCH_CHECK_OPERATIONS_MAX};
 use crate::testing::async_test;
 use crate::{Batch, Job};
 
@@ -84,6 +84,30 @@ async fn beyond_the_touch_check_a_read_simply_waits() {
         world.faults.release();
         if waits {
             assert_eq!(soon(get).await.expect("gets"), None);
+        }
+    }
+}
+
+/// Found by attack: 100,000 keys were compared with each of 1,000 pending writes, again at every event
+/// of the worker, and the job stood still for a minute.
+#[async_test]
+async fn a_read_of_many_keys_waits_instead_of_being_compared_with_every_pending_write() {
+    for (keys, waits) in [(TOUCH_CHECK_COMPARISONS_MAX / 2, false), (TOUCH_CHECK_COMPARISONS_MAX, true)] {
+        let world = World::exclusive();
+        let (_root, job) = world.open().await;
+        world.faults.on(Call::Apply, 1, Injection::Hold);
+        accept(&job, put(1)).await;
+        world.held().await;
+        accept(&job, put(2)).await;
+        let mut get = job.get_many(ROWS, (0..keys).map(|_| key(9))).boxed();
+        let mut answered = get.as_mut().now_or_never().is_some();
+        pause().await;
+        pause().await;
+        answered = answered || get.as_mut().now_or_never().is_some();
+        assert!(!answered || !waits, "{keys} keys");
+        world.faults.release();
+        if !answered {
+            assert_eq!(soon(get).await.expect("gets").len(), keys);
         }
     }
 }
