@@ -260,6 +260,12 @@ impl Persistency {
         }
     }
 
+    /// How many jobs the root has something to remember of.
+    #[cfg(test)]
+    pub(crate) fn tenants(&self) -> usize {
+        lock(&self.core().state).jobs.len()
+    }
+
     fn core(&self) -> &Arc<RootCore> {
         &self.handle.core
     }
@@ -286,8 +292,11 @@ impl Persistency {
             };
             match self.core().tenant(id, options.as_ref(), claim)? {
                 Tenant::Open(handle) => {
-                    handle.link.opened().await?;
-                    return Ok(Job::new(handle));
+                    let opened = handle.link.opened().await;
+                    if opened.is_err() {
+                        self.core().forget(id, &handle.link);
+                    }
+                    return opened.map(|()| Job::new(handle));
                 }
                 Tenant::Ending(link) => {
                     link.ended().await;
