@@ -359,8 +359,8 @@ impl<E: Engine> Actor<E> {
         let (abandoned, waiting): (Vec<_>, _) =
             std::mem::take(&mut self.waiters).into_iter().partition(Waiter::is_abandoned);
         self.waiters = waiting;
-        for (number, slot) in abandoned.into_iter().flat_map(Waiter::into_errors) {
-            self.kept.failed(number, slot, &mut self.waiters);
+        for waiter in abandoned {
+            self.kept.pass_on(waiter, &mut self.waiters);
         }
     }
 

@@ -55,11 +55,6 @@ impl Waiter {
         self.reply.is_closed()
     }
 
-    /// The errors that it would have reported.
-    pub(crate) fn into_errors(self) -> Vec<Kept> {
-        self.errors
-    }
-
     /// Takes note of a failed task; whether this waiter will report it.
     fn takes(&mut self, number: u64, slot: &Arc<Slot>) -> bool {
         let covered = matches!(self.until, Until::Task(last) if number <= last) && !self.is_abandoned();
@@ -106,6 +101,14 @@ impl KeptErrors {
         }
         if !taken {
             self.put_back(std::iter::once((number, slot)));
+        }
+    }
+
+    /// Keeps the errors of a waiter whose caller has gone, unless others wait who cover them.
+    pub(crate) fn pass_on(&mut self, abandoned: Waiter, waiters: &mut [Waiter]) {
+        self.beyond += abandoned.beyond;
+        for (number, slot) in abandoned.errors {
+            self.failed(number, slot, waiters);
         }
     }
 

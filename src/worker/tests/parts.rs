@@ -135,6 +135,19 @@ fn errors_beyond_the_bound_are_counted_and_a_flush_tells_of_them() {
     assert!(kept.report().is_ok(), "told once");
 }
 
+/// Found by attack: a flush that was given up before it was answered took their number with it.
+#[test]
+fn errors_beyond_the_bound_are_counted_also_after_a_flush_that_was_given_up() {
+    let mut kept = KeptErrors::default();
+    for number in 0..KEPT_ERRORS_MAX as u64 + 3 {
+        kept.failed(number, failed_slot(), &mut []);
+    }
+    let (waiter, answer) = flush(u64::MAX, &mut kept);
+    drop(answer);
+    kept.pass_on(waiter, &mut []);
+    assert_eq!(kept.report().err().map_or(0, |error| writes_in(&error)), KEPT_ERRORS_MAX + 3);
+}
+
 fn commit(seq: u64, bytes: usize) -> Commit {
     let batch = Batch::new().put(ROWS, key(1), vec![0; bytes]);
     Commit { seq, time_ms: 0, writer: [0; 16], operations: batch.operations().into() }
