@@ -27,9 +27,9 @@ pub(crate) struct Stamp {
     /// The clock, in ms since the Unix epoch.
     pub(crate) unix_ms: u64,
     /// Whether the commit is put on the medium.
+    pub(crate) durable: bool,
     /// Whether an earlier change of what the log keeps has yet to be put there.
     pub(crate) log_unsynced: bool,
-    pub(crate) durable: bool,
 }
 
 /// One piece of work in a turn.
