@@ -35,6 +35,7 @@ use super::turn::{Answer, Task};
 use super::waiters::{KeptErrors, Until, Waiter};
 use crate::batch::Op;
 use crate::clock::Sleep;
+use crate::commit_log::Commit;
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
@@ -389,7 +390,14 @@ impl<E: Engine> Actor<E> {
         } else if !self.writes.is_empty() {
             let tasks = self.take_group();
             let durable = self.durable_always;
-            self.start(async move { Step::Group(commit::commit_group(&context, tasks, durable).await) });
+            let (link, recent) = (Arc::clone(&self.link), Rc::clone(&self.recent));
+            let remember = move |commits: Vec<Commit>| match link.is_watched() {
+                true => commits.into_iter().for_each(|commit| recent.borrow_mut().push(commit)),
+                false => recent.borrow_mut().clear(),
+            };
+            self.start(
+                async move { Step::Group(commit::commit_group(&context, tasks, durable, remember).await) },
+            );
         } else if !self.read_only
             && !self.context.is_poisoned()
             && self.trimmer.is_due(&context.record.borrow().log)
@@ -466,19 +474,12 @@ impl<E: Engine> Actor<E> {
             self.writes.push_front(queued);
         }
         self.take_fatal(end.end);
-        let last_seq = end.commits.last().map(|commit| commit.seq);
-        let mut recent = self.recent.borrow_mut();
-        match self.link.is_watched() {
-            true => end.commits.into_iter().for_each(|commit| recent.push(commit)),
-            false => recent.clear(),
-        }
-        drop(recent);
         // Seen by watchers before it is told to whoever wrote it.
         self.publish();
         for (queued, result) in end.settled {
             self.settle(queued, result);
         }
-        if let Some(seq) = last_seq {
+        if let Some(seq) = end.last_seq {
             self.context.engine.announce(self.context.generation, seq);
         }
     }

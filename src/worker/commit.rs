@@ -27,8 +27,8 @@ pub(crate) struct GroupEnd {
     pub(crate) settled: Vec<(QueuedTask, Result<Answer>)>,
     /// Tasks that have to be tried again, in order.
     pub(crate) again: VecDeque<QueuedTask>,
-    /// The batches that were committed, ascending by seq.
-    pub(crate) commits: Vec<Commit>,
+    /// The seq of the last batch that was committed.
+    pub(crate) last_seq: Option<u64>,
     /// Nothing can be written any more.
     pub(crate) end: Option<Fatal>,
 }
@@ -50,10 +50,14 @@ enum TurnEnd {
 }
 
 /// Commits the tasks in order, `durable` if they must not be lost with power.
+///
+/// `remember` is given the batches that were committed, ascending by seq, before anybody can learn
+/// their seqs: a group of several transactions is committed bit by bit.
 pub(crate) async fn commit_group<E: Engine>(
     context: &Context<E>,
     tasks: VecDeque<QueuedTask>,
     durable: bool,
+    remember: impl Fn(Vec<Commit>),
 ) -> GroupEnd {
     let mut end = GroupEnd::default();
     let mut waiting = tasks;
@@ -64,7 +68,9 @@ pub(crate) async fn commit_group<E: Engine>(
         let tasks: Vec<Task> = part.iter().map(|queued| queued.task.clone()).collect();
         match take_turn(context, &tasks, deadline, durable).await {
             TurnEnd::Done { after, answers } => {
-                end.collect(context.writer, part, answers, &after);
+                let commits = end.collect(context.writer, part, answers, &after);
+                end.last_seq = commits.last().map(|commit| commit.seq).or(end.last_seq);
+                remember(commits);
                 context.committed(*after, durable);
             }
             TurnEnd::Gone => {
@@ -290,16 +296,25 @@ async fn bounded_apply<E: Engine>(
 }
 
 impl GroupEnd {
-    fn collect(&mut self, writer: [u8; 16], tasks: Vec<QueuedTask>, answers: Vec<Answer>, after: &Record) {
+    /// Settles the tasks of a transaction; returns the batches that it committed.
+    fn collect(
+        &mut self,
+        writer: [u8; 16],
+        tasks: Vec<QueuedTask>,
+        answers: Vec<Answer>,
+        after: &Record,
+    ) -> Vec<Commit> {
+        let mut commits = Vec::new();
         for (queued, answer) in tasks.into_iter().zip(answers) {
             if let (Task::Batch { batch, .. }, Answer::Done { seq, .. }) = (&queued.task, answer)
                 && !batch.operations.is_empty()
             {
                 let operations = Arc::clone(&batch.operations);
-                self.commits.push(Commit { seq, time_ms: after.last_commit_ms, writer, operations });
+                commits.push(Commit { seq, time_ms: after.last_commit_ms, writer, operations });
             }
             self.settled.push((queued, verdict(answer)));
         }
+        commits
     }
 
     fn fail(&mut self, tasks: impl IntoIterator<Item = QueuedTask>, error: &Error) {

@@ -2,7 +2,7 @@
 
 use super::{ROWS, World, accept, key, put, soon, told};
 use crate::engine::Fault;
-use crate::engine::faulty::{Call, Injection};
+use crate::engine::faulty::{Call, Injection, Rule};
 use crate::limits::LOG_TRIM_SLACK_BYTES;
 use crate::testing::async_test;
 use crate::{ErrorKind, JobOptions, LogRetention, Position, WatchItem};
@@ -102,4 +102,38 @@ async fn trimming_that_fails_leaves_the_job_alone_and_is_done_later() {
         assert_eq!(item, WatchItem::Lagged { from: 1, to: info.log_first_seq - 1 });
         assert_eq!(soon(job.check()).await.expect("checks"), Vec::<String>::new());
     }
+}
+
+/// Found by attack: while the second half of a group was still under way, any read that ended told the
+/// watchers of the first half's seqs, and they looked for commits that nobody had remembered yet.
+#[async_test]
+async fn a_watch_that_keeps_up_is_told_every_part_of_a_halved_group() {
+    let world = World::exclusive();
+    let (_root, job) = world.open().await;
+    let mut watch = soon(job.watch(ROWS, ..)).await.expect("watches");
+    world.faults.set_rules(&[Rule::OperationsMax(1)]);
+    // The first put keeps the worker busy until the next two are one group; that is refused, and the
+    // third try is its second half.
+    world.faults.on(Call::Apply, 1, Injection::Hold);
+    world.faults.on(Call::Apply, 4, Injection::Hold);
+    accept(&job, put(1)).await;
+    world.held().await;
+    accept(&job, put(2)).await;
+    accept(&job, put(3)).await;
+    world.faults.release();
+    let mut seqs = Vec::new();
+    for expected in 1..=3 {
+        if expected == 2 {
+            world.held().await;
+            soon(job.get(ROWS, key(9))).await.expect("gets");
+        }
+        if expected == 3 {
+            world.faults.release();
+        }
+        match soon(watch.next()).await {
+            Some(Ok(WatchItem::Commit(commit))) => seqs.push(commit.seq),
+            other => panic!("{other:?} at {expected}"),
+        }
+    }
+    assert_eq!(seqs, [1, 2, 3]);
 }
