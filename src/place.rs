@@ -4,8 +4,10 @@
 //! runs (a thread natively, a task in the browser), so handles and their futures can be sent.
 
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 
+use futures_util::future::{Either, select};
 use tokio::sync::oneshot;
 
 use crate::engine::memory::MemorySite;
@@ -90,13 +92,24 @@ fn share(claim: impl Claim) -> Arc<dyn Claim> {
     Arc::new(claim)
 }
 
-/// Runs the work where workers run, and returns its result.
+/// Runs the work where workers run, and returns its result. Dropping the future gives the work up.
 async fn run<T: Send + 'static, F>(name: &str, work: impl FnOnce() -> F + Send + 'static) -> Result<T>
 where
     F: Future<Output = std::result::Result<T, EngineError>> + 'static,
 {
-    let (reply, answer) = oneshot::channel();
-    started(spawn(name, move || async move { drop(reply.send(work().await)) }))?;
+    let (mut reply, answer) = oneshot::channel();
+    let serve = move || async move {
+        let done = {
+            let (work, gone) = (pin!(work()), pin!(reply.closed()));
+            match select(work, gone).await {
+                Either::Left((done, _)) => done,
+                // Nobody wants it any more: a claim that waits on would be in the way of the next.
+                Either::Right(_) => return,
+            }
+        };
+        drop(reply.send(done));
+    };
+    started(spawn(name, serve))?;
     match answer.await {
         Ok(result) => Ok(result?),
         Err(_) => Err(Error::new(ErrorKind::Backend, format!("{name} stopped before it could answer"))),

@@ -109,6 +109,28 @@ async fn a_job_that_is_only_read_here_cannot_be_dropped_under_its_owner() {
     assert_eq!(other.list_jobs().await.unwrap(), Vec::<String>::new());
 }
 
+/// Found by attack: calls that had been given up went on waiting for the root, each on a thread of its
+/// own, and the one that got it first made the next call `Busy`.
+#[tokio::test]
+async fn an_open_that_was_given_up_is_in_nobodys_way() {
+    let dir = child::directory();
+    for round in 0..15 {
+        let p = Persistency::open(dir.path()).unwrap();
+        let job = p.open_job("job").await.unwrap();
+        for n in 0..200 {
+            drop(job.persist_put("c", number(n), vec![0; 80_000]).await.unwrap());
+        }
+        drop((job, p));
+        let next = Persistency::open(dir.path()).unwrap();
+        for _ in 0..10 {
+            drop(tokio::time::timeout(Duration::from_millis(1), next.open_job("job")).await);
+        }
+        let opened = next.open_job("job").await;
+        assert_eq!(kind(opened), None, "round {round}");
+        next.close().await.unwrap();
+    }
+}
+
 /// Found by attack: a worker that always had a get to answer never came to its writes.
 #[test]
 fn a_write_is_committed_while_others_read_without_a_pause() {
