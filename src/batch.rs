@@ -238,7 +238,7 @@ impl Op {
 /// A batch that has passed every limit, in the shared form in which it is queued, applied and watched.
 #[derive(Clone, Debug)]
 pub(crate) struct CheckedBatch {
-    pub(crate) preconditions: Vec<Precondition>,
+    pub(crate) preconditions: Arc<[Precondition]>,
     pub(crate) operations: Arc<[Op]>,
     /// What it weighs in the queue.
     pub(crate) bytes: usize,
@@ -280,7 +280,11 @@ impl TryFrom<Batch> for CheckedBatch {
             bytes += op.bytes();
         }
         limits::check_bytes("batch", bytes, limits::BATCH_BYTES_MAX)?;
-        Ok(CheckedBatch { preconditions: batch.preconditions, operations: batch.operations.into(), bytes })
+        Ok(CheckedBatch {
+            preconditions: batch.preconditions.into(),
+            operations: batch.operations.into(),
+            bytes,
+        })
     }
 }
 

@@ -6,7 +6,7 @@ use std::ops::RangeBounds;
 
 use crate::batch::Batch;
 use crate::error::Result;
-use crate::job::{JobInfo, JobStats};
+use crate::job::{JobInfo, JobStats, SeqWatch};
 use crate::key::Key;
 use crate::payload::ToPayload;
 use crate::persistency::Persistency;
@@ -70,6 +70,8 @@ impl Persistency {
         fn stats() -> JobStats;
         fn committed_seq() -> u64;
         fn durable_seq() -> u64;
+        fn watch_committed_seq() -> SeqWatch;
+        fn watch_durable_seq() -> SeqWatch;
     }
 
     /// As [`Job::try_persist`](crate::Job::try_persist), on the open job `job`; `JobNotFound` if it is not open.

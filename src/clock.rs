@@ -150,3 +150,6 @@ fn lock(manual: &Mutex<Manual>) -> MutexGuard<'_, Manual> {
     // A panic while it was held cannot have left half a time behind.
     manual.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

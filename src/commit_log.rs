@@ -199,8 +199,9 @@ fn decode_ops(mut input: &[u8]) -> Option<Vec<Op>> {
             TAG_DELETE => Op::Delete { category, key: Key::from(first) },
             TAG_DELETE_RANGE => {
                 let end = match take(&mut input, 1)? {
+                    [0] => None,
                     [1] => Some(take_bytes(&mut input)?.to_vec()),
-                    _ => None,
+                    _ => return None,
                 };
                 Op::DeleteRange { category, range: KeyRange::from(Span { start: first.to_vec(), end }) }
             }
@@ -220,3 +221,6 @@ fn take_bytes<'a>(input: &mut &'a [u8]) -> Option<&'a [u8]> {
     let len = u32::from_be_bytes(*take(input, 4)?.first_chunk()?);
     take(input, usize::try_from(len).ok()?)
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,11 +2,14 @@
 //!
 //! Native tests only. A child process writes and reports every receipt; the parent kills it with
 //! SIGKILL at random moments or at a boundary of a primitive, opens what is left, and compares.
+#![allow(clippy::disallowed_methods, reason = "these tests wait for processes, which only exist natively")]
 
 mod boundary;
 #[path = "../tests/native/child.rs"]
+#[allow(dead_code, reason = "two test programs use it, each its part")]
 pub(crate) mod child;
 mod dropping;
+mod migration;
 mod random;
 mod workload;
 

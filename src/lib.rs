@@ -1,4 +1,29 @@
 //! An embedded, ordered key-value store with one async API and one meaning on SQLite and IndexedDB.
+//!
+//! A [`Persistency`] is a root: natively a directory, in the browser a name, or `":memory:"`. It opens
+//! [`Job`]s, each one tenant's rows in categories, with a worker of its own: natively a thread and a
+//! SQLite file, on wasm32 a task and an IndexedDB database. Keys are bytes that order as the typed
+//! parts they are made of, see [`key!`] and [`Text`].
+//!
+//! A write is *accepted* when it has its place in the job's bounded queue (every later read sees it),
+//! *committed* when the death of the process cannot undo it, and *durable* when it survives a loss of
+//! power as far as the platform can promise. A [`Receipt`] tells which it is; [`Job::flush`] waits for
+//! everything. What has piled up is committed in one transaction, yet each [`Batch`] keeps its own
+//! preconditions and its own answer.
+//!
+//! Handles and futures are `Send` on both platforms and need no runtime. The README has a first
+//! example, the table of what survives what, and the limits; `ARCHITECTURE.md` has the inside.
+//!
+//! # Features
+//!
+//! All off by default: `serde` for payloads of any serde type, `cli` for the native quickstart, `web`
+//! for what the npm package's Web Worker calls.
+//!
+//! # Errors
+//!
+//! One [`Error`] with a [`kind`](Error::kind) to match on, an [`outcome`](Error::outcome) that says whether
+//! anything was applied, and a message that names job, category and operation. The same fault gives
+//! the same kind on both platforms.
 
 mod batch;
 mod by_id;
@@ -8,7 +33,7 @@ mod engine;
 mod error;
 mod job;
 mod job_id;
-mod key;
+pub mod key;
 mod limits;
 mod options;
 mod payload;
@@ -19,9 +44,12 @@ mod receipt;
 mod record;
 mod scan;
 mod watch;
+#[cfg(all(feature = "web", target_family = "wasm", target_os = "unknown"))]
+mod web;
 mod worker;
 
-#[cfg(all(test, not(all(target_family = "wasm", target_os = "unknown"))))]
+#[cfg(test)]
+#[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
 mod killed;
 #[cfg(test)]
 mod testing;

@@ -42,6 +42,8 @@ pub const READS_MAX: usize = 4096;
 pub const SCANS_UNDER_WAY_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes that a get returns without reserving room for a large result first.
 pub const SMALL_GET_BYTES_MAX: usize = 64 * 1024;
+/// Such gets under way per worker; further ones wait.
+pub const SMALL_GETS_UNDER_WAY_MAX: usize = 1024;
 /// Pending operations up to which a read asks whether they touch it; beyond it simply waits.
 pub const TOUCH_CHECK_OPERATIONS_MAX: usize = 1024;
 /// Errors that nobody has asked for yet, kept per job; beyond it they are only counted.
@@ -72,6 +74,7 @@ pub const ABORT_GRACE_MS: u64 = 5_000;
 const _: () = assert!(KEY_BYTES_MAX + PAYLOAD_BYTES_MAX + CATEGORY_BYTES_MAX <= BATCH_BYTES_MAX);
 const _: () =
     assert!(PAGE_BYTES_MAX <= SCANS_UNDER_WAY_BYTES_MAX && SCAN_BYTES_MAX <= SCANS_UNDER_WAY_BYTES_MAX);
+const _: () = assert!(SMALL_GETS_UNDER_WAY_MAX * SMALL_GET_BYTES_MAX <= PAYLOAD_BYTES_MAX);
 const _: () = assert!(GROUP_BYTES_MAX <= QUEUE_BYTES_DEFAULT && QUEUE_BYTES_DEFAULT <= QUEUE_BOUND_MAX);
 const _: () = assert!(BATCH_BYTES_MAX <= QUEUE_BOUND_MAX && QUEUE_BOUND_MAX <= u32::MAX as usize >> 3);
 

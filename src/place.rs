@@ -24,7 +24,8 @@ pub(crate) enum Place {
     #[cfg(test)]
     #[allow(dead_code, reason = "the worker's tests make it")]
     Faulty(crate::engine::faulty::FaultySite<MemorySite>),
-    #[cfg(all(test, not(all(target_family = "wasm", target_os = "unknown"))))]
+    #[cfg(test)]
+    #[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
     Mortal(crate::engine::MortalSite),
 }
 
@@ -36,7 +37,8 @@ macro_rules! at {
             Place::Platform($site) => $work,
             #[cfg(test)]
             Place::Faulty($site) => $work,
-            #[cfg(all(test, not(all(target_family = "wasm", target_os = "unknown"))))]
+            #[cfg(test)]
+            #[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
             Place::Mortal($site) => $work,
         }
     };

@@ -246,3 +246,6 @@ impl Input<'_> {
 
 const _: () =
     assert!(limits::LOG_HOLDERS_MAX <= u16::MAX as usize && limits::LOG_HOLDER_BYTES_MAX <= u8::MAX as usize);
+
+#[cfg(test)]
+mod tests;

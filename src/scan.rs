@@ -74,7 +74,8 @@ impl Scan {
         Pages { scan: self, ended: false }
     }
 
-    async fn page(&self, whole: bool) -> Result<(Vec<Row>, bool)> {
+    /// The rows, all or those of the first page, and whether there are more.
+    pub(crate) async fn page(&self, whole: bool) -> Result<(Vec<Row>, bool)> {
         let explain = |error: Error| {
             error.in_context(format_args!("job {:?}, category {:?}, scan", self.link.id, self.category))
         };

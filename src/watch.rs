@@ -118,7 +118,8 @@ impl LogReader {
             }
             let before = self.commits.position.seq;
             self.commits.fetch(false).await;
-            if self.commits.waiting.is_empty() && self.commits.position.seq == before && !self.commits.ended {
+            let idle = self.commits.waiting.is_empty() && self.commits.failure.is_none();
+            if idle && self.commits.position.seq == before {
                 return None;
             }
         }

@@ -5,8 +5,6 @@
 
 #[macro_use]
 mod common;
-#[path = "suite/model/mod.rs"]
-mod model;
 
 mod suite {
     mod batches;
@@ -19,6 +17,7 @@ mod suite {
     mod futures;
     mod ids;
     mod lifecycle;
+    mod model;
     mod points;
     mod queue;
     mod ranges;

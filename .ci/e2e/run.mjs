@@ -1,30 +1,65 @@
-// Tests of what a user gets: the data, the package and the demo. Prints `N passed, N failed`.
+// Tests of what a user gets: the data, the quickstart, the package and the demo page in three browsers.
+// Builds what it needs. The last line is `N passed, N failed`.
 
-import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { demoMounts, serve } from '../serve.mjs';
+import { digest } from './digest.mjs';
+import * as chromium from './chromium.mjs';
+import * as files from './files.mjs';
+import * as others from './others.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
+// Some browsers leave files behind; with a temporary folder of our own nothing of them stays.
+const scratch = mkdtempSync(join(tmpdir(), 'persistency-e2e-'));
+process.env.TMPDIR = scratch;
 
-const tests = {
-  'the Unicode data has a line for every code point it knows': () => {
-    const text = readFileSync(join(root, 'data', 'UnicodeData.txt'), 'utf8');
-    const lines = text.trimEnd().split('\n');
-    assert.equal(lines.length, 34_924);
-    assert.ok(lines.every((line) => line.split(';').length === 15));
-  },
-};
+const run = (program, ...args) => execFileSync(program, args, { cwd: root, stdio: ['ignore', 'inherit', 'inherit'] });
 
-let failed = 0;
-for (const [name, test] of Object.entries(tests)) {
-  try {
-    await test();
-    console.log(`ok      ${name}`);
-  } catch (error) {
-    failed += 1;
-    console.log(`FAILED  ${name}\n${error.stack}`);
-  }
+/** Runs the quickstart on the real data, builds the package, and serves both as the demo does. */
+async function prepare() {
+  const native = join(scratch, 'native');
+  mkdirSync(native);
+  const report = join(native, 'report.json');
+  run('cargo', 'run', '--quiet', '--features', 'serde,cli', '--bin', 'persistency-demo', '--',
+    '--root', join(scratch, 'root'), '--json', report);
+  run('.ci/package');
+  const server = await serve(demoMounts(root, native));
+  return {
+    root, scratch, server,
+    native: JSON.parse(readFileSync(report, 'utf8')),
+    digest: digest(join(root, 'data')),
+    flags: JSON.parse(readFileSync(join(root, '.ci', 'webdriver.json'), 'utf8')),
+  };
 }
-console.log(`${Object.keys(tests).length - failed} passed, ${failed} failed`);
-process.exitCode = failed > 0 ? 1 : 0;
+
+async function main() {
+  const context = await prepare();
+  let [passed, failed] = [0, 0];
+  for (const { tests, cleanUp = () => {} } of [files, chromium, others].map((group) => group.make(context))) {
+    for (const [name, test] of Object.entries(tests)) {
+      const started = Date.now();
+      try {
+        await test();
+        passed += 1;
+        console.log(`ok      ${name} (${((Date.now() - started) / 1000).toFixed(1)} s)`);
+      } catch (error) {
+        failed += 1;
+        console.log(`FAILED  ${name}\n${error.stack}`);
+      }
+    }
+    await cleanUp();
+  }
+  await context.server.close();
+  console.log(`${passed} passed, ${failed} failed`);
+  process.exitCode = failed > 0 ? 1 : 0;
+}
+
+try {
+  await main();
+} finally {
+  rmSync(scratch, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
+}

@@ -63,7 +63,7 @@ function browserPlace(root, engine, scope) {
   const run = (name, targets, needsTests) => ({
     name, needsTests, env, proof,
     argv: [...wrap, 'wasm-pack', '--log-level', 'warn', 'test', '--mode', 'no-install', '--headless', ...flags,
-      '--', '--features', 'serde', ...targets],
+      '--', '--features', 'serde,web', ...targets],
     format: 'libtest', retryStart: true, timeoutSeconds: BROWSER_RUN_SECONDS,
   });
   return {

@@ -93,6 +93,8 @@ pub(crate) enum Injection {
     Yield(usize),
     /// Goes on after [`Faults::release`]; ignores aborts.
     Hold,
+    /// An `apply` is done, and its answer comes after [`Faults::release`]; ignores aborts.
+    HoldAnswer,
     /// Waits for an abort, and then fails as aborted, or goes on nevertheless.
     Hang { completes: bool },
     /// Panics before anything is done.

@@ -13,7 +13,8 @@ pub(crate) mod memory;
 // The platform's own storage is chosen here, and with it how long a call may take by default.
 #[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
 mod sqlite;
-#[cfg(all(test, not(all(target_family = "wasm", target_os = "unknown"))))]
+#[cfg(test)]
+#[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
 pub(crate) use sqlite::mortal::{Boundaries, MortalSite};
 #[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
 pub(crate) use sqlite::{DEADLINE_DEFAULT, SqliteSite as PlatformSite};

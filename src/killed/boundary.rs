@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use super::child::{self, Child, report};
+use super::child::{self, Child, directory, report};
 use super::workload::{self, JOB, Reported, hex, verify};
 use super::{ROOT, root};
 use crate::engine::{Boundaries, MortalSite, PlatformSite};
@@ -38,7 +38,7 @@ const REACHED: [&str; 18] = [
 
 #[tokio::test]
 async fn what_was_committed_outlives_a_process_that_is_killed_at_any_boundary() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = directory();
     let (lived, passed) = child(dir.path(), "").end();
     assert!(lived.success());
     let mut counts = BTreeMap::<&str, usize>::new();
@@ -51,7 +51,7 @@ async fn what_was_committed_outlives_a_process_that_is_killed_at_any_boundary() 
     for (name, count) in counts {
         let mut kills = 0;
         for nth in 1..=count {
-            let dir = tempfile::tempdir().unwrap();
+            let dir = directory();
             println!("killing {name} {nth}");
             kills += usize::from(kill_at(&format!("{name} {nth}"), dir.path()).await);
         }

@@ -3,7 +3,7 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use super::child::{self, Child, report};
+use super::child::{self, Child, directory, report};
 use super::workload::{self, JOB, Reported, hex, verify};
 use super::{ROOT, root, rounds};
 use crate::Persistency;
@@ -11,9 +11,9 @@ use crate::testing::Random;
 
 #[tokio::test]
 async fn a_drop_that_is_killed_at_any_time_leaves_the_whole_job_or_none() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = directory();
     let mut reported = Reported::default();
-    for round in 0..rounds(20) {
+    for round in 0..rounds(40) {
         let mut random = Random::new(round);
         let variables = [(ROOT, dir.path().to_str().unwrap())];
         let mut child = Child::start("killed::dropping::drops_until_it_is_killed", "dropper", &variables);

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::thread::sleep;
 use std::time::Duration;
 
-use super::child::{self, Child, report};
+use super::child::{self, Child, directory, report};
 use super::workload::{self, JOB, PRODUCERS, Reported, hex, verify};
 use super::{ROOT, SEED, root, rounds, seed};
 use crate::testing::Random;
@@ -15,11 +15,11 @@ const PENDING: usize = 8;
 
 #[tokio::test]
 async fn what_was_committed_outlives_a_process_that_is_killed_at_any_time() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = directory();
     let root = dir.path().join("root");
     let mut reported = Reported::default();
     let mut kills_while_writing = 0;
-    for round in 0..rounds(25) {
+    for round in 0..rounds(60) {
         println!("round {round}: {reported:?}");
         let mut random = Random::new(round);
         let variables = [(ROOT, root.to_str().unwrap()), (SEED, &round.to_string())];
@@ -43,7 +43,7 @@ async fn what_was_committed_outlives_a_process_that_is_killed_at_any_time() {
 async fn writes_until_it_is_killed() {
     let Some(_) = child::role() else { return };
     child::end_with_parent();
-    let durability = if seed() % 3 == 0 { Durability::Strict } else { Durability::Relaxed };
+    let durability = if seed().is_multiple_of(3) { Durability::Strict } else { Durability::Relaxed };
     let p = Persistency::open(root()).unwrap();
     let job = p.open_job_with(JOB, workload::options().durability(durability)).await.unwrap();
     report(format!("generation {}", hex(&job.position().await.unwrap().generation)));

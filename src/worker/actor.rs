@@ -36,7 +36,7 @@ use super::waiters::{KeptErrors, Until, Waiter};
 use crate::batch::Op;
 use crate::clock::Sleep;
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 
 /// Why the worker stops.
@@ -55,7 +55,7 @@ type Local<T> = Pin<Box<dyn Future<Output = T>>>;
 /// How the one transaction under way ended.
 enum Step {
     Group(GroupEnd),
-    Sync { last: bool, result: std::result::Result<(), (Error, Option<Fatal>)> },
+    Sync { last: bool, deadline: Option<u64>, result: std::result::Result<(), (Error, Option<Fatal>)> },
     Trim(Option<Fatal>),
 }
 
@@ -249,7 +249,8 @@ impl<E: Engine> Actor<E> {
         if self.next_look.is_some_and(|at| at <= now) {
             self.next_look = None;
             let context = Rc::clone(&self.context);
-            self.reads.push(Box::pin(async move { reads::look(&context).await }));
+            let deadline = self.link.deadline();
+            self.reads.push(Box::pin(async move { reads::look(&context, deadline).await }));
         }
         if self.next_look.is_none() && self.context.is_shared() && self.link.is_watched() {
             self.next_look = Some(now + limits::SHARED_POLL_MS);
@@ -381,9 +382,7 @@ impl<E: Engine> Actor<E> {
             // The latest of their deadlines: an earlier one is withdrawn when its time comes.
             let deadlines = self.waiters.iter().filter(ripe).map(|waiter| waiter.deadline);
             let deadline = deadlines.reduce(|a, b| a.zip(b).map(|(a, b)| a.max(b))).flatten();
-            self.start(
-                async move { Step::Sync { last: false, result: commit::sync(&context, deadline).await } },
-            );
+            self.start_sync(false, deadline);
         } else if !self.writes.is_empty() {
             let tasks = self.take_group();
             let durable = self.durable_always;
@@ -393,18 +392,24 @@ impl<E: Engine> Actor<E> {
             && self.trimmer.is_due(&context.record.borrow().log)
         {
             let trimmer = Rc::clone(&self.trimmer);
-            self.start(async move { Step::Trim(trimmer.trim(&context).await) });
+            let deadline = self.link.deadline();
+            self.start(async move { Step::Trim(trimmer.trim(&context, deadline).await) });
         } else if self.needs_last_sync() {
             let deadline = self.link.deadline();
-            self.start(
-                async move { Step::Sync { last: true, result: commit::sync(&context, deadline).await } },
-            );
+            self.start_sync(true, deadline);
         }
     }
 
     fn start(&mut self, step: impl Future<Output = Step> + 'static) {
         let step: Local<Step> = Box::pin(step);
         self.step = step.fuse();
+    }
+
+    fn start_sync(&mut self, last: bool, deadline: Option<u64>) {
+        let context = Rc::clone(&self.context);
+        self.start(
+            async move { Step::Sync { last, deadline, result: commit::sync(&context, deadline).await } },
+        );
     }
 
     /// Takes writes off the queue, as many as one transaction may hold.
@@ -430,14 +435,16 @@ impl<E: Engine> Actor<E> {
     fn finish_step(&mut self, step: Step) {
         match step {
             Step::Group(end) => self.finish_group(end),
-            Step::Sync { last, result } => {
+            Step::Sync { last, deadline, result } => {
                 self.link.counters.syncs.fetch_add(1, Ordering::Relaxed);
                 let result = result.map_err(|(error, fatal)| {
                     self.take_fatal(fatal);
                     error
                 });
                 if let Err(error) = &result {
-                    self.fail_ripe_waiters(error);
+                    // Who came later and still has time waits for another sync.
+                    let aborted = error.kind() == ErrorKind::Timeout;
+                    self.fail_ripe_waiters(error, deadline.filter(|_| aborted));
                 }
                 if last {
                     self.last_sync = Some(result);
@@ -504,11 +511,14 @@ impl<E: Engine> Actor<E> {
         }
     }
 
-    fn fail_ripe_waiters(&mut self, error: &Error) {
+    /// Answers who waits for the sync that failed; those who have time beyond `late` wait on.
+    fn fail_ripe_waiters(&mut self, error: &Error, late: Option<u64>) {
         let settled = self.settled();
         for waiter in std::mem::take(&mut self.waiters) {
+            let has_time = late.is_some_and(|late| waiter.deadline.is_none_or(|at| at > late));
             match waiter.until {
                 Until::Task(number) if number > settled => self.waiters.push(waiter),
+                _ if has_time => self.waiters.push(waiter),
                 _ => waiter.answer(Err(error.clone()), &mut self.kept),
             }
         }

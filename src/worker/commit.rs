@@ -73,6 +73,10 @@ pub(crate) async fn commit_group<E: Engine>(
                 return end;
             }
             TurnEnd::Failed(error) => match error.fault {
+                // What may have been applied is not tried again.
+                Fault::StorageFull if error.outcome != Outcome::NotApplied => {
+                    end.fail(part, &Error::from(error));
+                }
                 Fault::StorageFull if part.len() > 1 => {
                     size = part.len().div_ceil(2);
                     prepend(&mut waiting, part);
@@ -86,9 +90,9 @@ pub(crate) async fn commit_group<E: Engine>(
                     waiting = others;
                     size = waiting.len();
                 }
-                Fault::Aborted if error.outcome == Outcome::NotApplied => {
-                    let now = context.clock.monotonic_ms();
-                    let late = |queued: &QueuedTask| queued.deadline.is_some_and(|at| at <= now);
+                // Without a deadline that has passed nobody has asked for the abort.
+                Fault::Aborted if error.outcome == Outcome::NotApplied && has_passed(context, deadline) => {
+                    let late = |queued: &QueuedTask| has_passed(context, queued.deadline);
                     let (late, again): (Vec<_>, Vec<_>) = part.into_iter().partition(late);
                     end.fail(late, &timed_out());
                     prepend(&mut waiting, again);
@@ -138,7 +142,7 @@ async fn take_turn<E: Engine>(
     deadline: Option<u64>,
     durable: bool,
 ) -> TurnEnd {
-    let mut connection = match context.ensure_connection().await {
+    let mut connection = match in_time(context, deadline, context.ensure_connection()).await {
         Ok(connection) => Some(connection),
         Err(failure) => return failed(failure),
     };
@@ -150,7 +154,7 @@ async fn take_turn<E: Engine>(
         let again = error.fault == Fault::Lost && error.outcome == Outcome::NotApplied;
         match connection.take() {
             Some(lost) if again => {
-                if let Err(failure) = context.renew(lost).await {
+                if let Err(failure) = in_time(context, deadline, context.renew(lost)).await {
                     return failed(failure);
                 }
             }
@@ -166,7 +170,20 @@ fn done(decided: Decided) -> TurnEnd {
 fn failed(failure: Failure) -> TurnEnd {
     match failure {
         Failure::Gone => TurnEnd::Gone,
-        Failure::Engine(error) => TurnEnd::Failed(error),
+        // Connecting writes nothing.
+        Failure::Engine(error) => TurnEnd::Failed(error.with_outcome(Outcome::NotApplied)),
+    }
+}
+
+/// What comes before a transaction, until its deadline.
+async fn in_time<E: Engine, T>(
+    context: &Context<E>,
+    deadline: Option<u64>,
+    operation: impl Future<Output = std::result::Result<T, Failure>>,
+) -> std::result::Result<T, Failure> {
+    match context.until(deadline, operation).await {
+        Ok(done) => done,
+        Err(_) => Err(EngineError::new(Fault::Aborted, "the job's deadline passed").into()),
     }
 }
 
@@ -190,6 +207,9 @@ async fn attempt<E: Engine>(
     let change = Change {
         reads: turn.reads(),
         decide: Box::new(move |found| {
+            if told.borrow().is_some() {
+                return None;
+            }
             let (writes, verdict) = turn.decide(found);
             told.replace(Some(verdict));
             writes
@@ -197,8 +217,12 @@ async fn attempt<E: Engine>(
         durable,
     };
     let applied = bounded_apply(context, change, deadline).await;
-    let verdict = verdict.take();
-    match (applied, verdict) {
+    let decided = verdict.take();
+    if decided.is_none() {
+        // A transaction that was given up before it decided shall not do so later.
+        verdict.replace(Some(Verdict::Gone));
+    }
+    match (applied, decided) {
         (Ok(()), Some(Verdict::Decided(decided))) => Ok(done(*decided)),
         (_, Some(Verdict::Gone)) => Ok(TurnEnd::Gone),
         (_, Some(Verdict::Unreadable(error))) => Err(error),
@@ -206,7 +230,9 @@ async fn attempt<E: Engine>(
         (Err(error), None) if error.fault == Fault::Missing => Ok(TurnEnd::Gone),
         // Nothing is written before the decision.
         (Err(error), None) => Err(error.with_outcome(Outcome::NotApplied)),
-        (Err(error), Some(Verdict::Decided(decided))) => resolve(context, error, stamp, *decided).await,
+        (Err(error), Some(Verdict::Decided(decided))) => {
+            resolve(context, error, stamp, *decided, deadline).await
+        }
     }
 }
 
@@ -216,11 +242,15 @@ async fn resolve<E: Engine>(
     error: EngineError,
     stamp: Stamp,
     decided: Decided,
+    deadline: Option<u64>,
 ) -> std::result::Result<TurnEnd, EngineError> {
     if error.outcome != Outcome::Unknown || matches!(error.fault, Fault::SyncFailed | Fault::Aborted) {
         return Err(error);
     }
-    let now = match context.with_connection(|| context.read_record()).await {
+    let grace = context.clock.monotonic_ms().saturating_add(ABORT_GRACE_MS);
+    let deadline = deadline.map(|at| at.max(grace));
+    let reading = context.with_connection(|| context.read_record());
+    let now = match in_time(context, deadline, reading).await {
         Ok(record) => record,
         Err(Failure::Gone) => return Ok(TurnEnd::Gone),
         Err(Failure::Engine(_)) => return Err(error),
@@ -276,6 +306,10 @@ impl GroupEnd {
     }
 }
 
+fn has_passed<E>(context: &Context<E>, deadline: Option<u64>) -> bool {
+    deadline.is_some_and(|at| at <= context.clock.monotonic_ms())
+}
+
 fn verdict(answer: Answer) -> Result<Answer> {
     match answer {
         Answer::Done { .. } => Ok(answer),
@@ -296,8 +330,12 @@ fn prepend(waiting: &mut VecDeque<QueuedTask>, tasks: Vec<QueuedTask>) {
 }
 
 /// Removes commits up to `seq` from the log, as far as they are released.
-pub(crate) async fn trim_to<E: Engine>(context: &Context<E>, seq: u64) -> Option<Fatal> {
-    match take_turn(context, &[Task::Log(LogChange::Trim(seq))], None, false).await {
+pub(crate) async fn trim_to<E: Engine>(
+    context: &Context<E>,
+    seq: u64,
+    deadline: Option<u64>,
+) -> Option<Fatal> {
+    match take_turn(context, &[Task::Log(LogChange::Trim(seq))], deadline, false).await {
         TurnEnd::Done { after, .. } => {
             context.record.replace(*after);
             None
@@ -311,8 +349,12 @@ pub(crate) async fn trim_to<E: Engine>(context: &Context<E>, seq: u64) -> Option
 }
 
 /// Changes what the log keeps, outside of the queue: before the job is handed out.
-pub(crate) async fn change_log<E: Engine>(context: &Context<E>, change: LogChange) -> Result<()> {
-    finish(context, take_turn(context, &[Task::Log(change)], None, false).await)
+pub(crate) async fn change_log<E: Engine>(
+    context: &Context<E>,
+    change: LogChange,
+    deadline: Option<u64>,
+) -> Result<()> {
+    finish(context, take_turn(context, &[Task::Log(change)], deadline, false).await)
 }
 
 /// Marks the job as dropped and empties it.

@@ -24,13 +24,15 @@ pub(crate) struct Context<E> {
     pub(crate) record: RefCell<Record>,
     /// Bytes of scan results under way.
     pub(crate) scan_room: Semaphore,
+    /// Small gets under way.
+    pub(crate) small_gets: Semaphore,
     /// One large get at a time.
     pub(crate) large_get: Semaphore,
     groups: Cell<u64>,
     /// How often the connection has been renewed.
     connection: Cell<u64>,
-    /// The connection hangs: renew it before it is used again.
-    hangs: Cell<bool>,
+    /// The connection hangs, or it is not known whose store it leads to: renew it before it is used.
+    unusable: Cell<bool>,
     renewing: tokio::sync::Mutex<()>,
     /// A sync has failed, see [`Context::poison`].
     poisoned: Cell<bool>,
@@ -67,10 +69,11 @@ impl<E: Engine> Context<E> {
             writer,
             record: RefCell::new(record),
             scan_room: Semaphore::new(limits::SCANS_UNDER_WAY_BYTES_MAX),
+            small_gets: Semaphore::new(limits::SMALL_GETS_UNDER_WAY_MAX),
             large_get: Semaphore::new(1),
             groups: Cell::new(0),
             connection: Cell::new(0),
-            hangs: Cell::new(false),
+            unusable: Cell::new(false),
             renewing: tokio::sync::Mutex::new(()),
             poisoned: Cell::new(false),
         }
@@ -104,6 +107,12 @@ impl<E: Engine> Context<E> {
         Ok(seen.value)
     }
 
+    /// What a read saw with [`Verify::Always`], and the record of the same view.
+    pub(crate) fn admit_with_record<T>(&self, seen: Seen<T>) -> Result<(T, Record), Failure> {
+        let record = self.take_record(seen.record.flatten())?;
+        Ok((seen.value, record))
+    }
+
     /// Reads the job's record anew.
     pub(crate) async fn read_record(&self) -> Result<Record, Failure> {
         let get = Get { points: vec![Point::record()], presence_only: false, bytes_max: usize::MAX };
@@ -131,7 +140,7 @@ impl<E: Engine> Context<E> {
 
     /// The number of the connection in use, renewed first if it is known to hang.
     pub(crate) async fn ensure_connection(&self) -> Result<u64, Failure> {
-        if self.hangs.get() {
+        if self.unusable.get() {
             self.renew(self.connection.get()).await?;
         }
         Ok(self.connection.get())
@@ -144,15 +153,17 @@ impl<E: Engine> Context<E> {
         if self.connection.get() != lost {
             return Ok(());
         }
+        self.unusable.set(true);
         self.engine.reconnect().await?;
+        self.read_record().await?;
         self.connection.set(lost + 1);
-        self.hangs.set(false);
-        self.read_record().await.map(drop)
+        self.unusable.set(false);
+        Ok(())
     }
 
     /// Takes note that a transaction neither ended nor could be aborted.
     pub(crate) fn connection_hangs(&self) {
-        self.hangs.set(true);
+        self.unusable.set(true);
     }
 
     /// Takes note that the medium failed to sync: what it says about durability is not believed.

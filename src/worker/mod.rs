@@ -95,7 +95,9 @@ impl Drop for EndGuard {
     fn drop(&mut self) {
         let error = Error::new(ErrorKind::Backend, "the job's worker stopped: open the job anew");
         let error = error.with_outcome(Outcome::Unknown);
-        self.0.publish_end(End { result: Err(error.clone()), afterwards: error, dropped: false });
+        // Calls that come later are not even begun.
+        let afterwards = error.clone().with_outcome(Outcome::NotApplied);
+        self.0.publish_end(End { result: Err(error), afterwards, dropped: false });
     }
 }
 
@@ -115,7 +117,7 @@ async fn open<S: Site>(
     let context = Context::new(engine, link.clock.clone(), random_bytes()?, record);
     let stored = context.record.borrow().log.retention;
     if let Some(retention) = retention.filter(|wanted| mode != OpenMode::ReadOnly && *wanted != stored)
-        && let Err(error) = commit::change_log(&context, LogChange::Retain(retention)).await
+        && let Err(error) = commit::change_log(&context, LogChange::Retain(retention), deadline).await
     {
         close(&context).await;
         return Err(error);

@@ -79,7 +79,10 @@ async fn answer<E: Engine, T>(
 }
 
 async fn get_points<E: Engine>(context: &Context<E>, get: impl Fn() -> Get) -> Result<Got, Failure> {
-    let small = context.with_connection(|| fetch(context, get())).await?;
+    let small = {
+        let _room = context.small_gets.acquire().await;
+        context.with_connection(|| fetch(context, get())).await?
+    };
     if !matches!(small, Got::TooLarge(_)) {
         return Ok(small);
     }
@@ -131,8 +134,8 @@ async fn get_commits<E: Engine>(
         page.commits = recent.borrow().following(after);
     }
     if page.commits.is_empty() {
-        page = context.with_connection(|| logged_commits(context, after)).await?;
-        let committed = context.record.borrow().committed_seq;
+        let (logged, committed) = context.with_connection(|| logged_commits(context, after)).await?;
+        page = logged;
         if page.commits.is_empty() && after < committed {
             // What memory holds further on ends the gap; what nobody holds is lost up to now.
             let known = if follow { recent.borrow().first_after(after) } else { None };
@@ -147,8 +150,9 @@ async fn get_commits<E: Engine>(
     Ok(page)
 }
 
-/// The commits after a seq that the log still holds, with the gap before them.
-async fn logged_commits<E: Engine>(context: &Context<E>, after: u64) -> Result<CommitsPage, Failure> {
+/// The commits after a seq that the log still holds, with the gap before them; and the committed seq of
+/// the view in which they were found.
+async fn logged_commits<E: Engine>(context: &Context<E>, after: u64) -> Result<(CommitsPage, u64), Failure> {
     let mut result = CommitsPage { next_after: after, ..CommitsPage::default() };
     let mut assembler = Assembler::default();
     let mut span = commit_log::span(after + 1, u64::MAX);
@@ -162,20 +166,23 @@ async fn logged_commits<E: Engine>(context: &Context<E>, after: u64) -> Result<C
             bytes_max: limits::COMMITS_PAGE_BYTES_MAX,
             keys_only: false,
         };
-        let page = context.admit(context.engine.page(request, Verify::Always).await?)?;
+        let seen = context.engine.page(request, Verify::Always).await?;
+        let (page, record) = context.admit_with_record(seen)?;
         for (key, value) in &page.rows {
             bytes += value.len();
-            if let Some(commit) = assembler.push(key, value)? {
-                if result.commits.is_empty() && commit.seq > after + 1 {
-                    result.lost = Some((after + 1, commit.seq - 1));
-                }
-                result.commits.push(commit);
+            let Some(commit) = assembler.push(key, value)? else { continue };
+            match result.commits.last() {
+                None if commit.seq > after + 1 => result.lost = Some((after + 1, commit.seq - 1)),
+                // Trimmed between two pages: the next call begins with what is lost.
+                Some(last) if commit.seq != last.seq + 1 => return Ok((result, record.committed_seq)),
+                _ => {}
             }
+            result.commits.push(commit);
         }
         // A page may end inside a commit: one that began is read to its end.
         let enough = !result.commits.is_empty() && bytes >= limits::COMMITS_PAGE_BYTES_MAX;
         if enough || !page.more {
-            return Ok(result);
+            return Ok((result, record.committed_seq));
         }
         span = Span { start: assembler.resume_key(), end: span.end };
     }
@@ -195,7 +202,7 @@ async fn check<E: Engine>(context: &Context<E>) -> Result<Vec<String>, Failure> 
     let mut after = 0;
     loop {
         let page = match context.with_connection(|| logged_commits(context, after)).await {
-            Ok(page) => page,
+            Ok((page, _)) => page,
             Err(Failure::Engine(error)) if error.fault == Fault::Corrupt => {
                 findings.push(error.message);
                 break;
@@ -206,7 +213,7 @@ async fn check<E: Engine>(context: &Context<E>) -> Result<Vec<String>, Failure> 
         after = last.seq;
         for commit in &page.commits {
             // Commits that come in while this runs go on where the record stood.
-            if commit.seq != next && next <= record.committed_seq {
+            if commit.seq != next && next <= record.committed_seq && commit.seq > kept_from(context).await? {
                 findings.push(format!(
                     "the commit log goes from seq {} to {}",
                     next.saturating_sub(1),
@@ -216,20 +223,29 @@ async fn check<E: Engine>(context: &Context<E>) -> Result<Vec<String>, Failure> 
             next = commit.seq + 1;
         }
     }
-    if record.log.is_on() && next <= record.committed_seq {
+    if record.log.is_on() && next <= record.committed_seq && next >= kept_from(context).await? {
         findings.push(format!("the commit log ends before seq {}", record.committed_seq));
     }
     Ok(findings)
 }
 
+/// The first seq that has to be in the log by now; trimming may go on while somebody checks it.
+async fn kept_from<E: Engine>(context: &Context<E>) -> Result<u64, Failure> {
+    Ok(context.with_connection(|| context.read_record()).await?.log.first_seq)
+}
+
 /// Looks at the job's record, for watchers of a job that others change; whether the job is gone.
-pub(crate) async fn look<E: Engine>(context: &Context<E>) -> bool {
-    match context.with_connection(|| context.read_record()).await {
-        Err(Failure::Gone) => true,
-        Err(Failure::Engine(error)) => {
+pub(crate) async fn look<E: Engine>(context: &Context<E>, deadline: Option<u64>) -> bool {
+    match context.until(deadline, context.with_connection(|| context.read_record())).await {
+        Ok(Err(Failure::Gone)) => true,
+        Ok(Err(Failure::Engine(error))) => {
             log::warn!("a shared job's record could not be read: {error:?}");
             false
         }
-        Ok(_) => false,
+        Err(late) => {
+            log::warn!("a shared job's record could not be read: {late}");
+            false
+        }
+        Ok(Ok(_)) => false,
     }
 }

@@ -27,17 +27,21 @@ impl Trimmer {
     }
 
     /// Removes the commits that lie wholly before the bytes to keep.
-    pub(crate) async fn trim<E: Engine>(&self, context: &Context<E>) -> Option<Fatal> {
+    pub(crate) async fn trim<E: Engine>(&self, context: &Context<E>, deadline: Option<u64>) -> Option<Fatal> {
         let log = context.record.borrow().log.clone();
         let LogRetention::LastBytes(keep) = log.retention else { return None };
         self.not_before.set(log.end_offset.saturating_add(slack(keep)));
         let target = log.end_offset.saturating_sub(keep);
-        match first_kept(context, &log, target).await {
-            Ok(kept) if kept > log.first_seq => trim_to(context, kept - 1).await,
-            Ok(_) => None,
-            Err(Failure::Gone) => Some(Fatal::Gone),
-            Err(Failure::Engine(error)) => {
+        match context.until(deadline, first_kept(context, &log, target)).await {
+            Ok(Ok(kept)) if kept > log.first_seq => trim_to(context, kept - 1, deadline).await,
+            Ok(Ok(_)) => None,
+            Ok(Err(Failure::Gone)) => Some(Fatal::Gone),
+            Ok(Err(Failure::Engine(error))) => {
                 log::warn!("the commit log could not be trimmed: {error:?}");
+                None
+            }
+            Err(late) => {
+                log::warn!("the commit log could not be trimmed: {late}");
                 None
             }
         }
@@ -62,7 +66,8 @@ async fn first_kept<E: Engine>(context: &Context<E>, log: &LogState, target: u64
             bytes_max: 0,
             keys_only: false,
         };
-        let page = context.admit(context.engine.page(request, Verify::Always).await?)?;
+        let look = || async { context.admit(context.engine.page(request.clone(), Verify::Always).await?) };
+        let page = context.with_connection(look).await?;
         let offset = page.rows.first().and_then(|(_, value)| part_offset(value));
         match offset {
             Some(offset) if offset <= target => low = middle,

@@ -357,7 +357,7 @@ fn holds_key(range: &KeyRange, key: &[u8]) -> bool {
 fn for_each_look<'a>(tasks: &'a [Task], mut look: impl FnMut(&'a Arc<str>, &'a [u8], Want)) {
     for task in tasks {
         let Task::Batch { batch, report_existed } = task else { continue };
-        for precondition in &batch.preconditions {
+        for precondition in batch.preconditions.iter() {
             let want = match &precondition.expected {
                 Expected::Absent | Expected::Present => Want::Presence,
                 Expected::Equal(payload) => Want::Payload(payload.len()),
@@ -372,3 +372,6 @@ fn for_each_look<'a>(tasks: &'a [Task], mut look: impl FnMut(&'a Arc<str>, &'a [
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

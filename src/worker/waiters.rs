@@ -27,6 +27,8 @@ pub(crate) struct Waiter {
     pub(crate) deadline: Option<u64>,
     pub(crate) reply: Reply<()>,
     errors: Vec<Kept>,
+    /// Further errors, of which only the number is known.
+    beyond: u64,
 }
 
 /// What has to be durable.
@@ -41,11 +43,11 @@ pub(crate) enum Until {
 impl Waiter {
     /// A waiter for `until`; one that flushes takes the kept errors that it covers.
     pub(crate) fn new(until: Until, deadline: Option<u64>, reply: Reply<()>, kept: &mut KeptErrors) -> Self {
-        let errors = match until {
-            Until::Task(last) => kept.take(last),
-            Until::Seq(_) => Vec::new(),
+        let (errors, beyond) = match until {
+            Until::Task(last) => (kept.take(last), std::mem::take(&mut kept.beyond)),
+            Until::Seq(_) => (Vec::new(), 0),
         };
-        Waiter { until, deadline, reply, errors }
+        Waiter { until, deadline, reply, errors, beyond }
     }
 
     /// Whether its caller has gone.
@@ -81,10 +83,14 @@ impl Waiter {
             }
         }
         let result = match unreported.first() {
-            Some((_, _, first)) => Err(with_others(first, unreported.len() - 1)),
+            Some((_, _, first)) => Err(with_others(first, unreported.len() as u64 - 1 + self.beyond)),
             None => synced,
         };
-        if self.reply.send(result).is_err() {
+        let told = self.reply.send(result).is_ok();
+        if !told || unreported.is_empty() {
+            kept.beyond += self.beyond;
+        }
+        if !told {
             kept.put_back(unreported.into_iter().map(|(number, slot, _)| (number, slot)));
         }
         kept.put_back(awaited.into_iter());
@@ -105,7 +111,7 @@ impl KeptErrors {
 
     /// The first unreported error with the number of others; clears them all.
     pub(crate) fn report(&mut self) -> Result<()> {
-        let beyond = usize::try_from(std::mem::take(&mut self.beyond)).unwrap_or(usize::MAX);
+        let beyond = std::mem::take(&mut self.beyond);
         let errors: Vec<Error> = std::mem::take(&mut self.kept)
             .into_iter()
             .filter_map(|(_, slot)| match slot.unreported() {
@@ -114,7 +120,7 @@ impl KeptErrors {
             })
             .collect();
         match errors.first() {
-            Some(first) => Err(with_others(first, (errors.len() - 1).saturating_add(beyond))),
+            Some(first) => Err(with_others(first, errors.len() as u64 - 1 + beyond)),
             None => Ok(()),
         }
     }
@@ -128,6 +134,10 @@ impl KeptErrors {
 
     fn put_back(&mut self, errors: impl Iterator<Item = Kept>) {
         for error in errors {
+            // Several waiters may give the same one back.
+            if self.kept.iter().any(|(number, _)| *number == error.0) {
+                continue;
+            }
             if self.kept.len() >= KEPT_ERRORS_MAX {
                 self.kept.retain(|(_, slot)| !matches!(slot.unreported(), Unreported::Nothing));
             }
@@ -140,7 +150,7 @@ impl KeptErrors {
     }
 }
 
-fn with_others(first: &Error, others: usize) -> Error {
+fn with_others(first: &Error, others: u64) -> Error {
     match others {
         0 => first.clone(),
         1 => first.clone().in_context("and 1 other write failed"),

@@ -79,6 +79,7 @@ pub(crate) struct FaultyEngine<E: Restorable> {
 /// What is still to happen when the call has done its work.
 enum After {
     Answer,
+    HoldAnswer,
     Fail(EngineError, When),
     LosePower(Survivors, Fault),
 }
@@ -339,7 +340,7 @@ impl<E: Restorable> Engine for FaultyEngine<E> {
         }
         let sync_refused = durable && self.faults.forbids_sync();
         let synced = match &after {
-            After::Answer => !sync_refused,
+            After::Answer | After::HoldAnswer => !sync_refused,
             After::Fail(error, _) => error.fault != Fault::SyncFailed && !sync_refused,
             After::LosePower(..) => false,
         };
@@ -348,6 +349,9 @@ impl<E: Restorable> Engine for FaultyEngine<E> {
             self.faults.fire();
             let error = EngineError::new(Fault::SyncFailed, "injected by a rule");
             return Err(error.with_outcome(Outcome::Unknown));
+        }
+        if matches!(after, After::HoldAnswer) {
+            self.faults.until_released().await;
         }
         if let After::LosePower(survivors, fault) = after {
             return Err(self.lose_power(survivors, fault).with_outcome(Outcome::Unknown));
@@ -411,7 +415,7 @@ impl After {
 
     fn answer(self) -> Result<(), EngineError> {
         match self {
-            After::Answer => Ok(()),
+            After::Answer | After::HoldAnswer => Ok(()),
             After::Fail(error, _) => Err(error),
             After::LosePower(_, fault) => Err(powerless(fault)),
         }
@@ -436,6 +440,7 @@ async fn enter(faults: &Faults, call: Call, durable: bool) -> Result<After, Engi
                 }
             }
             Injection::Hold => faults.until_released().await,
+            Injection::HoldAnswer => after = After::HoldAnswer,
             Injection::Hang { completes } => {
                 faults.until_aborted().await;
                 if !completes {

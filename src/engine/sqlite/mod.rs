@@ -38,6 +38,7 @@ use std::time::Duration;
 use self::engine::SqliteEngine;
 use self::fault::{Result, refine};
 use self::files::{Files, OpenFile, Stored, missing};
+use self::migrate::Step;
 use self::owner::DirClaim;
 use super::{EngineError, Fault, OpenMode, Site};
 use crate::error::{Error, ErrorKind};
@@ -73,7 +74,14 @@ impl SqliteSite {
         }
     }
 
-    fn open_now(&self, id: &str, mode: OpenMode, first_record: &[u8]) -> Result<SqliteEngine> {
+    /// Opens a job; `migrated` is told of each step of a migration.
+    fn open_now(
+        &self,
+        id: &str,
+        mode: OpenMode,
+        first_record: &[u8],
+        migrated: impl FnMut(Step) -> Result<()>,
+    ) -> Result<SqliteEngine> {
         let files = Files::of(&self.dir, id)?;
         let (open, stored) = OpenFile::register(&files.db)?;
         if mode == OpenMode::ReadOnly {
@@ -88,9 +96,9 @@ impl SqliteSite {
         }
         match stored {
             Stored::Ours => files.finish_migration()?,
-            Stored::Unnamed => migrate::migrate(&files, &files.db, first_record, |_| Ok(()))?,
+            Stored::Unnamed => migrate::migrate(&files, &files.db, first_record, migrated)?,
             Stored::Nothing => match files.old_db()? {
-                Some(old) => migrate::migrate(&files, &old, first_record, |_| Ok(()))?,
+                Some(old) => migrate::migrate(&files, &old, first_record, migrated)?,
                 None if mode == OpenMode::MustExist => return Err(missing()),
                 None => {
                     schema::build(&files.new_db(), first_record, |_| Ok(()))?;
@@ -111,7 +119,7 @@ impl Site for SqliteSite {
     }
 
     async fn open(&self, id: &str, mode: OpenMode, first_record: Vec<u8>) -> Result<SqliteEngine> {
-        self.open_now(id, mode, &first_record).map_err(|error| refine(error, &self.dir))
+        self.open_now(id, mode, &first_record, |_| Ok(())).map_err(|error| refine(error, &self.dir))
     }
 
     async fn list(&self) -> Result<Vec<String>> {

@@ -46,8 +46,13 @@ impl Site for MortalSite {
     }
 
     async fn open(&self, id: &str, mode: OpenMode, first_record: Vec<u8>) -> Result<MortalEngine> {
-        let inner = self.boundaries.around("open", self.inner.open(id, mode, first_record)).await?;
         let boundaries = self.boundaries.clone();
+        let migrated = |step| {
+            (boundaries.0)(&format!("after {step:?}"));
+            Ok(())
+        };
+        let opening = async { self.inner.open_now(id, mode, &first_record, migrated) };
+        let inner = self.boundaries.around("open", opening).await?;
         if let Some(Main::Writer(conn)) = &mut *inner.main.borrow_mut() {
             // Everything is written by then, but nothing of it counts.
             let committing = move || {

@@ -8,6 +8,9 @@ mod connection;
 mod deadlines;
 mod full;
 mod outcomes;
+#[cfg(panic = "unwind")]
+mod panics;
+mod parts;
 mod reading;
 mod scenario;
 mod sharing;

@@ -92,6 +92,7 @@ async fn a_primitive_that_takes_its_time() {
 #[async_test]
 async fn a_primitive_that_hangs_and_ignores_aborts_for_a_while() {
     sweep_both(true, &[Injection::Hold]).await;
+    sweep_both(true, &[Injection::HoldAnswer]).await;
 }
 
 #[async_test]

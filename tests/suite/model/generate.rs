@@ -77,7 +77,7 @@ impl Generator {
         let mut categories: Vec<String> =
             ["", "a", "ab", "a\0", "a\0b", "b", "\u{1f600}", "\u{ff5e}"].map(String::from).to_vec();
         categories.push("z".repeat(255));
-        let fat = seed % 6 > 3;
+        let fat = matches!(seed % 12, 4 | 5);
         while categories.len() > if fat { 2 } else { 5 } {
             categories.remove(random.below(categories.len()));
         }
@@ -215,7 +215,9 @@ impl Generator {
 
     fn operation(&mut self) -> Operation {
         let category = self.category();
-        match self.random.below(100) {
+        // Rows have to pile up where streams are to need several pages.
+        let kinds = if self.fat && self.random.chance(80) { 75 } else { 100 };
+        match self.random.below(kinds) {
             0..66 => Operation::Put(category, self.key(), self.payload()),
             66..82 => Operation::Delete(category, self.key()),
             82..89 => Operation::DeletePrefix(category, self.prefix()),
@@ -253,6 +255,9 @@ impl Generator {
     }
 
     fn range(&mut self) -> Range {
+        if self.fat && self.random.chance(40) {
+            return Range::Prefix(Vec::new());
+        }
         match self.random.chance(35) {
             true => Range::Prefix(self.prefix()),
             false => self.between(),
@@ -285,14 +290,19 @@ impl Generator {
     fn payload(&mut self) -> Vec<u8> {
         let length = match self.random.below(20) {
             0..2 => 0,
-            2..5 if self.fat => *self.random.pick(&FAT_SIZES),
+            2..10 if self.fat => *self.random.pick(&FAT_SIZES),
             2..18 => 1 + self.random.below(40),
             _ => *self.random.pick(&SIZES),
         };
         self.payloads += 1;
-        let first = self.payloads.to_le_bytes();
-        // Positions tell apart by their value, so that swapped or repeated chunks are seen.
-        (0..length).map(|at| first.get(at).copied().unwrap_or((at / 251 + at) as u8)).collect()
+        let tag = self.payloads.to_le_bytes();
+        let mut payload = vec![tag[0]; length];
+        // Blocks carry their number, so that swapped or repeated chunks are seen.
+        for (number, block) in (0u16..).zip(payload.chunks_exact_mut(256)) {
+            block[..2].copy_from_slice(&number.to_le_bytes());
+        }
+        payload.iter_mut().zip(tag).for_each(|(byte, tag)| *byte = tag);
+        payload
     }
 
     fn holder(&mut self) -> String {

@@ -26,6 +26,9 @@ const JOB: &str = "alpha";
 pub const STEPS: usize = 120;
 /// Requests between two marks of a transcript.
 const MARK: usize = 20;
+/// Pages of a stream or items of a log, of which no sequence has so many: a job that repeats itself is
+/// not listened to for ever.
+const PARTS_MAX: usize = 1_000;
 /// More than any sequence logs: a retention that never trims.
 const EVERYTHING: LogRetention = LogRetention::LastBytes(1 << 40);
 
@@ -185,10 +188,10 @@ impl Runner {
                 answer(job.exists(category, &**key).await, |found| Answer::Truth(vec![found]))
             }
             Step::GetMany(category, keys) => {
-                answer(job.get_many(category, keys.iter().map(key)).await, Answer::Payloads)
+                answer(job.get_many(category, keys.iter().map(|of| key(of))).await, Answer::Payloads)
             }
             Step::ExistsMany(category, keys) => {
-                answer(job.exists_many(category, keys.iter().map(key)).await, Answer::Truth)
+                answer(job.exists_many(category, keys.iter().map(|of| key(of))).await, Answer::Truth)
             }
             Step::Count(category, range) => {
                 answer(job.count(category, key_range(range)).await, Answer::Count)
@@ -385,8 +388,11 @@ async fn scanned(job: &Job, scan: &Scan) -> Answer {
     let mut rows = Vec::new();
     if scan.stream {
         let mut pages = asked.stream();
+        let mut parts = 0;
         while let Some(page) = pages.next().await {
+            parts += 1;
             match page {
+                Ok(_) if parts > PARTS_MAX => return Answer::Names(vec!["pages without end".to_owned()]),
                 Ok(page) if page.is_empty() => return Answer::Names(vec!["an empty page".to_owned()]),
                 Ok(page) => rows.extend(page),
                 Err(error) => return failed(&error),
@@ -408,6 +414,9 @@ async fn log(job: &Job, from: Position) -> Answer {
     };
     let mut items = Vec::new();
     while let Some(item) = reader.next().await {
+        if items.len() > PARTS_MAX {
+            return Answer::Names(vec!["a log without end".to_owned()]);
+        }
         items.push(match item {
             Ok(WatchItem::Commit(commit)) => {
                 LogItem::Commit(commit.seq, commit.operations.iter().map(logged).collect())
@@ -440,12 +449,12 @@ fn logged(operation: &Op) -> LogOperation {
     }
 }
 
-fn key(bytes: &Vec<u8>) -> Key {
-    Key::from_bytes(bytes.clone())
+fn key(bytes: &[u8]) -> Key {
+    Key::from_bytes(bytes)
 }
 
 fn bound(bound: &Bound<Vec<u8>>) -> Bound<Key> {
-    bound.as_ref().map(key)
+    bound.as_ref().map(|of| key(of))
 }
 
 fn key_range(range: &Range) -> KeyRange {

@@ -1,0 +1,141 @@
+// Tests that need no browser: the data, the three digests, the key encoder, the package, the server.
+
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { request } from 'node:http';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+
+/** What is published, without the version that npm puts in the archive's name. */
+const PACKAGE_FILES = [
+  'LICENSE-APACHE', 'LICENSE-MIT', 'calls.js', 'error.js', 'index.d.ts', 'index.js', 'key.js', 'package.json',
+  'wasm/persistency.d.ts', 'wasm/persistency.js', 'wasm/persistency_bg.wasm', 'wire.js', 'worker.js',
+];
+
+/** Status and headers for a path as it is, which `fetch` would tidy up first. */
+function raw(url, path, method = 'GET') {
+  const { hostname, port } = new URL(url);
+  return new Promise((resolve, reject) => {
+    request({ hostname, port, path, method }, (response) => {
+      response.resume();
+      resolve({ status: response.statusCode, type: response.headers['content-type'] });
+    }).on('error', reject).end();
+  });
+}
+
+/** A part of a key as the vector file writes it, in JavaScript's own terms. */
+function part(encoder, described) {
+  const times = described.times ?? 1;
+  const [tag, value] = Object.entries(described).find(([name]) => name !== 'times');
+  const bytes = () => Uint8Array.from(Buffer.from(value.repeat(times), 'hex'));
+  const parts = () => value.map((each) => part(encoder, each));
+  switch (tag) {
+    case 'str': return value.repeat(times);
+    case 'bytes': return bytes();
+    case 'raw': return encoder.Key.from(bytes());
+    case 'text': return encoder.text(value.repeat(times));
+    case 'text_prefix': return encoder.text.prefix(value.repeat(times));
+    case 'i64': return BigInt(value);
+    case 'u64': return encoder.u64(BigInt(value));
+    case 'u8': return encoder.u8(value);
+    case 'bool': return value;
+    case 'char': return encoder.u8(value.charCodeAt(0));
+    case 'enum': return value;
+    case 'tuple': return parts();
+    case 'key': return encoder.key(...parts());
+    default: throw new Error(`unknown part ${tag}`);
+  }
+}
+
+/** The tests of the key encoder against the vectors that the Rust one is held to. */
+function keyTests(root) {
+  const vectors = JSON.parse(readFileSync(join(root, 'tests', 'vectors', 'keys.json'), 'utf8'));
+  const load = () => import(pathToFileURL(join(root, 'pkg', 'key.js')));
+  const keyOf = (encoder, parts) => encoder.key(...parts.map((each) => part(encoder, each)));
+  const hex = (bytes) => Buffer.from(bytes).toString('hex');
+  const kind = (expected) => (error) => error.name === 'PersistencyError' && error.kind === expected;
+  return {
+    'JavaScript keys have the bytes of their vectors': async () => {
+      const encoder = await load();
+      assert.ok(vectors.keys.length > 50);
+      for (const { parts, hex: expected } of vectors.keys) {
+        assert.equal(hex(keyOf(encoder, parts)), expected, JSON.stringify(parts));
+      }
+      for (const [a, b] of vectors.same) assert.equal(hex(keyOf(encoder, a)), hex(keyOf(encoder, b)));
+    },
+    'JavaScript lists of keys ascend': async () => {
+      const encoder = await load();
+      for (const keys of vectors.ascending) {
+        const bytes = keys.map((parts) => Buffer.from(keyOf(encoder, parts)));
+        bytes.slice(1).forEach((next, at) => assert.ok(Buffer.compare(bytes[at], next) < 0, JSON.stringify(keys[at])));
+      }
+    },
+    'JavaScript prefix ranges end where their vectors say': async () => {
+      const encoder = await load();
+      for (const { prefix, stop } of vectors.prefix_ranges) {
+        const { start, end } = encoder.prefixRange(encoder.Key.from(Buffer.from(prefix, 'hex')));
+        assert.deepEqual([hex(start), end === undefined ? null : hex(end)], [prefix, stop]);
+      }
+    },
+    'JavaScript keys beyond a limit are TooLarge': async () => {
+      const encoder = await load();
+      for (const parts of vectors.too_large) assert.throws(() => keyOf(encoder, parts), kind('TooLarge'));
+    },
+    'what JavaScript cannot encode is InvalidArgument': async () => {
+      const { key, text, u64, u8 } = await load();
+      const wrong = [
+        () => key(0.5), () => key(2 ** 53), () => key(NaN), () => key(2n ** 63n), () => key(-(2n ** 63n) - 1n),
+        () => key(null), () => key(undefined), () => key({}), () => key('\ud800'), () => text('\udc00'),
+        () => text(7), () => u64(-1), () => u64(2n ** 64n), () => u8(256), () => u8(-1), () => u8(1.5),
+      ];
+      for (const make of wrong) assert.throws(make, kind('InvalidArgument'), String(make));
+    },
+  };
+}
+
+function serverTests(server) {
+  return {
+    'the demo server gives scripts and wasm the types that browsers ask for': async () => {
+      const types = {
+        '/': 'text/html; charset=utf-8', '/demo.js': 'text/javascript; charset=utf-8',
+        '/pkg/worker.js': 'text/javascript; charset=utf-8', '/pkg/wasm/persistency_bg.wasm': 'application/wasm',
+        '/data/Blocks.txt': 'text/plain; charset=utf-8', '/native/report.json': 'application/json',
+      };
+      for (const [path, type] of Object.entries(types)) assert.deepEqual(await raw(server.url, path), { status: 200, type });
+    },
+    'the demo server gives no file outside its folders': async () => {
+      const paths = [
+        '/../Cargo.toml', '/pkg/../../Cargo.toml', '/..%2fCargo.toml', '/data/%2e%2e/%2e%2e/Cargo.toml',
+        '/data/..%2f..%2f..%2fetc%2fpasswd', '/data//etc/passwd', '/%2fetc%2fpasswd', '/..%5cCargo.toml', '/data/', '/%00',
+      ];
+      for (const path of paths) assert.equal((await raw(server.url, path)).status, 404, path);
+      assert.equal((await raw(server.url, '/%ff')).status, 400);
+      assert.equal((await raw(server.url, '/', 'POST')).status, 405);
+    },
+  };
+}
+
+export function make({ root, native, digest, server }) {
+  const tests = {
+    'the Unicode data has a line for every code point it knows': () => {
+      const lines = readFileSync(join(root, 'data', 'UnicodeData.txt'), 'utf8').trimEnd().split('\n');
+      assert.equal(lines.length, 34_924);
+      assert.ok(lines.every((line) => line.split(';').length === 15));
+    },
+    'the native quickstart has the digest that the text files give without a database': () => {
+      assert.match(digest, /^[0-9a-f]{64}$/);
+      assert.equal(native.digest, digest);
+    },
+    'the package holds what is imported, and nothing else': () => {
+      const listed = execFileSync('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], { cwd: join(root, 'pkg') });
+      const [{ files, name, version }] = JSON.parse(listed);
+      assert.deepEqual(files.map(({ path }) => path).sort(), PACKAGE_FILES);
+      assert.equal(name, 'persistency');
+      assert.ok(readFileSync(join(root, 'Cargo.toml'), 'utf8').includes(`\nversion = "${version}"\n`));
+    },
+    ...keyTests(root),
+    ...serverTests(server),
+  };
+  return { tests };
+}

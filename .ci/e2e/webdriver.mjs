@@ -1,0 +1,84 @@
+// As much of the WebDriver protocol as the tests need: start a driver, open a page, run scripts, quit.
+
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+
+/** Milliseconds that a driver may take until it listens. */
+const START_MS = 30_000;
+/** Milliseconds between two looks. */
+const POLL_MS = 100;
+
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** A port that nobody uses now. */
+async function freePort() {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address();
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+/** Sends one command; answers its value. */
+async function send(url, method, body) {
+  const headers = { 'content-type': 'application/json' };
+  const response = await fetch(url, { method, headers, body: body && JSON.stringify(body) });
+  const { value } = await response.json();
+  if (!response.ok) throw new Error(`${value.error}: ${value.message}`);
+  return value;
+}
+
+async function listening(url, driver) {
+  for (const end = Date.now() + START_MS; Date.now() < end; await pause(POLL_MS)) {
+    if (driver.exitCode !== null) throw new Error(`the driver ended with status ${driver.exitCode}`);
+    try {
+      return await send(`${url}/status`, 'GET');
+    } catch {
+      // Not yet; the loop ends.
+    }
+  }
+  throw new Error(`the driver did not listen within ${START_MS} ms`);
+}
+
+/**
+ * Runs `use(browser)` with a browser driven through `command(port)`, and ends both afterwards.
+ * `browser.open(url)` loads a page, `browser.run(script)` answers what a function body returns.
+ */
+export async function withBrowser(command, capabilities, use) {
+  const port = await freePort();
+  const [program, ...args] = command(port);
+  // A group of its own, so that what it starts ends with it.
+  const driver = spawn(program, args, { stdio: 'ignore', detached: true });
+  const failed = once(driver, 'error').then(([error]) => { throw error; });
+  failed.catch(() => {});
+  try {
+    const url = `http://127.0.0.1:${port}`;
+    await Promise.race([listening(url, driver), failed]);
+    const { sessionId } = await send(`${url}/session`, 'POST', { capabilities: { alwaysMatch: capabilities } });
+    const session = `${url}/session/${sessionId}`;
+    try {
+      return await use({
+        open: (page) => send(`${session}/url`, 'POST', { url: page }),
+        run: (script) => send(`${session}/execute/sync`, 'POST', { script, args: [] }),
+      });
+    } finally {
+      await send(session, 'DELETE');
+    }
+  } finally {
+    if (driver.pid !== undefined && driver.exitCode === null) {
+      process.kill(-driver.pid, 'SIGTERM');
+      await once(driver, 'exit');
+    }
+  }
+}
+
+/** Runs `script` again and again until it answers something; fails after `ms`. */
+export async function until(browser, script, ms) {
+  for (const end = Date.now() + ms; Date.now() < end; await pause(POLL_MS)) {
+    const value = await browser.run(script);
+    if (value) return value;
+  }
+  throw new Error(`nothing within ${ms} ms: ${script}`);
+}
