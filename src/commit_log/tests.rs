@@ -18,7 +18,10 @@ fn some_batch() -> Batch {
         .clear("c")
 }
 
-fn parts(commit: &Commit, offset: u64) -> (Vec<(Vec<u8>, Vec<u8>)>, u64) {
+/// Key and value.
+type Part = (Vec<u8>, Vec<u8>);
+
+fn parts(commit: &Commit, offset: u64) -> (Vec<Part>, u64) {
     let (writes, next) = encode(commit, offset);
     let parts = writes.into_iter().map(|write| match write {
         Write::Put(Point { space: Space::Log, key }, value) => (key, value),
@@ -27,7 +30,7 @@ fn parts(commit: &Commit, offset: u64) -> (Vec<(Vec<u8>, Vec<u8>)>, u64) {
     (parts.collect(), next)
 }
 
-fn joined(parts: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<Commit>, Fault> {
+fn joined(parts: &[Part]) -> Result<Vec<Commit>, Fault> {
     let mut assembler = Assembler::default();
     let mut commits = Vec::new();
     for (key, value) in parts {

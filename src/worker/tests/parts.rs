@@ -147,7 +147,7 @@ fn seqs(recent: &Recent, after: u64) -> Vec<u64> {
 #[test]
 fn recent_commits_are_told_up_to_the_first_gap() {
     let mut recent = Recent::default();
-    [3, 4, 7].map(|seq| recent.push(commit(seq, 1)));
+    [3, 4, 7].into_iter().for_each(|seq| recent.push(commit(seq, 1)));
     assert_eq!(seqs(&recent, 2), [3, 4]);
     assert_eq!(seqs(&recent, 3), [4]);
     assert_eq!(seqs(&recent, 6), [7]);
