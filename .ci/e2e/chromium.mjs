@@ -97,7 +97,7 @@ function pageTests({ server, digest, scratch, flags }, state) {
     },
     'Chromium: the page says in words what failed': async () => {
       await withRoute('**/pkg/worker.js', (route) => route.abort(),
-        (page) => assert.match(page.error, /cannot store the data.*the worker could not be started/));
+        (page) => assert.match(page.error, /^The store cannot work in this browser.*the worker could not be started/));
       await withRoute('**/*.wasm', (route) => route.fulfill({ status: 404 }),
         (page) => assert.match(page.error, /the wasm module could not be loaded/));
       assert.deepEqual(state.errors, []);
