@@ -122,20 +122,20 @@ impl Batch {
     }
 
     /// Adds: insert the row or replace its payload.
-    pub fn put(self, category: impl AsRef<str>, key: Key, payload: impl Into<Vec<u8>>) -> Self {
+    pub fn put(self, category: impl AsRef<str>, key: impl Into<Key>, payload: impl Into<Vec<u8>>) -> Self {
         let category = self.category(category.as_ref());
-        self.with(Op::Put { category, key, payload: payload.into() })
+        self.with(Op::Put { category, key: key.into(), payload: payload.into() })
     }
 
     /// Adds: remove the row if it is there.
-    pub fn delete(self, category: impl AsRef<str>, key: Key) -> Self {
+    pub fn delete(self, category: impl AsRef<str>, key: impl Into<Key>) -> Self {
         let category = self.category(category.as_ref());
-        self.with(Op::Delete { category, key })
+        self.with(Op::Delete { category, key: key.into() })
     }
 
     /// Adds: remove every row whose key begins with `prefix`; an empty one means the whole category.
-    pub fn delete_prefix(self, category: impl AsRef<str>, prefix: Key) -> Self {
-        self.delete_range(category, prefix_range(&prefix))
+    pub fn delete_prefix(self, category: impl AsRef<str>, prefix: impl Into<Key>) -> Self {
+        self.delete_range(category, prefix_range(&prefix.into()))
     }
 
     /// Adds: remove every row whose key lies in `range`; an empty or inverted one removes nothing.
@@ -150,18 +150,23 @@ impl Batch {
     }
 
     /// Requires that the row is not there.
-    pub fn require_absent(self, category: impl AsRef<str>, key: Key) -> Self {
-        self.require(category.as_ref(), key, Expected::Absent)
+    pub fn require_absent(self, category: impl AsRef<str>, key: impl Into<Key>) -> Self {
+        self.require(category.as_ref(), key.into(), Expected::Absent)
     }
 
     /// Requires that the row is there, whatever its payload.
-    pub fn require_present(self, category: impl AsRef<str>, key: Key) -> Self {
-        self.require(category.as_ref(), key, Expected::Present)
+    pub fn require_present(self, category: impl AsRef<str>, key: impl Into<Key>) -> Self {
+        self.require(category.as_ref(), key.into(), Expected::Present)
     }
 
     /// Requires that the row is there with exactly this payload.
-    pub fn require_equal(self, category: impl AsRef<str>, key: Key, payload: impl Into<Vec<u8>>) -> Self {
-        self.require(category.as_ref(), key, Expected::Equal(payload.into()))
+    pub fn require_equal(
+        self,
+        category: impl AsRef<str>,
+        key: impl Into<Key>,
+        payload: impl Into<Vec<u8>>,
+    ) -> Self {
+        self.require(category.as_ref(), key.into(), Expected::Equal(payload.into()))
     }
 
     /// Appends an operation in place.

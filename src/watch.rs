@@ -114,6 +114,11 @@ impl LogReader {
         Ok(LogReader { commits: Commits::start(link, Some(from), None).await? })
     }
 
+    /// The place in the job's history behind everything this reader has yielded.
+    pub fn position(&self) -> Position {
+        self.commits.yielded()
+    }
+
     /// Reads the next commit; `None` at the log's present end, and after an error.
     pub async fn next(&mut self) -> Option<Result<WatchItem>> {
         loop {
