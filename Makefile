@@ -10,7 +10,8 @@ setup: ## install what is missing: browsers, their drivers, wasm tools
 test: setup ## format, lints, and the tests in every place (PLACES=native,lint,... for a part)
 	@.ci/test
 
-demo: setup ## native quickstart, then the page on 127.0.0.1 (DEMO_PORT sets the port)
+demo: ## native quickstart, then the page on 127.0.0.1 (DEMO_PORT sets the port)
+	@.ci/setup demo
 	@.ci/demo
 
 clean: ## remove everything that was built or installed in this folder

@@ -84,7 +84,7 @@ export class Batch {
   put(category: string, key: Uint8Array, payload: Uint8Array): this;
   delete(category: string, key: Uint8Array): this;
   deletePrefix(category: string, prefix: Uint8Array): this;
-  deleteRange(category: string, range?: KeyRange): this;
+  deleteRange(category: string, range?: Range): this;
   clear(category: string): this;
   requireAbsent(category: string, key: Uint8Array): this;
   requirePresent(category: string, key: Uint8Array): this;

@@ -3,12 +3,14 @@
 
 import { Calls, lost, unsupported } from "./calls.js";
 import { invalid, PersistencyError } from "./error.js";
-import { Key, prefixRange } from "./key.js";
-import { Batch, bytesOf, categoryOf, PROTOCOL, unpackPage } from "./wire.js";
+import { Batch, boundsOf, bytesOf, categoryOf, copy, PROTOCOL, unpackPage } from "./wire.js";
 
 export { PersistencyError } from "./error.js";
 export { Key, key, prefixRange, text, u64, u8 } from "./key.js";
 export { Batch } from "./wire.js";
+
+/** What a scan may say beside its range. */
+const SCAN = ["reverse", "limit", "keysOnly"];
 
 /** A set of jobs under one name of this origin, with a Web Worker of its own. */
 export class Persistency {
@@ -115,17 +117,17 @@ export class Job {
 
   /** How many rows the range holds, as a bigint. */
   async count(category, range = {}) {
-    return this.#call("count", categoryOf(category), ...bounds(range));
+    return this.#call("count", categoryOf(category), ...boundsOf(range));
   }
 
   /** All rows of the range in key order, in one view. */
   async scan(category, range = {}) {
-    return unpackPage(await this.#scan("scan", category, bounds(range), range, range.limit)).rows;
+    return unpackPage(await this.#scan("scan", category, boundsOf(range, SCAN), range, range.limit)).rows;
   }
 
   /** The rows of the range one after another, read by pages, each one view and a new read. */
   async *rows(category, range = {}) {
-    let [start, end] = bounds(range);
+    let [start, end] = boundsOf(range, SCAN);
     let { limit } = range;
     for (;;) {
       const { rows, more } = unpackPage(await this.#scan("scanPage", category, [start, end], range, limit));
@@ -182,19 +184,6 @@ function jobId(id) {
   if (typeof id !== "string") throw invalid("a job's id is a string");
   return id;
 }
-
-/** The range as its first key and the first key above it, as copies of exactly their own bytes. */
-function bounds({ prefix, start, end }) {
-  if (prefix !== undefined) {
-    if (start !== undefined || end !== undefined) throw invalid("a range has a prefix, or a start and an end");
-    ({ start, end } = prefixRange(bytesOf("prefix", prefix)));
-  }
-  const last = end === undefined ? undefined : copy(bytesOf("end", end));
-  return [copy(bytesOf("start", start ?? new Key())), last];
-}
-
-/** A plain array of its own: a view would be posted with its whole buffer. */
-const copy = (bytes) => Uint8Array.from(bytes);
 
 /** The smallest key above `key`. */
 function successor(key) {

@@ -43,11 +43,12 @@ export class Batch {
 
   /** Adds: remove every row whose key begins with `prefix`. */
   deletePrefix(category, prefix) {
-    return this.deleteRange(category, prefixRange(bytesOf("prefix", prefix)));
+    return this.deleteRange(category, { prefix: bytesOf("prefix", prefix) });
   }
 
-  /** Adds: remove every row from `start` up to but without `end`; either may be left out. */
-  deleteRange(category, { start = new Key(), end } = {}) {
+  /** Adds: remove every row of the range: a prefix, or a start and an end of which either may be left out. */
+  deleteRange(category, range = {}) {
+    const [start, end] = boundsOf(range);
     if (end === undefined) return this.#operation(DELETE_FROM, category, start);
     return this.#operation(DELETE_RANGE, category, start, end);
   }
@@ -129,6 +130,32 @@ export function unpackPage(packed) {
   while (at < packed.length) rows.push({ key: bytes(Key), payload: bytes(Uint8Array) });
   return { rows, more: packed[0] === 1 };
 }
+
+/** What a range may say. */
+const RANGE = ["prefix", "start", "end"];
+
+/**
+ * A range as its first key and the first key above it, as copies of exactly their own bytes.
+ *
+ * A property that is neither a range's nor in `others` is refused: a misspelt bound would otherwise
+ * mean the whole category.
+ */
+export function boundsOf(range, others = []) {
+  if (typeof range !== "object" || range === null) throw invalid("a range is an object");
+  for (const name of Object.keys(range)) {
+    if (!RANGE.includes(name) && !others.includes(name)) throw invalid(`a range has no "${name}"`);
+  }
+  let { prefix, start, end } = range;
+  if (prefix !== undefined) {
+    if (start !== undefined || end !== undefined) throw invalid("a range has a prefix, or a start and an end");
+    ({ start, end } = prefixRange(bytesOf("prefix", prefix)));
+  }
+  const last = end === undefined ? undefined : copy(bytesOf("end", end));
+  return [copy(bytesOf("start", start ?? new Key())), last];
+}
+
+/** A plain array of its own: a view would be posted with its whole buffer. */
+export const copy = (bytes) => Uint8Array.from(bytes);
 
 /** The category, if it is a string that UTF-8 can hold. */
 export function categoryOf(category) {

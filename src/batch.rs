@@ -20,7 +20,7 @@ use crate::range::{KeyRange, Span, prefix_range};
 pub enum Op {
     /// Inserts the row or replaces its payload.
     Put {
-        /// The key space.
+        /// The category of the row.
         category: Arc<str>,
         /// The row's key.
         key: Key,
@@ -29,14 +29,14 @@ pub enum Op {
     },
     /// Removes the row if it is there.
     Delete {
-        /// The key space.
+        /// The category of the row.
         category: Arc<str>,
         /// The row's key.
         key: Key,
     },
     /// Removes every row of the range.
     DeleteRange {
-        /// The key space.
+        /// The category of the rows.
         category: Arc<str>,
         /// The rows to remove.
         range: KeyRange,
@@ -59,6 +59,18 @@ pub(crate) enum Expected {
     Equal(Vec<u8>),
 }
 
+impl Precondition {
+    /// What it is and where it looks, without the key and the payload.
+    pub(crate) fn in_words(&self) -> String {
+        let name = match self.expected {
+            Expected::Absent => "require_absent",
+            Expected::Present => "require_present",
+            Expected::Equal(_) => "require_equal",
+        };
+        format!("{name} in category {:?}", self.category)
+    }
+}
+
 /// Operations applied in order, all or nothing.
 ///
 /// ```
@@ -69,6 +81,33 @@ pub(crate) enum Expected {
 ///     .put("user", Key::from_bytes("ada"), "Ada Lovelace")
 ///     .delete_prefix("cache", Key::from_bytes("ada/"));
 /// assert_eq!(batch.len(), 2);
+/// ```
+///
+/// A precondition on what was read makes a compare-and-set: read again and repeat on `Conflict`.
+///
+/// ```
+/// use persistency::{Batch, ErrorKind, FromPayload, Job, Result, ToPayload, key};
+///
+/// async fn next_number(job: &Job) -> Result<i64> {
+///     loop {
+///         let last = job.get("counter", key!("n")?).await?;
+///         let number = last.as_deref().map(i64::from_payload).transpose()?.unwrap_or(0) + 1;
+///         let batch = Batch::new().put("counter", key!("n")?, number.to_payload()?);
+///         let batch = match last {
+///             Some(payload) => batch.require_equal("counter", key!("n")?, payload),
+///             None => batch.require_absent("counter", key!("n")?),
+///         };
+///         match job.persist_acked(batch).await {
+///             Err(error) if error.kind() == ErrorKind::Conflict => continue,
+///             committed => return committed.map(|_seq| number),
+///         }
+///     }
+/// }
+/// # futures_executor::block_on(async {
+/// #     let job = persistency::Persistency::open(":memory:")?.open_job("alpha").await?;
+/// #     assert_eq!((next_number(&job).await?, next_number(&job).await?), (1, 2));
+/// #     Ok::<(), persistency::Error>(())
+/// # }).unwrap();
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
@@ -83,20 +122,20 @@ impl Batch {
     }
 
     /// Adds: insert the row or replace its payload.
-    pub fn put(self, category: impl AsRef<str>, key: Key, payload: impl Into<Vec<u8>>) -> Self {
+    pub fn put(self, category: impl AsRef<str>, key: impl Into<Key>, payload: impl Into<Vec<u8>>) -> Self {
         let category = self.category(category.as_ref());
-        self.with(Op::Put { category, key, payload: payload.into() })
+        self.with(Op::Put { category, key: key.into(), payload: payload.into() })
     }
 
     /// Adds: remove the row if it is there.
-    pub fn delete(self, category: impl AsRef<str>, key: Key) -> Self {
+    pub fn delete(self, category: impl AsRef<str>, key: impl Into<Key>) -> Self {
         let category = self.category(category.as_ref());
-        self.with(Op::Delete { category, key })
+        self.with(Op::Delete { category, key: key.into() })
     }
 
     /// Adds: remove every row whose key begins with `prefix`; an empty one means the whole category.
-    pub fn delete_prefix(self, category: impl AsRef<str>, prefix: Key) -> Self {
-        self.delete_range(category, prefix_range(&prefix))
+    pub fn delete_prefix(self, category: impl AsRef<str>, prefix: impl Into<Key>) -> Self {
+        self.delete_range(category, prefix_range(&prefix.into()))
     }
 
     /// Adds: remove every row whose key lies in `range`; an empty or inverted one removes nothing.
@@ -111,18 +150,23 @@ impl Batch {
     }
 
     /// Requires that the row is not there.
-    pub fn require_absent(self, category: impl AsRef<str>, key: Key) -> Self {
-        self.require(category.as_ref(), key, Expected::Absent)
+    pub fn require_absent(self, category: impl AsRef<str>, key: impl Into<Key>) -> Self {
+        self.require(category.as_ref(), key.into(), Expected::Absent)
     }
 
     /// Requires that the row is there, whatever its payload.
-    pub fn require_present(self, category: impl AsRef<str>, key: Key) -> Self {
-        self.require(category.as_ref(), key, Expected::Present)
+    pub fn require_present(self, category: impl AsRef<str>, key: impl Into<Key>) -> Self {
+        self.require(category.as_ref(), key.into(), Expected::Present)
     }
 
     /// Requires that the row is there with exactly this payload.
-    pub fn require_equal(self, category: impl AsRef<str>, key: Key, payload: impl Into<Vec<u8>>) -> Self {
-        self.require(category.as_ref(), key, Expected::Equal(payload.into()))
+    pub fn require_equal(
+        self,
+        category: impl AsRef<str>,
+        key: impl Into<Key>,
+        payload: impl Into<Vec<u8>>,
+    ) -> Self {
+        self.require(category.as_ref(), key.into(), Expected::Equal(payload.into()))
     }
 
     /// Appends an operation in place.
@@ -186,7 +230,7 @@ impl FromIterator<Op> for Batch {
 }
 
 impl Op {
-    /// The key space that the operation works on.
+    /// The category that the operation works on.
     pub fn category(&self) -> &str {
         self.category_shared()
     }

@@ -4,11 +4,12 @@
 
 use std::fmt;
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use web_time::{Instant, SystemTime};
 
 /// A source of time: the system's, or one that a test moves by hand.
@@ -92,6 +93,21 @@ impl Clock {
             Source::Manual(_) => None,
         };
         Sleep { clock: self.clone(), at_ms, timer }
+    }
+}
+
+impl Clock {
+    /// The operation's result, or `None` if `deadline` on the monotonic scale comes first.
+    pub(crate) async fn until<T>(
+        &self,
+        deadline: Option<u64>,
+        operation: impl Future<Output = T>,
+    ) -> Option<T> {
+        let Some(at) = deadline else { return Some(operation.await) };
+        match select(pin!(operation), self.sleep_until(at)).await {
+            Either::Left((done, _)) => Some(done),
+            Either::Right(_) => None,
+        }
     }
 }
 

@@ -206,7 +206,8 @@ impl Job {
         key: impl Into<Key>,
         payload: impl Into<Vec<u8>>,
     ) -> Result<u64> {
-        self.persist_acked(Batch::new().put(category, key.into(), payload)).await
+        let slot = self.accept(Batch::new().put(category, key.into(), payload), false, "put_acked").await?;
+        Ok(done(slot.settled().await?).0)
     }
 
     /// Removes the row; resolves when that is committed, and tells whether the row was there.

@@ -12,7 +12,7 @@ const ADVICE = {
   Busy: "Another tab holds the data. Close it, then reload this page.",
   JobNotFound: "The data was deleted meanwhile, perhaps in another tab. Start again to load it anew.",
   Closed: "The store has been closed. Reload this page.",
-  Unsupported: "This browser, or a private window, cannot store the data.",
+  Unsupported: "The store cannot work in this browser or window.",
   Timeout: "The browser took too long to answer. Reload this page.",
   Corrupt: "What is stored cannot be read. Start again to load it anew.",
   VersionTooNew: "The data was stored by a newer version of this page.",
@@ -45,12 +45,12 @@ async function fetchNative() {
   return response?.ok ? response.json().catch(() => null) : null;
 }
 
+/** Shows how far loading is; not in the status line, where a screen reader would say every step. */
 function showProgress(done, all) {
-  const bar = element("progress");
-  bar.hidden = done === all;
-  bar.max = all;
-  bar.value = done;
-  if (done < all) say(`Storing ${number.format(done)} of ${number.format(all)} rows …`);
+  element("loading").hidden = done === all;
+  element("progress").max = all;
+  element("progress").value = done;
+  element("progress-words").textContent = `${number.format(done)} of ${number.format(all)} rows`;
 }
 
 /** A new element with text, and attributes if there are some. */
@@ -112,7 +112,7 @@ function showProof({ digest, scanned }, loading, askingMs, native) {
 
 function showError(error) {
   say("Something went wrong.");
-  element("progress").hidden = true;
+  element("loading").hidden = true;
   const known = error instanceof PersistencyError;
   element("error-words").textContent = known ? (ADVICE[error.kind] ?? "The store failed.") : error.message;
   element("error-details").textContent = known ? `${error.kind}: ${error.message}` : "";
@@ -127,6 +127,7 @@ async function run(root) {
   if (!(await isLoaded(job))) {
     say("Fetching the Unicode data …");
     const [unicodeData, blocks] = await Promise.all([fetchText("data/UnicodeData.txt"), fetchText("data/Blocks.txt")]);
+    say("Storing the rows …");
     const started = performance.now();
     const rows = await load(job, unicodeData, blocks, showProgress);
     loading = { rows, ms: performance.now() - started };

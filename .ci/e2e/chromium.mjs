@@ -1,6 +1,7 @@
 // The demo page and the package in Chromium, which keeps a profile between two starts.
 
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { chromium } from 'playwright-core';
 
@@ -97,7 +98,7 @@ function pageTests({ server, digest, scratch, flags }, state) {
     },
     'Chromium: the page says in words what failed': async () => {
       await withRoute('**/pkg/worker.js', (route) => route.abort(),
-        (page) => assert.match(page.error, /cannot store the data.*the worker could not be started/));
+        (page) => assert.match(page.error, /^The store cannot work in this browser.*the worker could not be started/));
       await withRoute('**/*.wasm', (route) => route.fulfill({ status: 404 }),
         (page) => assert.match(page.error, /the wasm module could not be loaded/));
       assert.deepEqual(state.errors, []);
@@ -106,7 +107,7 @@ function pageTests({ server, digest, scratch, flags }, state) {
 }
 
 /** Tests of the package itself, run inside a page that imports it. */
-function packageTests({ server }, state) {
+function packageTests({ server, root: checkout }, state) {
   /**
    * Runs `body({ module, root, job, settle })` in the page, over a root in memory. The function goes
    * there as its source, which the page's own policy would not let it evaluate.
@@ -148,6 +149,14 @@ function packageTests({ server }, state) {
         seq: 2, count: 10, limited: [2999, 2998, 2997], ordered: true, keysOnly: 0, empty: 0, absent: true, inverted: 0,
         categories: ['', 'n'], payload: 7,
       });
+    },
+    'the example of the README runs as it stands': async () => {
+      const [, example] = /```js\n([\s\S]*?)```/.exec(readFileSync(join(checkout, 'README.md'), 'utf8'));
+      const said = state.page.waitForEvent('console');
+      const content = example.replace('"persistency"', JSON.stringify(`${server.url}pkg/index.js`));
+      await state.page.addScriptTag({ type: 'module', content });
+      const read = (rows) => rows.map(({ key, payload }) => [key.length, new TextDecoder().decode(payload)]);
+      assert.deepEqual(await (await said).args()[0].evaluate(read), [[19, 'hi']]);
     },
     'the package tells a failed precondition, and applies nothing of its batch': async () => {
       const found = await inPage(async ({ module: { Batch, key }, job }) => {

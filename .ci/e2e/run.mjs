@@ -12,9 +12,12 @@ import * as chromium from './chromium.mjs';
 import * as files from './files.mjs';
 import * as others from './others.mjs';
 
+/** Characters of a temporary folder's path that leave room for Chromium's sockets in it (107 in all). */
+const TMPDIR_MAX = 48;
+
 const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 // Some browsers leave files behind; with a temporary folder of our own nothing of them stays.
-const scratch = mkdtempSync(join(tmpdir(), 'persistency-e2e-'));
+const scratch = mkdtempSync(join(tmpdir().length > TMPDIR_MAX ? '/tmp' : tmpdir(), 'e2e-'));
 process.env.TMPDIR = scratch;
 
 const run = (program, ...args) => execFileSync(program, args, { cwd: root, stdio: ['ignore', 'inherit', 'inherit'] });

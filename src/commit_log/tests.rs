@@ -30,7 +30,7 @@ fn parts(commit: &Commit, offset: u64) -> (Vec<Part>, u64) {
     (parts.collect(), next)
 }
 
-fn joined(parts: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<Commit>, Fault> {
+fn joined(parts: &[Part]) -> Result<Vec<Commit>, Fault> {
     let mut assembler = Assembler::default();
     let mut commits = Vec::new();
     for (key, value) in parts {

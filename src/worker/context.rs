@@ -3,7 +3,6 @@
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 
-use futures_util::future::{Either, select};
 use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
@@ -199,12 +198,7 @@ impl<E: Engine> Context<E> {
         deadline: Option<u64>,
         operation: impl Future<Output = T>,
     ) -> Result<T, Error> {
-        let Some(at) = deadline else { return Ok(operation.await) };
-        let operation = std::pin::pin!(operation);
-        match select(operation, self.clock.sleep_until(at)).await {
-            Either::Left((done, _)) => Ok(done),
-            Either::Right(_) => Err(timed_out()),
-        }
+        self.clock.until(deadline, operation).await.ok_or_else(timed_out)
     }
 
     fn take_record(&self, bytes: Option<Vec<u8>>) -> Result<Record, Failure> {

@@ -115,7 +115,9 @@ impl Link {
         let deadline = self.deadline();
         let credit = match self.try_credit(operations, bytes) {
             Some(credit) => credit,
-            None => self.until(deadline, self.credit(operations, bytes)).await??,
+            None => {
+                self.clock.until(deadline, self.credit(operations, bytes)).await.ok_or_else(timed_out)??
+            }
         };
         self.queue(task, credit, deadline)
     }
@@ -136,8 +138,10 @@ impl Link {
         let credit = match Arc::clone(&self.reads).try_acquire_owned() {
             Ok(credit) => credit,
             Err(_) => self
+                .clock
                 .until(deadline, Arc::clone(&self.reads).acquire_owned())
-                .await?
+                .await
+                .ok_or_else(timed_out)?
                 .map_err(|_| self.closed())?,
         };
         let (reply, answer) = oneshot::channel();
@@ -346,15 +350,6 @@ impl Link {
         let _operations = self.operations.take(operations).await.ok_or_else(|| self.closed())?;
         let _bytes = self.bytes.take(bytes).await.ok_or_else(|| self.closed())?;
         Ok(Credit { _operations, _bytes })
-    }
-
-    async fn until<T>(&self, deadline: Option<u64>, operation: impl Future<Output = T>) -> Result<T> {
-        let Some(at) = deadline else { return Ok(operation.await) };
-        let operation = std::pin::pin!(operation);
-        match futures_util::future::select(operation, self.clock.sleep_until(at)).await {
-            futures_util::future::Either::Left((done, _)) => Ok(done),
-            futures_util::future::Either::Right(_) => Err(timed_out()),
-        }
     }
 }
 

@@ -110,7 +110,7 @@ async fn open<S: Site>(
 ) -> Result<Context<S::Engine>> {
     let deadline = link.deadline();
     let opening = open_store(site, link, mode);
-    let (engine, record) = match until(link, deadline, opening).await {
+    let (engine, record) = match link.clock.until(deadline, opening).await {
         Some(opened) => opened?,
         None => return Err(Error::new(ErrorKind::Busy, "somebody else keeps the job from being opened")),
     };
@@ -192,7 +192,7 @@ async fn end<S: Site>(site: &S, link: &Link, context: &Context<S::Engine>, endin
 
 /// Deletes the job's store; one that others keep from being deleted counts as deleted at the deadline.
 async fn delete<S: Site>(site: &S, link: &Link) -> Result<()> {
-    match until(link, link.deadline(), site.destroy(&link.id)).await {
+    match link.clock.until(link.deadline(), site.destroy(&link.id)).await {
         Some(deleted) => Ok(deleted.map_err(|error| Error::from(error).in_context("drop"))?),
         None => Ok(()),
     }
@@ -201,16 +201,6 @@ async fn delete<S: Site>(site: &S, link: &Link) -> Result<()> {
 async fn close<E: Engine>(context: &Context<E>) {
     if let Err(error) = context.engine.close().await {
         log::warn!("a job could not be released properly: {error:?}");
-    }
-}
-
-/// The operation's result, or `None` if the deadline passes first.
-async fn until<T>(link: &Link, deadline: Option<u64>, operation: impl Future<Output = T>) -> Option<T> {
-    let Some(at) = deadline else { return Some(operation.await) };
-    let operation = std::pin::pin!(operation);
-    match futures_util::future::select(operation, link.clock.sleep_until(at)).await {
-        futures_util::future::Either::Left((done, _)) => Some(done),
-        futures_util::future::Either::Right(_) => None,
     }
 }
 

@@ -22,8 +22,10 @@ const EMPTY: u8 = 5;
 /// The batch whose precondition fails.
 const CONFLICT: u8 = 6;
 
-/// Seconds after which what is held goes on: more than a deadline and the grace after it.
-const TICKS_HELD: u64 = 20;
+/// How far the clock goes at a tick, and the ticks after which what is held goes on: together more
+/// than a deadline and the grace after it.
+const TICK: Duration = Duration::from_secs(4);
+const TICKS_HELD: u64 = 5;
 
 /// How a story is told.
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +67,7 @@ pub(super) async fn tell(world: &World, way: Way) -> Story {
     let ticking = std::pin::pin!(async {
         let clock = Clock::system();
         for tick in 1.. {
-            world.advance(Duration::from_secs(1));
+            world.advance(TICK);
             clock.sleep_until(clock.monotonic_ms() + 1).await;
             if tick % TICKS_HELD == 0 {
                 // Also what no deadline ends, such as closing.

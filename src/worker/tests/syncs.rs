@@ -2,7 +2,7 @@
 
 use futures_util::future::select;
 
-use super::{JOB, ROWS, World, accept, key, keys, put, soon, told, writes_in};
+use super::{JOB, ROWS, World, accept, key, keys, pause, put, soon, told, writes_in};
 use crate::engine::Fault;
 use crate::engine::faulty::{Call, Injection, Rule, Survivors};
 use crate::testing::async_test;
@@ -167,10 +167,11 @@ async fn an_error_that_is_awaited_is_left_to_its_receipt() {
 async fn an_error_whose_flush_was_given_up_is_kept_for_the_next_once() {
     let world = World::exclusive();
     let (_root, job) = world.open().await;
-    drop(accept(&job, conflict()).await);
+    world.faults.on(Call::Apply, 1, Injection::Hold);
     accept(&job, put(1)).await;
-    world.faults.on(Call::Apply, 2, Injection::Hold);
-    drop(select(Box::pin(job.flush()), Box::pin(world.held())).await);
+    world.held().await;
+    drop(accept(&job, conflict()).await);
+    drop(select(Box::pin(job.flush()), Box::pin(pause())).await);
     world.faults.release();
     // The flush that was given up may still be under way when the next one begins.
     let flushed = [soon(job.flush()).await, soon(job.flush()).await];
