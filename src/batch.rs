@@ -20,7 +20,7 @@ use crate::range::{KeyRange, Span, prefix_range};
 pub enum Op {
     /// Inserts the row or replaces its payload.
     Put {
-        /// The key space.
+        /// The category of the row.
         category: Arc<str>,
         /// The row's key.
         key: Key,
@@ -29,14 +29,14 @@ pub enum Op {
     },
     /// Removes the row if it is there.
     Delete {
-        /// The key space.
+        /// The category of the row.
         category: Arc<str>,
         /// The row's key.
         key: Key,
     },
     /// Removes every row of the range.
     DeleteRange {
-        /// The key space.
+        /// The category of the rows.
         category: Arc<str>,
         /// The rows to remove.
         range: KeyRange,
@@ -59,6 +59,18 @@ pub(crate) enum Expected {
     Equal(Vec<u8>),
 }
 
+impl Precondition {
+    /// What it is and where it looks, without the key and the payload.
+    pub(crate) fn in_words(&self) -> String {
+        let name = match self.expected {
+            Expected::Absent => "require_absent",
+            Expected::Present => "require_present",
+            Expected::Equal(_) => "require_equal",
+        };
+        format!("{name} in category {:?}", self.category)
+    }
+}
+
 /// Operations applied in order, all or nothing.
 ///
 /// ```
@@ -69,6 +81,33 @@ pub(crate) enum Expected {
 ///     .put("user", Key::from_bytes("ada"), "Ada Lovelace")
 ///     .delete_prefix("cache", Key::from_bytes("ada/"));
 /// assert_eq!(batch.len(), 2);
+/// ```
+///
+/// A precondition on what was read makes a compare-and-set: read again and repeat on `Conflict`.
+///
+/// ```
+/// use persistency::{Batch, ErrorKind, FromPayload, Job, Result, ToPayload, key};
+///
+/// async fn next_number(job: &Job) -> Result<i64> {
+///     loop {
+///         let last = job.get("counter", key!("n")?).await?;
+///         let number = last.as_deref().map(i64::from_payload).transpose()?.unwrap_or(0) + 1;
+///         let batch = Batch::new().put("counter", key!("n")?, number.to_payload()?);
+///         let batch = match last {
+///             Some(payload) => batch.require_equal("counter", key!("n")?, payload),
+///             None => batch.require_absent("counter", key!("n")?),
+///         };
+///         match job.persist_acked(batch).await {
+///             Err(error) if error.kind() == ErrorKind::Conflict => continue,
+///             committed => return committed.map(|_seq| number),
+///         }
+///     }
+/// }
+/// # futures_executor::block_on(async {
+/// #     let job = persistency::Persistency::open(":memory:")?.open_job("alpha").await?;
+/// #     assert_eq!((next_number(&job).await?, next_number(&job).await?), (1, 2));
+/// #     Ok::<(), persistency::Error>(())
+/// # }).unwrap();
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
@@ -186,7 +225,7 @@ impl FromIterator<Op> for Batch {
 }
 
 impl Op {
-    /// The key space that the operation works on.
+    /// The category that the operation works on.
     pub fn category(&self) -> &str {
         self.category_shared()
     }

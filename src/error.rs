@@ -78,9 +78,10 @@ impl Error {
         }))
     }
 
-    /// The failed precondition at `index` of its batch.
-    pub(crate) fn conflict(index: usize) -> Self {
-        let mut error = Error::new(ErrorKind::Conflict, format!("precondition {index} does not hold"));
+    /// The failed precondition at `index` of its batch, which is `condition` in words.
+    pub(crate) fn conflict(index: usize, condition: impl fmt::Display) -> Self {
+        let message = format!("precondition {index} does not hold: {condition}");
+        let mut error = Error::new(ErrorKind::Conflict, message);
         error.edit().conflict = Some(index);
         error
     }
@@ -101,6 +102,13 @@ impl Error {
     pub(crate) fn in_context(mut self, context: impl fmt::Display) -> Self {
         let inner = self.edit();
         inner.message = format!("{context}: {}", inner.message);
+        self
+    }
+
+    /// The same error, its message followed by what else is to be said.
+    pub(crate) fn with_remark(mut self, remark: impl fmt::Display) -> Self {
+        let inner = self.edit();
+        inner.message = format!("{}; {remark}", inner.message);
         self
     }
 

@@ -12,7 +12,8 @@
 //! preconditions and its own answer.
 //!
 //! Handles and futures are `Send` on both platforms and need no runtime. The README has a first
-//! example, the table of what survives what, and the limits; `ARCHITECTURE.md` has the inside.
+//! example, the table of what survives what, and the limits; `examples/chat.rs` is a small whole program
+//! (compare-and-set, a watch, a restart, the log); `ARCHITECTURE.md` has the inside.
 //!
 //! # Features
 //!
@@ -26,7 +27,6 @@
 //! the same kind on both platforms.
 
 mod batch;
-mod by_id;
 mod clock;
 mod commit_log;
 mod engine;
@@ -47,6 +47,9 @@ mod watch;
 #[cfg(all(feature = "web", target_family = "wasm", target_os = "unknown"))]
 mod web;
 mod worker;
+
+// Behind `persistency`, whose own methods are to come first in the documentation.
+mod by_id;
 
 #[cfg(test)]
 #[cfg(not(all(target_family = "wasm", target_os = "unknown")))]

@@ -80,7 +80,7 @@ const _: () = assert!(SMALL_GETS_UNDER_WAY_MAX * SMALL_GET_BYTES_MAX <= PAYLOAD_
 const _: () = assert!(GROUP_BYTES_MAX <= QUEUE_BYTES_DEFAULT && QUEUE_BYTES_DEFAULT <= QUEUE_BOUND_MAX);
 const _: () = assert!(BATCH_BYTES_MAX <= QUEUE_BOUND_MAX && QUEUE_BOUND_MAX <= u32::MAX as usize >> 3);
 
-/// The limits that a caller can meet, as one value; see the constants of the same names.
+/// The limits that a caller can meet, as one value; see [`limits()`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {

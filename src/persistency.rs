@@ -22,6 +22,11 @@ use crate::worker::{Bounds, Command, Link, Start};
 /// Natively a directory with one owner at a time; in the browser a name, shared by the origin's tabs;
 /// `":memory:"` keeps everything in memory until it is closed. Cheap to clone.
 ///
+/// End with [`close`](Persistency::close) or [`close_job`](Persistency::close_job), also when an error
+/// ends the program early. Once the last handle has been dropped, what was accepted is still committed in
+/// the background, but nothing waits for it: what is not committed when `main` returns is lost, and an
+/// error is only logged.
+///
 /// ```
 /// # async fn example() -> persistency::Result<()> {
 /// use persistency::{Persistency, key};
@@ -251,7 +256,7 @@ impl Persistency {
         let others = errors.len().saturating_sub(1);
         match errors.into_iter().next() {
             Some(first) if others > 0 => {
-                Err(first.in_context(format_args!("and {others} other jobs failed")))
+                Err(first.with_remark(format_args!("other jobs that failed: {others}")))
             }
             Some(first) => Err(first),
             None => Ok(()),

@@ -14,6 +14,10 @@ use crate::range::Span;
 use crate::worker::{Link, Progress, Read, WatchGuard};
 
 /// A place in a job's history: everything up to `seq` of one generation.
+///
+/// To go on after a restart, store both fields, for example as the payload
+/// `(generation, seq).to_payload()?`, and make the position of them again. Behind an item of the log lies
+/// the item's own `seq`, or `to` if it is `Lagged`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Position {
     /// The life of the job, 16 random bytes; a dropped and recreated job has another.
@@ -96,7 +100,7 @@ impl Watch {
         self.commits.yielded()
     }
 
-    /// The items as a [`Stream`].
+    /// The items as a [`Stream`](https://docs.rs/futures-core/0.3/futures_core/stream/trait.Stream.html).
     pub fn into_stream(self) -> impl Stream<Item = Result<WatchItem>> + Send + use<> {
         futures_util::stream::unfold(self, |mut watch| async move {
             let item = watch.next().await?;
@@ -125,7 +129,7 @@ impl LogReader {
         }
     }
 
-    /// The items as a [`Stream`].
+    /// The items as a [`Stream`](https://docs.rs/futures-core/0.3/futures_core/stream/trait.Stream.html).
     pub fn into_stream(self) -> impl Stream<Item = Result<WatchItem>> + Send + use<> {
         futures_util::stream::unfold(self, |mut log| async move {
             let item = log.next().await?;

@@ -297,7 +297,8 @@ impl GroupEnd {
                 let operations = Arc::clone(&batch.operations);
                 self.commits.push(Commit { seq, time_ms: after.last_commit_ms, writer, operations });
             }
-            self.settled.push((queued, verdict(answer)));
+            let verdict = verdict(&queued.task, answer);
+            self.settled.push((queued, verdict));
         }
     }
 
@@ -310,10 +311,13 @@ fn has_passed<E>(context: &Context<E>, deadline: Option<u64>) -> bool {
     deadline.is_some_and(|at| at <= context.clock.monotonic_ms())
 }
 
-fn verdict(answer: Answer) -> Result<Answer> {
+fn verdict(task: &Task, answer: Answer) -> Result<Answer> {
     match answer {
         Answer::Done { .. } => Ok(answer),
-        Answer::Conflict(index) => Err(Error::conflict(index)),
+        Answer::Conflict(index) => {
+            let Task::Batch { batch, .. } = task else { unreachable!("only a batch has preconditions") };
+            Err(Error::conflict(index, batch.preconditions[index].in_words()))
+        }
         Answer::NoHolder => Err(Error::new(ErrorKind::InvalidArgument, "no such log holder")),
         Answer::HoldersFull => Err(Error::new(ErrorKind::TooLarge, "too many log holders")),
     }

@@ -153,7 +153,7 @@ impl KeptErrors {
 fn with_others(first: &Error, others: u64) -> Error {
     match others {
         0 => first.clone(),
-        1 => first.clone().in_context("and 1 other write failed"),
-        _ => first.clone().in_context(format_args!("and {others} other writes failed")),
+        1 => first.clone().with_remark("1 other write failed"),
+        _ => first.clone().with_remark(format_args!("{others} other writes failed")),
     }
 }

@@ -62,7 +62,9 @@ async fn a_conflict_names_its_precondition_and_applies_nothing(root: &TestRoot) 
     let error = conflict(&job, batch).await;
     assert_eq!(error.conflict_index(), Some(1));
     assert!(!error.is_retryable());
-    assert!(error.message().contains("alpha"), "{error}");
+    for part in ["alpha", "precondition 1", "require_absent", "category \"m\""] {
+        assert!(error.message().contains(part), "{part}: {error}");
+    }
     assert_eq!(job.get("m", k("a")).await.unwrap().unwrap(), b"a");
     assert_eq!(job.count("m", ..).await.unwrap(), 2);
     assert_eq!(job.categories().await.unwrap(), ["m"]);

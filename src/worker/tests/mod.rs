@@ -136,7 +136,7 @@ fn writes_in(error: &Error) -> usize {
     if !message.contains("batch of ") && !message.contains(", put:") && !message.contains(", delete:") {
         return 0;
     }
-    let Some((_, tail)) = message.split_once("and ") else { return 1 };
+    let Some((_, tail)) = message.rsplit_once("; ") else { return 1 };
     let number = tail.split(' ').next().and_then(|number| number.parse::<usize>().ok());
     1 + number.unwrap_or(0)
 }
