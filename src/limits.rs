@@ -38,6 +38,8 @@ pub const GROUP_OPERATIONS_MAX: usize = 16 * 1024;
 pub const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Reads of a job that wait or run at one time; further callers wait in their own future.
 pub const READS_MAX: usize = 4096;
+/// Reads that are answered in a row before the transaction under way is looked at again.
+pub const READS_IN_A_ROW_MAX: usize = 32;
 /// Bytes of scan results under way per worker; further scans wait.
 pub const SCANS_UNDER_WAY_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes that a get returns without reserving room for a large result first.

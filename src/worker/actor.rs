@@ -19,6 +19,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 
 use futures_util::future::{Fuse, FusedFuture, FutureExt};
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -93,6 +94,8 @@ pub(crate) struct Actor<E> {
     waiting_reads: VecDeque<(u64, QueuedRead)>,
     /// Reads under way; each tells whether it found the job gone.
     reads: FuturesUnordered<Local<bool>>,
+    /// How many have been answered since the step was last looked at.
+    reads_in_a_row: usize,
     waiters: Vec<Waiter>,
     kept: KeptErrors,
     recent: Rc<RefCell<Recent>>,
@@ -129,6 +132,7 @@ impl<E: Engine> Actor<E> {
             step: Fuse::terminated(),
             waiting_reads: VecDeque::new(),
             reads: FuturesUnordered::new(),
+            reads_in_a_row: 0,
             waiters: Vec::new(),
             kept: KeptErrors::default(),
             recent: Rc::default(),
@@ -164,6 +168,7 @@ impl<E: Engine> Actor<E> {
             let event = self.next_event(&mut changed).await;
             match event {
                 Event::Read { found_gone } => {
+                    self.reads_in_a_row += 1;
                     self.gone |= found_gone;
                     self.publish();
                 }
@@ -183,9 +188,14 @@ impl<E: Engine> Actor<E> {
         let receiving = self.last_command.is_none();
         let command = next_command(&mut self.commands, receiving).fuse();
         let mut command = std::pin::pin!(command);
-        // At random, since each of them can be ready again at once: in a fixed order those who read
-        // without a pause would keep writes from ever being started.
-        futures_util::select! {
+        // Reads come first, but readers that never rest must not keep the step from going on.
+        if self.reads_in_a_row >= limits::READS_IN_A_ROW_MAX {
+            self.reads_in_a_row = 0;
+            if let Poll::Ready(step) = futures_util::poll!(&mut self.step) {
+                return Event::Step(step);
+            }
+        }
+        futures_util::select_biased! {
             found_gone = self.reads.select_next_some() => Event::Read { found_gone },
             step = &mut self.step => Event::Step(step),
             command = command => Event::Command(command),

@@ -344,17 +344,20 @@ async fn a_closed_job_is_still_listed(root: &TestRoot) {
 }
 
 async fn dropped_handles_drain_in_the_background(root: &TestRoot) {
-    let p = root.open_unheld();
-    let job = p.open_job("alpha").await.unwrap();
-    for number in 0..200u8 {
-        drop(job.persist_put("m", k([number]), "").await.unwrap());
+    for round in 1..=5u64 {
+        let p = root.open_unheld();
+        let job = p.open_job("alpha").await.unwrap();
+        for number in 0..200u8 {
+            drop(job.persist_put("m", k([round as u8, number]), "").await.unwrap());
+        }
+        // Nothing is awaited any more; what comes next has to wait by itself.
+        drop(p);
+        drop(job);
+        let next = root.open_unheld();
+        let job = next.open_job("alpha").await.unwrap();
+        assert_eq!(job.count("m", ..).await.unwrap(), 200 * round);
+        assert_eq!((job.committed_seq(), job.durable_seq()), (200 * round, 200 * round));
     }
-    // Nothing is awaited any more; what comes next has to wait by itself.
-    drop(p);
-    drop(job);
-    let job = root.job().await;
-    assert_eq!(job.count("m", ..).await.unwrap(), 200);
-    assert_eq!(job.durable_seq(), 200);
 }
 
 async fn a_dropped_root_drains_in_the_background(root: &TestRoot) {

@@ -13,7 +13,9 @@ facts! {
         every_clone_of_a_handle_sees_the_same,
         a_handle_that_was_asked_for_again_sees_the_same,
         reads_asked_for_together_each_see_what_came_before_them,
-        jobs_do_not_see_each_other;
+        jobs_do_not_see_each_other,
+        writes_make_way_beside_readers_that_never_rest,
+        reads_make_way_beside_writers_that_never_rest;
 }
 
 /// Enough rounds for many of them to meet a write that is still waiting or under way.
@@ -117,4 +119,56 @@ async fn jobs_do_not_see_each_other(root: &TestRoot) {
     assert_ne!(alpha.info().await.unwrap().generation, beta.info().await.unwrap().generation);
     p.close_job("alpha").await.unwrap();
     assert_eq!(beta.get("m", k("a")).await.unwrap().unwrap(), b"of beta");
+}
+
+/// Reads, or writes, of one busy task before it gives up on the others.
+const PATIENCE: u32 = 300;
+/// Tasks that keep the job busy.
+const CROWD: u32 = 16;
+
+async fn writes_make_way_beside_readers_that_never_rest(root: &TestRoot) {
+    let job = root.job().await;
+    let written = std::cell::Cell::new(false);
+    let reader = async || {
+        for _ in 0..PATIENCE {
+            job.exists("m", k("a")).await.unwrap();
+            if written.get() {
+                return true;
+            }
+        }
+        false
+    };
+    let readers = join_all((0..CROWD).map(|_| reader()));
+    let writer = async {
+        for _ in 0..3 {
+            job.persist_put("other", k("a"), "").await.unwrap().durable().await.unwrap();
+        }
+        written.set(true);
+    };
+    let (met, ()) = futures_util::future::join(readers, writer).await;
+    assert!(met.into_iter().all(|met| met), "the readers were done before three writes were");
+}
+
+async fn reads_make_way_beside_writers_that_never_rest(root: &TestRoot) {
+    let job = root.job().await;
+    let read = std::cell::Cell::new(false);
+    let writer = async |number: u32| {
+        for _ in 0..PATIENCE {
+            job.put_acked("other", key!(number).unwrap(), "").await.unwrap();
+            if read.get() {
+                return true;
+            }
+        }
+        false
+    };
+    let writers = join_all((0..CROWD).map(writer));
+    let reader = async {
+        for _ in 0..3 {
+            job.exists("m", k("a")).await.unwrap();
+            job.count("m", ..).await.unwrap();
+        }
+        read.set(true);
+    };
+    let (met, ()) = futures_util::future::join(writers, reader).await;
+    assert!(met.into_iter().all(|met| met), "the writers were done before six reads were");
 }

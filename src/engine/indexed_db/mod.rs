@@ -25,6 +25,7 @@ mod connection;
 mod fault;
 mod job;
 mod layout;
+mod owner;
 mod page;
 mod points;
 mod raw;

@@ -1,6 +1,6 @@
 //! The place that holds jobs in the browser: a name prefix of databases.
 //!
-//! Never owns anything: several tabs may have the same job open. Only `open` in its creating mode
+//! Never keeps others out: several tabs may have the same job open. Only `open` in its creating mode
 //! creates.
 
 use std::path::Path;
@@ -13,7 +13,8 @@ use super::connection::Connection;
 use super::fault::{During, JsError, corrupt};
 use super::job::IndexedDbEngine;
 use super::layout::{Store, VERSION, escape_root};
-use super::raw::{delete, names};
+use super::owner::{RootClaim, claim};
+use super::raw::{delete, factory, names};
 use super::request::{Tx, bytes_to_js, value_to_bytes};
 use super::transaction::Mode;
 use crate::engine::{EngineError, Fault, OpenMode, RECORD_KEY, Site};
@@ -52,10 +53,11 @@ impl IndexedDbSite {
 
 impl Site for IndexedDbSite {
     type Engine = IndexedDbEngine;
-    type Claim = ();
+    type Claim = RootClaim;
 
-    async fn claim(&self) -> Result<(), EngineError> {
-        super::raw::factory().map(drop)
+    async fn claim(&self) -> Result<RootClaim, EngineError> {
+        factory()?;
+        Ok(claim(&self.prefix).await)
     }
 
     async fn open(
