@@ -153,8 +153,10 @@ function packageTests({ server, root: checkout }, state) {
     'the example of the README runs as it stands': async () => {
       const [, example] = /```js\n([\s\S]*?)```/.exec(readFileSync(join(checkout, 'README.md'), 'utf8'));
       const said = state.page.waitForEvent('console');
-      const content = example.replace('"persistency"', JSON.stringify(`${server.url}pkg/index.js`));
-      await state.page.addScriptTag({ type: 'module', content });
+      const body = example.replace('"persistency"', '"/pkg/index.js"');
+      const url = `${server.url}readme.js`;
+      await state.page.route(url, (route) => route.fulfill({ contentType: 'text/javascript', body }));
+      await state.page.addScriptTag({ type: 'module', url });
       const read = (rows) => rows.map(({ key, payload }) => [key.length, new TextDecoder().decode(payload)]);
       assert.deepEqual(await (await said).args()[0].evaluate(read), [[19, 'hi']]);
     },
