@@ -6,7 +6,7 @@ use std::ops::RangeBounds;
 
 use crate::batch::Batch;
 use crate::error::Result;
-use crate::job::{JobInfo, JobStats, SeqWatch};
+use crate::job_info::{JobInfo, JobStats, SeqWatch};
 use crate::key::Key;
 use crate::payload::ToPayload;
 use crate::persistency::Persistency;

@@ -133,7 +133,11 @@ impl Future for Sleep {
                 if manual.elapsed_ms >= *at_ms {
                     return Poll::Ready(());
                 }
-                manual.sleepers.push((*at_ms, context.waker().clone()));
+                // Polled again it is the same sleeper, unless somebody else waits for it now.
+                let known = |(at, waker): &(u64, Waker)| at == at_ms && waker.will_wake(context.waker());
+                if !manual.sleepers.iter().any(known) {
+                    manual.sleepers.push((*at_ms, context.waker().clone()));
+                }
                 return Poll::Pending;
             }
             let now = clock.monotonic_ms();

@@ -7,11 +7,10 @@ use std::ops::RangeBounds;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tokio::sync::watch;
-
 use crate::batch::{Batch, CheckedBatch, check_category, check_row};
 use crate::engine::Got;
 use crate::error::{Error, ErrorKind, Result};
+use crate::job_info::{JobInfo, JobStats, SeqWatch};
 use crate::key::Key;
 use crate::limits;
 use crate::options::{JobOptions, OpenMode};
@@ -19,10 +18,9 @@ use crate::payload::ToPayload;
 use crate::persistency::RootCore;
 use crate::range::{Span, prefix_range};
 use crate::receipt::Receipt;
-use crate::record::LogRetention;
 use crate::scan::Scan;
 use crate::watch::{LogReader, Position, Watch};
-use crate::worker::{Answer, Command, Link, LogChange, Progress, Read, Slot, Task};
+use crate::worker::{Answer, Command, Link, LogChange, Read, Slot, Task};
 
 /// An open job: one tenant's ordered map of rows, each a (category, key) with a payload.
 ///
@@ -60,55 +58,6 @@ impl Drop for JobHandle {
     fn drop(&mut self) {
         self.link.finish(Command::Close);
     }
-}
-
-/// What a job is and where it stands, see [`Job::info`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct JobInfo {
-    /// The job's id.
-    pub id: String,
-    /// The life of the job.
-    pub generation: [u8; 16],
-    /// When the job was created, in ms since the Unix epoch.
-    pub created_ms: u64,
-    /// The last commit.
-    pub committed_seq: u64,
-    /// The last commit that survives a loss of power.
-    pub durable_seq: u64,
-    /// Whether others can write to it too: in the browser other tabs; natively only while it is
-    /// open for reading beside its owner.
-    pub shared: bool,
-    /// How it was opened.
-    pub mode: OpenMode,
-    /// Bytes that it occupies, where the platform can tell.
-    pub bytes: Option<u64>,
-    /// What its commit log keeps.
-    pub log: LogRetention,
-    /// The first commit in the log; one more than `committed_seq` if it is empty.
-    pub log_first_seq: u64,
-    /// The log's named holders, and the seq up to which each has released it.
-    pub log_holders: Vec<(String, u64)>,
-}
-
-/// What a job has done since it was opened here, see [`Job::stats`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct JobStats {
-    /// Operations in the queue now.
-    pub queued_operations: usize,
-    /// Bytes in the queue now.
-    pub queued_bytes: usize,
-    /// Batches committed.
-    pub batches_committed: u64,
-    /// Writes that failed.
-    pub batches_failed: u64,
-    /// Transactions that committed batches.
-    pub groups: u64,
-    /// Transactions that made commits durable for somebody who waited.
-    pub syncs: u64,
-    /// Reads asked for.
-    pub reads: u64,
 }
 
 impl Job {
@@ -298,12 +247,12 @@ impl Job {
 
     /// Follows [`committed_seq`](Job::committed_seq).
     pub fn watch_committed_seq(&self) -> SeqWatch {
-        SeqWatch { progress: self.link().progress(), seq: |progress| progress.committed_seq }
+        SeqWatch::new(self.link().progress(), |progress| progress.committed_seq)
     }
 
     /// Follows [`durable_seq`](Job::durable_seq).
     pub fn watch_durable_seq(&self) -> SeqWatch {
-        SeqWatch { progress: self.link().progress(), seq: |progress| progress.durable_seq }
+        SeqWatch::new(self.link().progress(), |progress| progress.durable_seq)
     }
 
     /// Where the job stands: its generation and last commit, read anew.
@@ -539,36 +488,6 @@ fn done(answer: Answer) -> (u64, bool) {
     match answer {
         Answer::Done { seq, existed } => (seq, existed),
         Answer::Conflict(_) | Answer::NoHolder | Answer::HoldersFull => (0, false),
-    }
-}
-
-/// Follows one of a job's watermarks, see [`Job::watch_committed_seq`].
-#[derive(Clone, Debug)]
-pub struct SeqWatch {
-    progress: watch::Receiver<Progress>,
-    seq: fn(&Progress) -> u64,
-}
-
-impl SeqWatch {
-    /// The seq now; a lower bound.
-    pub fn seq(&self) -> u64 {
-        (self.seq)(&self.progress.borrow())
-    }
-
-    /// Waits until the seq is at least `seq`, and returns what it is then.
-    ///
-    /// # Errors
-    ///
-    /// `Closed` or `JobNotFound` if the job ends before.
-    pub async fn at_least(&mut self, seq: u64) -> Result<u64> {
-        let of = self.seq;
-        let reached = |progress: &Progress| of(progress) >= seq || progress.end.is_some();
-        let closed = || Error::new(ErrorKind::Closed, "the job has been closed");
-        let progress = self.progress.wait_for(reached).await.map_err(|_| closed())?;
-        match &progress.end {
-            Some(end) if of(&progress) < seq => Err(end.afterwards.clone()),
-            _ => Ok(of(&progress)),
-        }
     }
 }
 

@@ -13,12 +13,13 @@
 //! It never knows which engine it has, never validates (handles have done that), and awaits only in
 //! one place, with nothing half done.
 
+mod steps;
+
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::Poll;
 
 use futures_util::future::{Fuse, FusedFuture, FutureExt};
@@ -26,19 +27,17 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::command::{Command, QueuedRead, QueuedTask};
-use super::commit::{self, Fatal, GroupEnd, poisoned};
+use super::commit::{Fatal, GroupEnd, poisoned};
 use super::context::{Context, gone, timed_out};
 use super::link::Link;
 use super::reads;
 use super::recent::Recent;
 use super::trim;
-use super::turn::{Answer, Task};
 use super::waiters::{KeptErrors, Until, Waiter};
 use crate::batch::Op;
 use crate::clock::Sleep;
-use crate::commit_log::Commit;
 use crate::engine::Engine;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::limits;
 
 /// Why the worker stops.
@@ -266,7 +265,7 @@ impl<E: Engine> Actor<E> {
             self.reads.push(Box::pin(async move { reads::look(&context, deadline).await }));
         }
         if self.next_look.is_none() && self.context.is_shared() && self.link.is_watched() {
-            self.next_look = Some(now + limits::SHARED_POLL_MS);
+            self.next_look = Some(now.saturating_add(limits::SHARED_POLL_MS));
         }
     }
 
@@ -381,160 +380,6 @@ impl<E: Engine> Actor<E> {
             Until::Task(_) => record.durable_seq >= record.committed_seq && !self.context.is_log_unsynced(),
             // No sync can reach beyond what is committed.
             Until::Seq(seq) => record.durable_seq >= seq.min(record.committed_seq),
-        }
-    }
-
-    /// Starts the next transaction, if one is due and none is under way.
-    fn start_step(&mut self) {
-        if !self.step.is_terminated() || self.gone {
-            return;
-        }
-        let settled = self.settled();
-        let ripe = |waiter: &&Waiter| !matches!(waiter.until, Until::Task(number) if number > settled);
-        let context = Rc::clone(&self.context);
-        if self.waiters.iter().any(|waiter| ripe(&waiter)) {
-            // The latest of their deadlines: an earlier one is withdrawn when its time comes.
-            let deadlines = self.waiters.iter().filter(ripe).map(|waiter| waiter.deadline);
-            let deadline = deadlines.reduce(|a, b| a.zip(b).map(|(a, b)| a.max(b))).flatten();
-            self.start_sync(false, deadline);
-        } else if !self.writes.is_empty() {
-            let tasks = self.take_group();
-            let durable = self.durable_always;
-            let (link, recent) = (Arc::clone(&self.link), Rc::clone(&self.recent));
-            let remember = move |commits: Vec<Commit>| match link.is_watched() {
-                true => commits.into_iter().for_each(|commit| recent.borrow_mut().push(commit)),
-                false => recent.borrow_mut().clear(),
-            };
-            self.start(
-                async move { Step::Group(commit::commit_group(&context, tasks, durable, remember).await) },
-            );
-        } else if !self.read_only
-            && !self.context.is_poisoned()
-            && self.trimmer.is_due(&context.record.borrow().log)
-        {
-            let trimmer = Rc::clone(&self.trimmer);
-            let deadline = self.link.deadline();
-            self.start(async move { Step::Trim(trimmer.trim(&context, deadline).await) });
-        } else if self.needs_last_sync() {
-            let deadline = self.link.deadline();
-            self.start_sync(true, deadline);
-        }
-    }
-
-    fn start(&mut self, step: impl Future<Output = Step> + 'static) {
-        let step: Local<Step> = Box::pin(step);
-        self.step = step.fuse();
-    }
-
-    fn start_sync(&mut self, last: bool, deadline: Option<u64>) {
-        let context = Rc::clone(&self.context);
-        self.start(
-            async move { Step::Sync { last, deadline, result: commit::sync(&context, deadline).await } },
-        );
-    }
-
-    /// Takes writes off the queue, as many as one transaction may hold.
-    fn take_group(&mut self) -> VecDeque<QueuedTask> {
-        let (mut tasks, mut operations) = (VecDeque::new(), Vec::new());
-        let (mut entries, mut bytes) = (0, 0);
-        while let Some(queued) = self.writes.front() {
-            let (more_entries, more_bytes) = queued.task.weight();
-            entries += more_entries;
-            bytes += more_bytes;
-            let full = entries > limits::GROUP_OPERATIONS_MAX || bytes > limits::GROUP_BYTES_MAX;
-            if full && !tasks.is_empty() {
-                break;
-            }
-            operations.extend(queued.task.operations().cloned());
-            tasks.extend(self.writes.pop_front());
-        }
-        let first = tasks.front().map_or(self.accepted, |queued| queued.number);
-        self.group = Some((first, operations));
-        tasks
-    }
-
-    fn finish_step(&mut self, step: Step) {
-        match step {
-            Step::Group(end) => self.finish_group(end),
-            Step::Sync { last, deadline, result } => {
-                self.link.counters.syncs.fetch_add(1, Ordering::Relaxed);
-                let result = result.map_err(|(error, fatal)| {
-                    self.take_fatal(fatal);
-                    error
-                });
-                if let Err(error) = &result {
-                    // Who came later and still has time waits for another sync.
-                    let aborted = error.kind() == ErrorKind::Timeout;
-                    self.fail_ripe_waiters(error, deadline.filter(|_| aborted));
-                }
-                if last {
-                    self.last_sync = Some(result);
-                }
-            }
-            Step::Trim(fatal) => self.take_fatal(fatal),
-        }
-        self.publish();
-    }
-
-    fn finish_group(&mut self, end: GroupEnd) {
-        self.link.counters.groups.fetch_add(1, Ordering::Relaxed);
-        self.group = None;
-        for queued in end.again.into_iter().rev() {
-            self.mind_deadline(queued.deadline);
-            self.writes.push_front(queued);
-        }
-        self.take_fatal(end.end);
-        // Seen by watchers before it is told to whoever wrote it.
-        self.publish();
-        for (queued, result) in end.settled {
-            self.settle(queued, result);
-        }
-        if let Some(seq) = end.last_seq {
-            self.context.engine.announce(self.context.generation, seq);
-        }
-    }
-
-    fn take_fatal(&mut self, fatal: Option<Fatal>) {
-        match fatal {
-            Some(Fatal::Gone) => self.gone = true,
-            Some(Fatal::Poisoned) => {
-                log::error!("job {:?}: a sync failed; no more writes until it is opened anew", self.link.id);
-                self.context.poison();
-            }
-            None => {}
-        }
-    }
-
-    /// Gives a write its result; an error is logged, counted, and kept until somebody has seen it.
-    fn settle(&mut self, queued: QueuedTask, result: Result<Answer>) {
-        let QueuedTask { number, task, ticket, deadline: _, credit } = queued;
-        let counters = &self.link.counters;
-        let result = result.map_err(|error| {
-            counters.batches_failed.fetch_add(1, Ordering::Relaxed);
-            let error = error.in_context(format_args!("job {:?}, {task}", self.link.id));
-            log::warn!("{error}");
-            error
-        });
-        if result.is_ok() && matches!(task, Task::Batch { .. }) {
-            counters.batches_committed.fetch_add(1, Ordering::Relaxed);
-        }
-        // Whoever is answered finds the room that his write had.
-        drop(credit);
-        if let Some(slot) = ticket.settle(result) {
-            self.kept.failed(number, slot, &mut self.waiters);
-        }
-    }
-
-    /// Answers who waits for the sync that failed; those who have time beyond `late` wait on.
-    fn fail_ripe_waiters(&mut self, error: &Error, late: Option<u64>) {
-        let settled = self.settled();
-        for waiter in std::mem::take(&mut self.waiters) {
-            let has_time = late.is_some_and(|late| waiter.deadline.is_none_or(|at| at > late));
-            match waiter.until {
-                Until::Task(number) if number > settled => self.waiters.push(waiter),
-                _ if has_time => self.waiters.push(waiter),
-                _ => waiter.answer(Err(error.clone()), &mut self.kept),
-            }
         }
     }
 

@@ -284,7 +284,7 @@ async fn bounded_apply<E: Engine>(
         Either::Right(((), apply)) => apply,
     };
     context.engine.abort();
-    let grace = context.clock.sleep_until(context.clock.monotonic_ms() + ABORT_GRACE_MS);
+    let grace = context.clock.sleep_until(context.clock.monotonic_ms().saturating_add(ABORT_GRACE_MS));
     match select(apply, grace).await {
         Either::Left((applied, _)) => applied,
         Either::Right(_) => {
