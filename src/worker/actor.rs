@@ -26,14 +26,14 @@ use futures_util::future::{Fuse, FusedFuture, FutureExt};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::command::{Command, QueuedRead, QueuedTask};
+use super::command::{Command, QueuedRead, QueuedTask, Reply};
 use super::commit::{Fatal, GroupEnd, poisoned};
 use super::context::{Context, gone, timed_out};
 use super::link::Link;
 use super::reads;
 use super::recent::Recent;
 use super::trim;
-use super::waiters::{KeptErrors, Until, Waiter};
+use super::waiters::{Flushed, KeptErrors, Until, Waiter};
 use crate::batch::Op;
 use crate::clock::Sleep;
 use crate::engine::Engine;
@@ -236,7 +236,7 @@ impl<E: Engine> Actor<E> {
         }
     }
 
-    fn wait_until(&mut self, until: Until, deadline: Option<u64>, reply: super::command::Reply<()>) {
+    fn wait_until(&mut self, until: Until, deadline: Option<u64>, reply: Reply<Flushed>) {
         self.mind_deadline(deadline);
         self.waiters.push(Waiter::new(until, deadline, reply, &mut self.kept));
     }

@@ -7,6 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::recent::CommitsPage;
 use super::slot::Ticket;
 use super::turn::Task;
+use super::waiters::Flushed;
 use crate::batch::Op;
 use crate::engine::{Got, Page, PageRequest, Point};
 use crate::error::Result;
@@ -22,13 +23,13 @@ pub(crate) enum Command {
     /// Everything accepted before is to be durable.
     Flush {
         deadline: Option<u64>,
-        reply: Reply<()>,
+        reply: Reply<Flushed>,
     },
     /// This seq, which is committed, is to be durable.
     Durable {
         seq: u64,
         deadline: Option<u64>,
-        reply: Reply<()>,
+        reply: Reply<Flushed>,
     },
     /// Drain, then release everything. The last command.
     Close,

@@ -14,6 +14,7 @@ use super::command::{Command, Credit, QueuedRead, QueuedTask, Read, Reply};
 use super::context::{gone, timed_out};
 use super::slot::Slot;
 use super::turn::Task;
+use super::waiters::Flushed;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::limits;
@@ -154,7 +155,7 @@ impl Link {
     pub(crate) async fn flush(&self) -> Result<()> {
         let (reply, answer) = oneshot::channel();
         self.send(Command::Flush { deadline: self.deadline(), reply })?;
-        self.answer(answer).await
+        self.answer(answer).await?.take()
     }
 
     /// Waits until the committed `seq` is durable.
@@ -164,7 +165,7 @@ impl Link {
         }
         let (reply, answer) = oneshot::channel();
         let durable = match self.send(Command::Durable { seq, deadline: self.deadline(), reply }) {
-            Ok(()) => self.answer(answer).await,
+            Ok(()) => self.answer(answer).await.and_then(Flushed::take),
             Err(closed) => Err(closed),
         };
         match durable {

@@ -18,8 +18,10 @@ pub(crate) struct Slot(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     result: Option<Result<Answer>>,
-    /// Whether somebody has been given the result.
+    /// Whether a receipt has returned the result.
     reported: bool,
+    /// Whether a flush or close has told the error.
+    told: bool,
     /// Futures that wait, by their number, so that each keeps just its newest waker.
     waiting: Vec<(u64, Waker)>,
     next_waiting: u64,
@@ -39,6 +41,16 @@ impl Slot {
     /// Resolves with the result and takes note that it has been reported.
     pub(crate) fn settled(&self) -> Settled<'_> {
         Settled { slot: self, number: None }
+    }
+
+    /// Takes note that a flush or close has told its error; those that wait already tell it too.
+    pub(crate) fn tell(&self) {
+        self.lock().told = true;
+    }
+
+    /// Whether a flush or close has told its error.
+    pub(crate) fn is_told(&self) -> bool {
+        self.lock().told
     }
 
     /// The error, unless it has been reported or somebody is waiting for it.

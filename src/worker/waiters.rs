@@ -25,10 +25,26 @@ pub(crate) struct KeptErrors {
 pub(crate) struct Waiter {
     pub(crate) until: Until,
     pub(crate) deadline: Option<u64>,
-    pub(crate) reply: Reply<()>,
+    pub(crate) reply: Reply<Flushed>,
     errors: Vec<Kept>,
     /// Further errors, of which only the number is known.
     beyond: u64,
+}
+
+/// What a waiter is answered. Until that has been taken its errors are not reported: the caller may
+/// go between the answer and his next look.
+#[derive(Debug)]
+pub(crate) struct Flushed {
+    result: Result<()>,
+    told: Vec<Arc<Slot>>,
+}
+
+impl Flushed {
+    /// The result for the caller, who has the errors from now on.
+    pub(crate) fn take(self) -> Result<()> {
+        self.told.iter().for_each(|slot| slot.tell());
+        self.result
+    }
 }
 
 /// What has to be durable.
@@ -42,7 +58,12 @@ pub(crate) enum Until {
 
 impl Waiter {
     /// A waiter for `until`; one that flushes takes the kept errors that it covers.
-    pub(crate) fn new(until: Until, deadline: Option<u64>, reply: Reply<()>, kept: &mut KeptErrors) -> Self {
+    pub(crate) fn new(
+        until: Until,
+        deadline: Option<u64>,
+        reply: Reply<Flushed>,
+        kept: &mut KeptErrors,
+    ) -> Self {
         let (errors, beyond) = match until {
             Until::Task(last) => (kept.take(last), std::mem::take(&mut kept.beyond)),
             Until::Seq(_) => (Vec::new(), 0),
@@ -66,7 +87,7 @@ impl Waiter {
 
     /// Answers: an unreported error goes before the sync's own result.
     ///
-    /// If the caller has gone, what it did not take is kept for the next one.
+    /// Until the caller has taken them the errors are kept, for it may go without.
     pub(crate) fn answer(self, synced: Result<()>, kept: &mut KeptErrors) {
         let mut unreported = Vec::new();
         let mut awaited = Vec::new();
@@ -81,13 +102,12 @@ impl Waiter {
             Some((_, _, first)) => Err(with_others(first, unreported.len() as u64 - 1 + self.beyond)),
             None => synced,
         };
-        let told = self.reply.send(result).is_ok();
-        if !told || unreported.is_empty() {
+        let told = unreported.iter().map(|(_, slot, _)| Arc::clone(slot)).collect();
+        let sent = self.reply.send(Ok(Flushed { result, told })).is_ok();
+        if !sent || unreported.is_empty() {
             kept.beyond += self.beyond;
         }
-        if !told {
-            kept.put_back(unreported.into_iter().map(|(number, slot, _)| (number, slot)));
-        }
+        kept.put_back(unreported.into_iter().map(|(number, slot, _)| (number, slot)));
         kept.put_back(awaited.into_iter());
     }
 }
@@ -117,6 +137,7 @@ impl KeptErrors {
         let beyond = std::mem::take(&mut self.beyond);
         let errors: Vec<Error> = std::mem::take(&mut self.kept)
             .into_iter()
+            .filter(|(_, slot)| !slot.is_told())
             .filter_map(|(_, slot)| match slot.unreported() {
                 Unreported::Error(error) => Some(error),
                 Unreported::Awaited | Unreported::Nothing => None,
@@ -132,7 +153,7 @@ impl KeptErrors {
         let (covered, later) =
             std::mem::take(&mut self.kept).into_iter().partition(|(number, _)| *number <= last);
         self.kept = later;
-        covered
+        covered.into_iter().filter(|(_, slot): &Kept| !slot.is_told()).collect()
     }
 
     fn put_back(&mut self, errors: impl Iterator<Item = Kept>) {
@@ -142,7 +163,8 @@ impl KeptErrors {
                 continue;
             }
             if self.kept.len() >= KEPT_ERRORS_MAX {
-                self.kept.retain(|(_, slot)| !matches!(slot.unreported(), Unreported::Nothing));
+                self.kept
+                    .retain(|(_, slot)| !slot.is_told() && !matches!(slot.unreported(), Unreported::Nothing));
             }
             if self.kept.len() < KEPT_ERRORS_MAX {
                 self.kept.push(error);

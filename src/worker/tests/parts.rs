@@ -12,7 +12,7 @@ use crate::testing::test;
 use crate::worker::recent::Recent;
 use crate::worker::slot::{Slot, Unreported};
 use crate::worker::turn::Answer;
-use crate::worker::waiters::{KeptErrors, Until, Waiter};
+use crate::worker::waiters::{Flushed, KeptErrors, Until, Waiter};
 use crate::{Batch, Error, ErrorKind, Outcome, Result};
 
 const DONE: Answer = Answer::Done { seq: 4, existed: false };
@@ -61,13 +61,29 @@ fn an_error_is_unreported_until_it_is_awaited_or_taken() {
 }
 
 /// A flush of everything up to `last`, and where its answer comes.
-fn flush(last: u64, kept: &mut KeptErrors) -> (Waiter, oneshot::Receiver<Result<()>>) {
+fn flush(last: u64, kept: &mut KeptErrors) -> (Waiter, oneshot::Receiver<Result<Flushed>>) {
     let (reply, answer) = oneshot::channel();
     (Waiter::new(Until::Task(last), None, reply, kept), answer)
 }
 
-fn answered(mut answer: oneshot::Receiver<Result<()>>) -> usize {
-    answer.try_recv().expect("is answered").err().map_or(0, |error| writes_in(&error))
+fn answered(mut answer: oneshot::Receiver<Result<Flushed>>) -> usize {
+    answer.try_recv().expect("is answered").and_then(Flushed::take).err().map_or(0, |error| writes_in(&error))
+}
+
+/// A flush in a `select!` can lose against another branch after the worker has answered it.
+#[test]
+fn an_answer_that_nobody_takes_leaves_its_errors_to_the_next_flush() {
+    let mut kept = KeptErrors::default();
+    kept.failed(1, failed_slot(), &mut []);
+    let (waiter, given_up) = flush(1, &mut kept);
+    waiter.answer(Ok(()), &mut kept);
+    drop(given_up);
+    let (waiter, answer) = flush(1, &mut kept);
+    waiter.answer(Ok(()), &mut kept);
+    assert_eq!(answered(answer), 1);
+    let (waiter, answer) = flush(1, &mut kept);
+    waiter.answer(Ok(()), &mut kept);
+    assert_eq!(answered(answer), 0);
 }
 
 #[test]
