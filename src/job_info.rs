@@ -7,7 +7,7 @@ use crate::options::OpenMode;
 use crate::record::LogRetention;
 use crate::worker::Progress;
 
-/// What a job is and where it stands, see [`Job::info`].
+/// What a job is and where it stands, see [`Job::info`](crate::Job::info).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct JobInfo {
@@ -36,7 +36,7 @@ pub struct JobInfo {
     pub log_holders: Vec<(String, u64)>,
 }
 
-/// What a job has done since it was opened here, see [`Job::stats`].
+/// What a job has done since it was opened here, see [`Job::stats`](crate::Job::stats).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct JobStats {
@@ -56,7 +56,7 @@ pub struct JobStats {
     pub reads: u64,
 }
 
-/// Follows one of a job's watermarks, see [`Job::watch_committed_seq`].
+/// Follows one of a job's watermarks, see [`Job::watch_committed_seq`](crate::Job::watch_committed_seq).
 #[derive(Clone, Debug)]
 pub struct SeqWatch {
     progress: watch::Receiver<Progress>,

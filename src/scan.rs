@@ -136,7 +136,7 @@ impl Pages {
         }
     }
 
-    /// The pages as a [`Stream`](https://docs.rs/futures-core/0.3/futures_core/stream/trait.Stream.html).
+    /// The pages as a [`Stream`](futures_core::Stream).
     pub fn into_stream(self) -> impl Stream<Item = Result<Vec<Row>>> + Send + use<> {
         futures_util::stream::unfold(self, |mut pages| async move {
             let page = pages.next().await?;

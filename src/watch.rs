@@ -100,7 +100,7 @@ impl Watch {
         self.commits.yielded()
     }
 
-    /// The items as a [`Stream`](https://docs.rs/futures-core/0.3/futures_core/stream/trait.Stream.html).
+    /// The items as a [`Stream`](futures_core::Stream).
     pub fn into_stream(self) -> impl Stream<Item = Result<WatchItem>> + Send + use<> {
         futures_util::stream::unfold(self, |mut watch| async move {
             let item = watch.next().await?;
@@ -134,7 +134,7 @@ impl LogReader {
         }
     }
 
-    /// The items as a [`Stream`](https://docs.rs/futures-core/0.3/futures_core/stream/trait.Stream.html).
+    /// The items as a [`Stream`](futures_core::Stream).
     pub fn into_stream(self) -> impl Stream<Item = Result<WatchItem>> + Send + use<> {
         futures_util::stream::unfold(self, |mut log| async move {
             let item = log.next().await?;
