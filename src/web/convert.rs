@@ -6,7 +6,7 @@ use serde::Serialize;
 use wasm_bindgen::JsValue;
 
 use crate::error::Error;
-use crate::job::JobInfo;
+use crate::job_info::JobInfo;
 use crate::options::OpenMode;
 use crate::record::LogRetention;
 
