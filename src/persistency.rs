@@ -215,7 +215,7 @@ impl Persistency {
         loop {
             self.check_open()?;
             // Also where the job is open here: whoever only reads it needs no ownership for that.
-            let claim = self.core().claim().await?;
+            let claim = self.core().claim(&JobOptions::default()).await?;
             if let Some(link) = self.core().begin_end(id, Command::Drop) {
                 let end = link.ended().await;
                 self.core().forget(id, &link);
@@ -290,10 +290,12 @@ impl Persistency {
         }
         loop {
             self.check_open()?;
-            let read_only = options.as_ref().is_some_and(|options| options.mode == OpenMode::ReadOnly);
-            let claim: Arc<dyn Claim> = match read_only {
-                true => Arc::new(()),
-                false => self.core().claim().await.map_err(explain)?,
+            let wanted = options.clone().unwrap_or_default();
+            let claim: Arc<dyn Claim> = match wanted.mode {
+                OpenMode::ReadOnly => Arc::new(()),
+                OpenMode::Create | OpenMode::MustExist => {
+                    self.core().claim(&wanted).await.map_err(explain)?
+                }
             };
             match self.core().tenant(id, options.as_ref(), claim)? {
                 Tenant::Open(handle) => {
@@ -313,13 +315,26 @@ impl Persistency {
 }
 
 impl RootCore {
-    /// Ownership of the place, taken once.
-    async fn claim(&self) -> Result<Arc<dyn Claim>> {
+    /// Ownership of the place, taken once; `Busy` if an owner that drains is not through in time.
+    async fn claim(&self, options: &JobOptions) -> Result<Arc<dyn Claim>> {
+        let deadline = options.deadline_ms().map(|ms| self.clock.monotonic_ms().saturating_add(ms));
+        let claimed = self.clock.until(deadline, self.claim_in_turn()).await;
+        claimed
+            .unwrap_or_else(|| Err(Error::new(ErrorKind::Busy, "the root's last owner has not let go of it")))
+    }
+
+    async fn claim_in_turn(&self) -> Result<Arc<dyn Claim>> {
         let mut held = self.claim.lock().await;
-        match &*held {
-            Some(claim) => Ok(Arc::clone(claim)),
-            None => Ok(Arc::clone(held.insert(self.place.claim().await?))),
+        if let Some(claim) = &*held {
+            return Ok(Arc::clone(claim));
         }
+        let claim = self.place.claim().await?;
+        // A close that came before has looked for something to let go of already, one that comes
+        // after this finds it.
+        if lock(&self.state).closed {
+            return Err(root_closed());
+        }
+        Ok(Arc::clone(held.insert(claim)))
     }
 
     /// The job as it stands in the table; starts it if it is not there.

@@ -65,7 +65,15 @@ impl Place {
 
     /// Takes sole ownership, where that means something.
     pub(crate) async fn claim(&self) -> Result<Arc<dyn Claim>> {
-        at!(self, site => run("claim", move || async move { site.claim().await.map(share) }).await)
+        match self {
+            // Nobody else can reach what is in this process's memory.
+            Place::Memory(_) => Ok(Arc::new(())),
+            #[cfg(test)]
+            Place::Faulty(_) => Ok(Arc::new(())),
+            place => {
+                at!(place, site => run("claim", move || async move { site.claim().await.map(share) }).await)
+            }
+        }
     }
 
     /// The ids of the jobs that exist, ascending.

@@ -115,6 +115,7 @@ mod tests {
     use futures_executor::block_on;
 
     use super::*;
+    use crate::{Clock, ErrorKind, JobOptions, Persistency};
 
     async fn is_pending<F: Future>(future: std::pin::Pin<&mut F>) -> bool {
         let mut future = Some(future);
@@ -186,6 +187,24 @@ mod tests {
         }
         drop(owner);
         drop(claim(dir.path()).await.unwrap());
+    }
+
+    #[test]
+    fn whoever_waits_for_an_owner_that_drains_gives_up_at_the_deadline() {
+        block_on(async {
+            let dir = tempfile::tempdir().unwrap();
+            let owner = claim(dir.path()).await.unwrap();
+            owner.drain();
+            let clock = Clock::manual(0);
+            let root = Persistency::open_with_clock(dir.path(), clock.clone()).unwrap();
+            let options = JobOptions::new().deadline(Duration::from_secs(10));
+            let mut open = pin!(root.open_job_with("alpha", options.clone()));
+            assert!(is_pending(open.as_mut()).await);
+            clock.advance(Duration::from_secs(10));
+            assert_eq!(open.await.unwrap_err().kind(), ErrorKind::Busy);
+            drop(owner);
+            root.open_job_with("alpha", options).await.unwrap();
+        });
     }
 
     #[test]
