@@ -28,6 +28,11 @@ pub(crate) struct Link {
     watchers: AtomicUsize,
     deadline_ms: Option<u64>,
     entrance: Mutex<Entrance>,
+    /// Callers that wait for room in the queue; those who come later wait behind them, also if what
+    /// they bring would fit.
+    waiting: AtomicUsize,
+    /// Has them served in the order in which they came.
+    turn: tokio::sync::Mutex<()>,
     operations: Share,
     bytes: Share,
     reads: Arc<Semaphore>,
@@ -99,6 +104,8 @@ impl Link {
             watchers: AtomicUsize::new(0),
             deadline_ms: bounds.deadline_ms,
             entrance: Mutex::new(Entrance::Open(commands)),
+            waiting: AtomicUsize::new(0),
+            turn: tokio::sync::Mutex::new(()),
             operations: share(bounds.operations),
             bytes: share(bounds.bytes),
             reads: Arc::new(Semaphore::new(limits::READS_MAX)),
@@ -114,13 +121,17 @@ impl Link {
     pub(crate) async fn accept(&self, task: Task, operations: usize, bytes: usize) -> Result<Arc<Slot>> {
         self.check_open()?;
         let deadline = self.deadline();
-        let credit = match self.try_credit(operations, bytes) {
-            Some(credit) => credit,
-            None => {
-                self.clock.until(deadline, self.credit(operations, bytes)).await.ok_or_else(timed_out)??
-            }
+        if let Some(credit) = self.try_credit(operations, bytes) {
+            return self.queue(task, credit, deadline);
+        }
+        // Counted before anything is awaited: whoever comes from now on finds somebody before him.
+        let _waiting = Waiting::new(&self.waiting);
+        let accepted = async {
+            let _turn = self.turn.lock().await;
+            let credit = self.credit(operations, bytes).await?;
+            self.queue(task, credit, deadline)
         };
-        self.queue(task, credit, deadline)
+        self.clock.until(deadline, accepted).await.ok_or_else(timed_out)?
     }
 
     /// Queues a task, or answers `Overloaded` if there is no room for it now.
@@ -342,7 +353,11 @@ impl Link {
         }
     }
 
+    /// Room for a task, if there is some and nobody waits for it.
     fn try_credit(&self, operations: usize, bytes: usize) -> Option<Credit> {
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            return None;
+        }
         let _operations = self.operations.try_take(operations)?;
         Some(Credit { _operations, _bytes: self.bytes.try_take(bytes)? })
     }
@@ -366,6 +381,22 @@ impl Share {
     /// At most the whole bound; the bounds fit 32 bits, see `limits::QUEUE_BOUND_MAX`.
     fn portion(&self, wanted: usize) -> u32 {
         u32::try_from(wanted.min(self.max)).unwrap_or(u32::MAX)
+    }
+}
+
+/// Counts as a caller that waits for room while it lives.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(waiting: &'a AtomicUsize) -> Self {
+        waiting.fetch_add(1, Ordering::SeqCst);
+        Waiting(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
