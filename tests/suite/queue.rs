@@ -14,6 +14,7 @@ facts! {
         a_batch_larger_than_the_whole_queue_is_accepted_alone,
         a_write_that_waits_for_room_can_be_withdrawn,
         waiting_writes_are_accepted_in_the_order_in_which_they_came,
+        an_empty_batch_does_not_slip_past_one_that_waits_for_room,
         closing_commits_everything_that_was_accepted,
         closing_answers_writes_that_wait_for_room,
         many_producers_keep_their_order_and_lose_nothing,
@@ -90,6 +91,20 @@ async fn a_batch_larger_than_the_whole_queue_is_accepted_alone(root: &TestRoot) 
     }
     job.try_persist(slow_batch()).unwrap();
     assert_eq!(job.count("m", ..).await.unwrap(), 7);
+}
+
+/// An empty batch needs no bytes, and once was accepted before a put that waited for them.
+async fn an_empty_batch_does_not_slip_past_one_that_waits_for_room(root: &TestRoot) {
+    let job = bounded(root, JobOptions::new().queue_bytes(100)).await;
+    let batches = (0..60u8).map(|number| match number % 2 {
+        0 => Batch::new().put("m", k([number]), vec![number; 80]),
+        _ => Batch::new(),
+    });
+    let mut seqs = Vec::new();
+    for receipt in join_all(batches.map(|batch| job.persist(batch))).await {
+        seqs.push(receipt.unwrap().committed().await.unwrap());
+    }
+    assert_eq!(seqs, (0..60).map(|number| number / 2 + 1).collect::<Vec<u64>>());
 }
 
 async fn a_write_that_waits_for_room_can_be_withdrawn(root: &TestRoot) {
