@@ -21,6 +21,17 @@ const ROOT: &str = "PERSISTENCY_TEST_ROOT";
 /// The variable that tells a child its seed.
 const SEED: &str = "PERSISTENCY_TEST_SEED";
 
+/// What a child does.
+async fn play(role: &str) {
+    match role {
+        "life" => boundary::lives_one_life().await,
+        "dropper" => dropping::drops_until_it_is_killed().await,
+        "migrator" => migration::migrates().await,
+        "writer" => random::writes_until_it_is_killed().await,
+        other => panic!("no such role: {other}"),
+    }
+}
+
 fn root() -> PathBuf {
     env::var_os(ROOT).unwrap().into()
 }

@@ -24,6 +24,24 @@ use persistency::{ErrorKind, Key, Result, key};
 /// The variable that tells a child its root.
 const ROOT: &str = "PERSISTENCY_TEST_ROOT";
 
+/// What a child does.
+async fn play(role: &str) {
+    match role {
+        "owner" => processes::owns_a_root().await,
+        #[cfg(target_os = "linux")]
+        "holder" => resources::opens_and_closes().await,
+        #[cfg(target_os = "linux")]
+        "a_full_medium" => media::a_full_medium().await,
+        #[cfg(target_os = "linux")]
+        "neighbours" => media::neighbours().await,
+        #[cfg(target_os = "linux")]
+        "no_room_for_a_job" => media::no_room_for_a_job().await,
+        #[cfg(target_os = "linux")]
+        "a_read_only_medium" => media::a_read_only_medium().await,
+        other => panic!("no such role: {other}"),
+    }
+}
+
 fn kind<T>(result: Result<T>) -> Option<ErrorKind> {
     result.err().map(|error| error.kind())
 }

@@ -62,7 +62,7 @@ async fn what_was_committed_outlives_a_process_that_is_killed_at_any_boundary() 
 
 fn child(dir: &Path, boundary: &str) -> Child {
     let variables = [(ROOT, dir.to_str().unwrap()), (BOUNDARY, boundary)];
-    Child::start("killed::boundary::lives_one_life", "life", &variables)
+    Child::start("life", &variables)
 }
 
 /// Kills a child at a boundary and looks at what it left; `false` if it ends before it comes there.
@@ -83,10 +83,7 @@ async fn kill_at(boundary: &str, dir: &Path) -> bool {
     }
 }
 
-#[tokio::test]
-#[ignore = "a role of the test above"]
-async fn lives_one_life() {
-    let Some(_) = child::role() else { return };
+pub(super) async fn lives_one_life() {
     let end = std::env::var(BOUNDARY).unwrap();
     let passed = Mutex::new(BTreeMap::<String, usize>::new());
     let boundaries = Boundaries(Arc::new(move |name| {

@@ -16,7 +16,7 @@ async fn a_drop_that_is_killed_at_any_time_leaves_the_whole_job_or_none() {
     for round in 0..rounds(40) {
         let mut random = Random::new(round);
         let variables = [(ROOT, dir.path().to_str().unwrap())];
-        let mut child = Child::start("killed::dropping::drops_until_it_is_killed", "dropper", &variables);
+        let mut child = Child::start("dropper", &variables);
         let drops = random.below(4);
         let mut seen = 0;
         while seen <= drops {
@@ -31,10 +31,7 @@ async fn a_drop_that_is_killed_at_any_time_leaves_the_whole_job_or_none() {
     }
 }
 
-#[tokio::test]
-#[ignore = "a role of the test above"]
-async fn drops_until_it_is_killed() {
-    let Some(_) = child::role() else { return };
+pub(super) async fn drops_until_it_is_killed() {
     child::end_with_parent();
     let p = Persistency::open(root()).unwrap();
     loop {

@@ -23,7 +23,7 @@ async fn what_was_committed_outlives_a_process_that_is_killed_at_any_time() {
         println!("round {round}: {reported:?}");
         let mut random = Random::new(round);
         let variables = [(ROOT, root.to_str().unwrap()), (SEED, &round.to_string())];
-        let mut child = Child::start("killed::random::writes_until_it_is_killed", "writer", &variables);
+        let mut child = Child::start("writer", &variables);
         let reports = [0, 0, 1, 50, 200][random.below(5)];
         let reports = if reports == 0 { 0 } else { 1 + random.below(reports) };
         for _ in 0..reports {
@@ -38,10 +38,7 @@ async fn what_was_committed_outlives_a_process_that_is_killed_at_any_time() {
     assert!(kills_while_writing > 0);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a role of the test above"]
-async fn writes_until_it_is_killed() {
-    let Some(_) = child::role() else { return };
+pub(super) async fn writes_until_it_is_killed() {
     child::end_with_parent();
     let durability = if seed().is_multiple_of(3) { Durability::Strict } else { Durability::Relaxed };
     let p = Persistency::open(root()).unwrap();

@@ -1,7 +1,8 @@
-//! Child processes of tests: this test program again, playing another role in one of its tests.
+//! Child processes of tests: this test program again, playing a role in one of its tests.
 //!
-//! Such a test is ignored otherwise. It reports by lines on stderr, takes lines from stdin, and ends
-//! with the process that started it; it never outlives a test that fails.
+//! A child enters by the one test of this module and goes on to the role that its program knows by
+//! name. It reports by lines on stderr, takes lines from stdin, and ends with the process that
+//! started it; it never outlives a test that fails.
 
 use std::env;
 use std::fmt::Display;
@@ -27,13 +28,16 @@ pub struct Child {
 }
 
 impl Child {
-    /// Starts the ignored test `test` of this program in a role, behind `wrapper` if that is not empty.
-    pub fn start_within(wrapper: &[&str], test: &str, role: &str, variables: &[(&str, &str)]) -> Self {
+    /// Starts this program in a role, behind `wrapper` if that is not empty.
+    pub fn start_within(wrapper: &[&str], role: &str, variables: &[(&str, &str)]) -> Self {
         let program = env::current_exe().unwrap();
         let mut words: Vec<_> = wrapper.iter().map(Into::into).collect();
         words.push(program);
         let mut command = Command::new(&words[0]);
-        command.args(&words[1..]).args([test, "--exact", "--ignored", "--nocapture", "--test-threads=1"]);
+        // The program's own name is not a part of its tests' names.
+        let (_, module) = module_path!().split_once("::").unwrap();
+        let entrance = format!("{module}::a_child_plays_its_role_reports_and_obeys");
+        command.args(&words[1..]).args([&entrance, "--exact", "--nocapture", "--test-threads=1"]);
         command.env(ROLE, role).envs(variables.iter().copied());
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut process = command.spawn().unwrap_or_else(|error| panic!("starting {words:?}: {error}"));
@@ -53,8 +57,8 @@ impl Child {
         Child { process, orders, reports }
     }
 
-    pub fn start(test: &str, role: &str, variables: &[(&str, &str)]) -> Self {
-        Self::start_within(&[], test, role, variables)
+    pub fn start(role: &str, variables: &[(&str, &str)]) -> Self {
+        Self::start_within(&[], role, variables)
     }
 
     /// The next report; `None` when the child has ended.
@@ -105,9 +109,33 @@ pub fn directory() -> tempfile::TempDir {
     made.unwrap()
 }
 
-/// The role that this process plays, if it is a child.
-pub fn role() -> Option<String> {
-    env::var(ROLE).ok()
+/// Where every child enters; in the test program itself it proves what its tests rely on.
+#[test]
+fn a_child_plays_its_role_reports_and_obeys() {
+    match env::var(ROLE).as_deref() {
+        Ok("echo") => loop {
+            report(order());
+        },
+        Ok(role) => play(role),
+        Err(_) => {
+            let mut child = Child::start("echo", &[]);
+            child.tell("one");
+            child.tell("two");
+            assert_eq!(child.report().as_deref(), Some("one"));
+            child.until("two");
+            assert!(child.kill().is_empty());
+            let (status, reports) = Child::start("nobody's role", &[]).end();
+            assert!(!status.success() && reports.is_empty(), "{status}, {reports:?}");
+            let mut left = Child::start("echo", &[]);
+            drop(left.orders.take());
+            assert!(!left.end().0.success(), "it ends with its parent");
+        }
+    }
+}
+
+fn play(role: &str) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.unwrap().block_on(super::play(role));
 }
 
 /// Reports to the parent, whole and at once.

@@ -18,15 +18,12 @@ const LOG: &str = "PERSISTENCY_TEST_LOG";
 fn owner(root: &Path, log: bool) -> Child {
     let variables = [(ROOT, root.to_str().unwrap()), (LOG, "1000000")];
     let variables = if log { &variables[..] } else { &variables[..1] };
-    let mut owner = Child::start("processes::owns_a_root", "owner", variables);
+    let mut owner = Child::start("owner", variables);
     owner.until("open");
     owner
 }
 
-#[tokio::test]
-#[ignore = "a role of the tests below"]
-async fn owns_a_root() {
-    let Some(_) = child::role() else { return };
+pub async fn owns_a_root() {
     let p = Persistency::open(env::var_os(ROOT).unwrap()).unwrap();
     let log =
         env::var(LOG).map_or(LogRetention::Off, |bytes| LogRetention::LastBytes(bytes.parse().unwrap()));

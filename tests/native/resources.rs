@@ -31,16 +31,13 @@ async fn assert_held_at_most(most: (usize, usize)) {
 
 #[test]
 fn threads_and_files_are_released_with_their_jobs() {
-    let child = Child::start("resources::opens_and_closes", "holder", &[]);
+    let child = Child::start("holder", &[]);
     let (status, reports) = child.end();
     assert!(status.success());
     assert_eq!(reports, ["finished"]);
 }
 
-#[tokio::test]
-#[ignore = "a role of the test above"]
-async fn opens_and_closes() {
-    let Some(_) = child::role() else { return };
+pub async fn opens_and_closes() {
     let dir = child::directory();
     let before = held();
     for cycle in 0..CYCLES {
