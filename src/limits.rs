@@ -36,6 +36,8 @@ pub const QUEUE_BOUND_MAX: usize = (1 << 29) - 1;
 pub const GROUP_OPERATIONS_MAX: usize = 16 * 1024;
 /// Bytes in one group commit at most, a single batch excepted.
 pub const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Flushes and waits for durability of a job at one time; further callers wait in their own future.
+pub const WAITERS_MAX: usize = 16 * 1024;
 /// Reads of a job that wait or run at one time; further callers wait in their own future.
 pub const READS_MAX: usize = 4096;
 /// Reads that are answered in a row before the transaction under way is looked at again.

@@ -21,6 +21,12 @@ export function count(format, log) {
   return sum;
 }
 
+/** Tests that a libtest run left out because they are marked so: they prove nothing. */
+export function ignored(log) {
+  const lines = log.replace(COLOUR, '').matchAll(/^test result: .* (\d+) ignored;/gm);
+  return [...lines].reduce((sum, [, number]) => sum + Number(number), 0);
+}
+
 /**
  * Whether a browser run died before its first test, which is the machine's fault and not a test's.
  * A build that failed never reached the runner and is not such a run.
@@ -34,13 +40,14 @@ export function neverStarted(log) {
  * The verdict on one run: `{ passed, failed, reasons }`.
  *
  * A run that ended badly counts at least one failure, whatever its result lines say, and so does a
- * run that needs tests and shows none, or that lacks the line proving where it ran.
+ * run that needs tests and shows none, that ignores one, or that lacks the line proving where it ran.
  */
 export function judge({ format, needsTests = true, proof }, { status, log }) {
   const { passed, failed } = count(format, log);
   const reasons = [];
   if (failed > 0) reasons.push(`${failed} tests failed`);
   else if (status !== 'ok') reasons.push(status);
+  if (ignored(log) > 0) reasons.push(`${ignored(log)} tests are ignored`);
   if (needsTests && passed + failed === 0) reasons.push('no test ran');
   else if (proof && passed + failed > 0 && !proof.test(log)) reasons.push(`the log lacks ${proof}`);
   return { passed, failed: Math.max(failed, reasons.length > 0 ? 1 : 0), reasons };

@@ -8,7 +8,7 @@ import { test } from 'node:test';
 import { count, disagreement, judge, neverStarted } from './count.mjs';
 import { exec } from './exec.mjs';
 
-const OK = 'test result: ok. 3 passed; 0 failed; 1 ignored; 0 filtered out\n';
+const OK = 'test result: ok. 3 passed; 0 failed; 0 ignored; 0 filtered out\n';
 const RED = 'test result: FAILED. 2 passed; 1 failed; 0 ignored; 0 filtered out\n';
 const run = { format: 'libtest' };
 
@@ -32,6 +32,11 @@ test('result lines of all test programs are added up', () => {
 test('a failed test is counted once, with a bad exit status or without', () => {
   assert.equal(judge(run, { status: 'exit status 1', log: OK + RED }).failed, 1);
   assert.equal(judge(run, { status: 'ok', log: RED }).failed, 1);
+});
+
+test('a test that is ignored is a failure', () => {
+  const verdict = judge(run, { status: 'ok', log: `${OK}${OK.replace('0 ignored', '2 ignored')}` });
+  assert.deepEqual(verdict, { passed: 6, failed: 1, reasons: ['2 tests are ignored'] });
 });
 
 test('a run that shows no test is a failure', () => {

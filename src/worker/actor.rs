@@ -24,6 +24,7 @@ use std::task::Poll;
 
 use futures_util::future::{Fuse, FusedFuture, FutureExt};
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::command::{Command, QueuedRead, QueuedTask, Reply};
@@ -225,20 +226,26 @@ impl<E: Engine> Actor<E> {
                 self.mind_deadline(read.deadline);
                 self.waiting_reads.push_back((self.accepted, read));
             }
-            Some(Command::Flush { deadline, reply }) => {
-                self.wait_until(Until::Task(self.accepted), deadline, reply);
+            Some(Command::Flush { deadline, reply, credit }) => {
+                self.wait_until(Until::Task(self.accepted), deadline, reply, credit);
             }
-            Some(Command::Durable { seq, deadline, reply }) => {
-                self.wait_until(Until::Seq(seq), deadline, reply)
+            Some(Command::Durable { seq, deadline, reply, credit }) => {
+                self.wait_until(Until::Seq(seq), deadline, reply, credit);
             }
             Some(Command::Drop) => self.last_command = Some(LastCommand::Drop),
             Some(Command::Close) | None => self.last_command = Some(LastCommand::Close),
         }
     }
 
-    fn wait_until(&mut self, until: Until, deadline: Option<u64>, reply: Reply<Flushed>) {
+    fn wait_until(
+        &mut self,
+        until: Until,
+        deadline: Option<u64>,
+        reply: Reply<Flushed>,
+        credit: OwnedSemaphorePermit,
+    ) {
         self.mind_deadline(deadline);
-        self.waiters.push(Waiter::new(until, deadline, reply, &mut self.kept));
+        self.waiters.push(Waiter::new(until, deadline, reply, &mut self.kept).holding(credit));
     }
 
     fn mind_deadline(&mut self, deadline: Option<u64>) {

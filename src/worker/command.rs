@@ -24,12 +24,14 @@ pub(crate) enum Command {
     Flush {
         deadline: Option<u64>,
         reply: Reply<Flushed>,
+        credit: OwnedSemaphorePermit,
     },
     /// This seq, which is committed, is to be durable.
     Durable {
         seq: u64,
         deadline: Option<u64>,
         reply: Reply<Flushed>,
+        credit: OwnedSemaphorePermit,
     },
     /// Drain, then release everything. The last command.
     Close,

@@ -14,7 +14,6 @@ use super::command::{Command, Credit, QueuedRead, QueuedTask, Read, Reply};
 use super::context::{gone, timed_out};
 use super::slot::Slot;
 use super::turn::Task;
-use super::waiters::Flushed;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::limits;
@@ -36,12 +35,13 @@ pub(crate) struct Link {
     operations: Share,
     bytes: Share,
     reads: Arc<Semaphore>,
+    waiters: Arc<Semaphore>,
     progress: watch::Sender<Progress>,
 }
 
 /// Where commands go in.
 enum Entrance {
-    /// Unbounded only in type: every command but the few that flush holds a share of a bound.
+    /// Unbounded only in type: every command but the last holds a share of a bound.
     Open(UnboundedSender<Command>),
     /// The last command has been sent, and the job closes.
     Closing,
@@ -109,6 +109,7 @@ impl Link {
             operations: share(bounds.operations),
             bytes: share(bounds.bytes),
             reads: Arc::new(Semaphore::new(limits::READS_MAX)),
+            waiters: Arc::new(Semaphore::new(limits::WAITERS_MAX)),
             progress: watch::Sender::new(Progress::default()),
         };
         (Arc::new(link), receiver)
@@ -147,15 +148,7 @@ impl Link {
     pub(crate) async fn read<T>(&self, read: impl FnOnce(Reply<T>) -> Read) -> Result<T> {
         self.check_open()?;
         let deadline = self.deadline();
-        let credit = match Arc::clone(&self.reads).try_acquire_owned() {
-            Ok(credit) => credit,
-            Err(_) => self
-                .clock
-                .until(deadline, Arc::clone(&self.reads).acquire_owned())
-                .await
-                .ok_or_else(timed_out)?
-                .map_err(|_| self.closed())?,
-        };
+        let credit = self.call_credit(&self.reads, deadline).await?;
         let (reply, answer) = oneshot::channel();
         self.send(Command::Read(QueuedRead { read: read(reply), deadline, _credit: credit }))?;
         self.counters.reads.fetch_add(1, Ordering::Relaxed);
@@ -164,8 +157,11 @@ impl Link {
 
     /// Waits until everything accepted before is durable.
     pub(crate) async fn flush(&self) -> Result<()> {
+        self.check_open()?;
+        let deadline = self.deadline();
+        let credit = self.call_credit(&self.waiters, deadline).await?;
         let (reply, answer) = oneshot::channel();
-        self.send(Command::Flush { deadline: self.deadline(), reply })?;
+        self.send(Command::Flush { deadline, reply, credit })?;
         self.answer(answer).await?.take()
     }
 
@@ -174,16 +170,19 @@ impl Link {
         if self.progress.borrow().durable_seq >= seq {
             return Ok(());
         }
-        let (reply, answer) = oneshot::channel();
-        let durable = match self.send(Command::Durable { seq, deadline: self.deadline(), reply }) {
-            Ok(()) => self.answer(answer).await.and_then(Flushed::take),
-            Err(closed) => Err(closed),
-        };
-        match durable {
+        match self.ask_durable(seq).await {
             // A worker that closed under this call may have made it durable by that.
             Err(_) if self.progress.borrow().durable_seq >= seq => Ok(()),
             result => result.map_err(|error| error.with_outcome(Outcome::Applied)),
         }
+    }
+
+    async fn ask_durable(&self, seq: u64) -> Result<()> {
+        let deadline = self.deadline();
+        let credit = self.call_credit(&self.waiters, deadline).await?;
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Durable { seq, deadline, reply, credit })?;
+        self.answer(answer).await?.take()
     }
 
     /// Sends the last command, if none has been sent yet.
@@ -277,6 +276,7 @@ impl Link {
         self.operations.room.close();
         self.bytes.room.close();
         self.reads.close();
+        self.waiters.close();
     }
 
     /// Counts a watch for as long as the guard lives.
@@ -360,6 +360,15 @@ impl Link {
         }
         let _operations = self.operations.try_take(operations)?;
         Some(Credit { _operations, _bytes: self.bytes.try_take(bytes)? })
+    }
+
+    /// A share of a bound on callers that wait for an answer.
+    async fn call_credit(&self, of: &Arc<Semaphore>, deadline: Option<u64>) -> Result<OwnedSemaphorePermit> {
+        if let Ok(credit) = Arc::clone(of).try_acquire_owned() {
+            return Ok(credit);
+        }
+        let credit = self.clock.until(deadline, Arc::clone(of).acquire_owned()).await;
+        credit.ok_or_else(timed_out)?.map_err(|_| self.closed())
     }
 
     async fn credit(&self, operations: usize, bytes: usize) -> Result<Credit> {

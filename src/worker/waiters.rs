@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use super::command::Reply;
 use super::slot::{Slot, Unreported};
 use crate::error::{Error, Result};
@@ -29,6 +31,8 @@ pub(crate) struct Waiter {
     errors: Vec<Kept>,
     /// Further errors, of which only the number is known.
     beyond: u64,
+    /// Its share of the bound on callers, given back when it has been answered.
+    _credit: Option<OwnedSemaphorePermit>,
 }
 
 /// What a waiter is answered. Until that has been taken its errors are not reported: the caller may
@@ -68,7 +72,13 @@ impl Waiter {
             Until::Task(last) => (kept.take(last), std::mem::take(&mut kept.beyond)),
             Until::Seq(_) => (Vec::new(), 0),
         };
-        Waiter { until, deadline, reply, errors, beyond }
+        Waiter { until, deadline, reply, errors, beyond, _credit: None }
+    }
+
+    /// The same waiter, which keeps its caller's share of the bound while it waits.
+    pub(crate) fn holding(mut self, credit: OwnedSemaphorePermit) -> Self {
+        self._credit = Some(credit);
+        self
     }
 
     /// Whether its caller has gone.
