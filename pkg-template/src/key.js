@@ -1,14 +1,9 @@
 // Keys: typed parts written as bytes that order as the parts do, byte for byte as the Rust crate does it.
 // Never stores or sends anything; tests/vectors/keys.json is the authority for every byte.
 
-import { PersistencyError, invalid } from "./error.js";
-
-/** Bytes of a key at most. */
-const KEY_BYTES_MAX = 128 * 1024;
-/** Bytes of a length-prefixed part at most: its length is written in two bytes. */
-const PART_BYTES_MAX = 0xffff;
-
-const utf8 = new TextEncoder();
+import { bounded, utf8 } from "./bytes.js";
+import { invalid } from "./error.js";
+import { KEY_PART_BYTES_MAX, limits } from "./limits.js";
 
 /** The bytes that name a row. Within `key(...)` a Key stands for its own bytes. */
 export class Key extends Uint8Array {}
@@ -48,19 +43,7 @@ text.prefix = (string) => new Part(escaped(string));
 export function key(...parts) {
   const chunks = [];
   for (const part of parts.flat(Infinity)) chunks.push(...encode(part));
-  const bytes = concat(chunks);
-  if (bytes.length > KEY_BYTES_MAX) throw tooLarge("key", bytes.length, KEY_BYTES_MAX);
-  return new Key(bytes.buffer);
-}
-
-/** The range of `prefix` itself and of every key that begins with it; all keys if it is empty. */
-export function prefixRange(prefix) {
-  let last = prefix.length - 1;
-  while (last >= 0 && prefix[last] === 0xff) last -= 1;
-  if (last < 0) return { start: prefix, end: undefined };
-  const end = Key.from(prefix.subarray(0, last + 1));
-  end[last] += 1;
-  return { start: prefix, end };
+  return new Key(bounded("key", concat(chunks), limits().keyBytes).buffer);
 }
 
 function encode(part) {
@@ -68,7 +51,7 @@ function encode(part) {
   if (part instanceof Key) return [part];
   if (part instanceof Uint8Array) return prefixed(part);
   switch (typeof part) {
-    case "string": return prefixed(utf8.encode(wellFormed(part)));
+    case "string": return prefixed(utf8("string in a key", part));
     case "boolean": return [Uint8Array.of(part ? 1 : 0)];
     case "number":
     case "bigint": {
@@ -93,19 +76,12 @@ function eight(value) {
 }
 
 function prefixed(bytes) {
-  if (bytes.length > PART_BYTES_MAX) throw tooLarge("key part", bytes.length, PART_BYTES_MAX);
+  bounded("key part", bytes, KEY_PART_BYTES_MAX);
   return [Uint8Array.of(bytes.length >> 8, bytes.length & 0xff), bytes];
 }
 
-/** UTF-8 has no lone surrogates: encoding would replace them, and different strings become one. */
-function wellFormed(string) {
-  if (typeof string !== "string") throw invalid("text() takes a string");
-  if (/\p{Surrogate}/u.test(string)) throw invalid("a string in a key must not have lone surrogates");
-  return string;
-}
-
 function escaped(string) {
-  const bytes = utf8.encode(wellFormed(string));
+  const bytes = utf8("text", string);
   return bytes.includes(0) ? Uint8Array.from([...bytes].flatMap((byte) => (byte === 0 ? [0, 0xff] : [byte]))) : bytes;
 }
 
@@ -117,8 +93,4 @@ function concat(chunks) {
     at += chunk.length;
   }
   return bytes;
-}
-
-function tooLarge(what, bytes, max) {
-  return new PersistencyError({ kind: "TooLarge", message: `${what} of ${bytes} bytes, the limit is ${max}` });
 }
