@@ -70,7 +70,7 @@ function manifest(crate) {
   const { name, version, description, license, repository } = crate;
   const template = JSON.parse(readFileSync(join(root, 'pkg-template', 'package.json'), 'utf8'));
   for (const field of ['version', 'description', 'license']) {
-    if (!crate[field] || field in template) throw new Error(`"${field}" belongs into Cargo.toml, and only there`);
+    if (!crate[field] || field in template) throw new Error(`${field} belongs into Cargo.toml, and only there`);
   }
   const source = repository ? { repository: { type: 'git', url: repository } } : {};
   return { name, version, description, license, ...source, ...template };
@@ -87,7 +87,7 @@ function weigh(out) {
   });
   const loaded = rows.filter(({ name }) => LOADED.includes(name));
   const sums = [0, 1, 2].map((at) => loaded.reduce((sum, { sizes }) => sum + sizes[at], 0));
-  const line = (name, columns) => console.log(name.padEnd(20) + columns.map((each) => each.padStart(10)).join(''));
+  const line = (name, cells) => console.log(name.padEnd(20) + cells.map((cell) => cell.padStart(10)).join(''));
   const number = new Intl.NumberFormat('en');
   line('bytes', ['raw', 'gzip -9', 'brotli']);
   for (const { name, sizes } of rows) line(name, sizes.map((size) => number.format(size)));
@@ -100,7 +100,8 @@ async function main(generated, crate) {
   rmSync(out, { recursive: true, force: true });
   mkdirSync(out);
   const { version, license } = crate;
-  for (const entry of ENTRIES) await bundle(entry, generated, out, `/*! persistency ${version} | ${license} */`);
+  const banner = `/*! persistency ${version} | ${license} */`;
+  for (const entry of ENTRIES) await bundle(entry, generated, out, banner);
   cpSync(join(generated, WASM_NAME), join(out, WASM_NAME));
   for (const name of readdirSync(join(root, 'pkg-template')).filter((each) => !UNPUBLISHED.includes(each))) {
     cpSync(join(root, 'pkg-template', name), join(out, name), { recursive: true });

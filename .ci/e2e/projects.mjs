@@ -26,7 +26,8 @@ export const tool = (root, ...path) => join(root, '.ci', 'consumers', 'node_modu
 
 /** Packs `pkg/` into `folder`; answers the archive's path and the paths in it. */
 export async function pack(root, folder) {
-  const printed = await run(join(root, 'pkg'), 'npm', 'pack', '--json', '--ignore-scripts', '--pack-destination', folder);
+  const args = ['pack', '--json', '--ignore-scripts', '--pack-destination', folder];
+  const printed = await run(join(root, 'pkg'), 'npm', ...args);
   const [{ filename, files, name, version }] = JSON.parse(printed);
   return { path: join(folder, filename), files: files.map(({ path }) => path).sort(), name, version };
 }
@@ -38,8 +39,10 @@ export async function project({ root, scratch, tarball }, name, { source, files 
   mkdirSync(folder, { recursive: true });
   if (source !== undefined) cpSync(source, folder, { recursive: true });
   const manifest = JSON.stringify({ name: 'consumer', private: true, type: 'module' });
-  for (const [path, text] of Object.entries({ 'package.json': manifest, ...files })) writeFileSync(join(folder, path), text);
-  await run(folder, 'npm', 'install', '--offline', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error',
-    '--cache', join(scratch, 'npm'), tarball.path);
+  for (const [path, text] of Object.entries({ 'package.json': manifest, ...files })) {
+    writeFileSync(join(folder, path), text);
+  }
+  await run(folder, 'npm', 'install', '--offline', '--ignore-scripts', '--no-audit', '--no-fund',
+    '--loglevel=error', '--cache', join(scratch, 'npm'), tarball.path);
   return folder;
 }

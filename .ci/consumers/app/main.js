@@ -25,7 +25,9 @@ async function run() {
   await job.flush();
   const rows = await job.scan("msg", { prefix: key("c"), reverse: true });
   const databases = await indexedDB.databases();
-  return { rows: rows.map(({ payload }) => Array.from(payload)), stored: databases.map(({ name }) => name), ...seen };
+  return {
+    rows: rows.map(({ payload }) => Array.from(payload)), stored: databases.map(({ name }) => name), ...seen,
+  };
 }
 
 const tell = (result) => { document.querySelector("output").textContent = JSON.stringify(result); };
