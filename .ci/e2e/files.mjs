@@ -41,6 +41,29 @@ function part(encoder, described) {
   }
 }
 
+/** The type with which a part is read back, and what is read, for a part as the vector file writes it. */
+function readBack(encoder, described) {
+  const value = part(encoder, described);
+  const all = (parts) => {
+    const read = parts.map((each) => readBack(encoder, each));
+    return [read.map(([type]) => type), read.map(([, each]) => each)];
+  };
+  const [tag, written] = Object.entries(described).find(([name]) => name !== 'times');
+  switch (tag) {
+    case 'str': return ['string', value];
+    case 'text': return ['text', written];
+    case 'raw': return ['rest', value];
+    case 'text_prefix': return ['rest', encoder.key(value)];
+    case 'u64': return ['u64', BigInt(written)];
+    case 'u8': return ['u8', written];
+    case 'bool': return ['boolean', value];
+    case 'char': return ['u8', written.charCodeAt(0)];
+    case 'enum': return ['i64', BigInt(value)];
+    case 'tuple': case 'key': return all(written);
+    default: return [tag, value];
+  }
+}
+
 /** The tests of the key encoder against the vectors that the Rust one is held to. */
 function keyTests(root) {
   const vectors = JSON.parse(readFileSync(join(root, 'tests', 'vectors', 'keys.json'), 'utf8'));
@@ -74,6 +97,70 @@ function keyTests(root) {
     'JavaScript keys beyond a limit are TooLarge': async () => {
       const encoder = await load();
       for (const parts of vectors.too_large) assert.throws(() => keyOf(encoder, parts), kind('TooLarge'));
+    },
+    'JavaScript reads the parts of every vector back': async () => {
+      const encoder = await load();
+      for (const { parts, hex: bytes } of vectors.keys) {
+        const [types, values] = readBack(encoder, { tuple: parts });
+        assert.deepStrictEqual(encoder.decodeKey(Buffer.from(bytes, 'hex'), ...types), values, bytes);
+      }
+    },
+    'a key that ends early or goes on is InvalidArgument to the JavaScript decoder': async () => {
+      const encoder = await load();
+      let refused = 0;
+      for (const { parts, hex: bytes } of vectors.keys) {
+        const [types] = readBack(encoder, { tuple: parts });
+        if (types.includes('rest')) continue;
+        const whole = encoder.key(...parts.map((each) => part(encoder, each)));
+        const wrong = Array.from(whole, (_, end) => whole.subarray(0, end));
+        for (const key of [...wrong, encoder.key(whole, encoder.u8(0))]) {
+          assert.throws(() => encoder.decodeKey(key, ...types), kind('InvalidArgument'), bytes);
+          refused += 1;
+        }
+      }
+      assert.ok(refused > 300);
+    },
+    'whatever the JavaScript decoder reads is written as the same bytes, the rest is InvalidArgument': async () => {
+      const { Key, decodeKey, key, text, u64, u8 } = await load();
+      const writers = {
+        string: (value) => value, bytes: (value) => value, i64: (value) => value, u64, u8,
+        boolean: (value) => value, text, rest: (value) => value,
+      };
+      const names = Object.keys(writers);
+      const read = Object.fromEntries(names.map((name) => [name, 0]));
+      let state = 7;
+      const random = (below) => {
+        state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+        return (state >>> 8) % below;
+      };
+      for (let round = 0; round < 40_000; round += 1) {
+        // Few values, so that lengths, ends and escapes come about often.
+        const bytes = Key.from({ length: random(12) }, () => [0, 0, 1, 2, 0x61, 0xff][random(6)]);
+        const types = Array.from({ length: 1 + random(2) }, () => names[random(names.length)]);
+        try {
+          const values = decodeKey(bytes, ...types);
+          assert.deepEqual(key(...values.map((value, at) => writers[types[at]](value))), bytes);
+          for (const type of types) read[type] += 1;
+        } catch (error) {
+          assert.equal(error.kind, 'InvalidArgument', String(error));
+        }
+      }
+      assert.ok(Object.values(read).every((count) => count > 20), JSON.stringify(read));
+    },
+    'what no JavaScript key is made of is InvalidArgument to its decoder': async () => {
+      const { decodeKey, key, text } = await load();
+      const detached = key('a');
+      structuredClone(detached.buffer, { transfer: [detached.buffer] });
+      const wrong = [
+        () => decodeKey(Uint8Array.of(2), 'boolean'), () => decodeKey(Uint8Array.of(0, 1, 0xff), 'string'),
+        () => decodeKey(Uint8Array.of(0x61, 0, 2), 'text'), () => decodeKey(Uint8Array.of(0xff, 0, 1), 'text'),
+        () => decodeKey(Uint8Array.of(0xed, 0xa0, 0x80, 0, 1), 'text'), () => decodeKey(key('a'), 'rest', 'u8'),
+        () => decodeKey('a', 'string'), () => decodeKey(null), () => decodeKey([0, 0], 'string'),
+        () => decodeKey(key('a'), 'toString'), () => decodeKey(key('a'), 'i32'), () => decodeKey(key('a'), undefined),
+        () => decodeKey(key('a')), () => decodeKey(detached, 'string'),
+      ];
+      for (const read of wrong) assert.throws(read, kind('InvalidArgument'), String(read));
+      assert.deepEqual(decodeKey(key(text('\ufeffa'), '\ufeff'), 'text', 'string'), ['\ufeffa', '\ufeff']);
     },
     'what JavaScript cannot encode is InvalidArgument': async () => {
       const { key, text, u64, u8 } = await load();

@@ -1,14 +1,18 @@
-// Keys: typed parts written as bytes that order as the parts do, byte for byte as the Rust crate does it.
+// Keys: typed parts written as bytes that order as the parts do, and read back, byte for byte as in Rust.
 // Never stores or sends anything; tests/vectors/keys.json is the authority for every byte.
 
 import { PersistencyError, invalid } from "./error.js";
 
 /** Bytes of a key at most. */
 const KEY_BYTES_MAX = 128 * 1024;
+/** Flipped, which puts the negative numbers before the others. */
+const SIGN_BIT = 1n << 63n;
 /** Bytes of a length-prefixed part at most: its length is written in two bytes. */
 const PART_BYTES_MAX = 0xffff;
 
 const utf8 = new TextEncoder();
+/** Takes nothing for UTF-8 that is not, and nothing away. */
+const fromUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /** The bytes that name a row. Within `key(...)` a Key stands for its own bytes. */
 export class Key extends Uint8Array {}
@@ -53,6 +57,61 @@ export function key(...parts) {
   return new Key(bytes.buffer);
 }
 
+/**
+ * Reads the parts of a key back, given their types: "string", "bytes", "i64", "u64", "u8", "boolean",
+ * "text", "rest" (all that is left, as a Key), or an array of types for an array of parts.
+ */
+export function decodeKey(key, ...types) {
+  if (!(key instanceof Uint8Array)) throw invalid("a key is a Uint8Array");
+  // A copy whose slices are no Keys; a detached array has no bytes, and cannot be copied.
+  const bytes = new Uint8Array(key.length && key);
+  let at = 0;
+
+  const take = (count) => {
+    const left = bytes.length - at;
+    if (count > left) throw invalid(`the next part needs ${count} bytes, ${left} are left`);
+    at += count;
+    return bytes.slice(at - count, at);
+  };
+  const prefixed = () => {
+    const [high, low] = take(2);
+    return take(high * 256 + low);
+  };
+  const unsigned = () => new DataView(take(8).buffer).getBigUint64(0);
+  const boolean = () => {
+    const [byte] = take(1);
+    if (byte > 1) throw invalid("bytes that are no boolean");
+    return byte === 1;
+  };
+  const unescaped = () => {
+    let end = bytes.indexOf(0, at);
+    while (end >= 0 && bytes[end + 1] === 0xff) end = bytes.indexOf(0, end + 2);
+    if (end < 0 || bytes[end + 1] !== 1) throw invalid("bytes that are no text");
+    const escaped = take(end - at);
+    take(2);
+    return escaped.filter((byte, index) => byte !== 0xff || escaped[index - 1] !== 0);
+  };
+  const read = (type) => {
+    switch (type) {
+      case "string": return stringOf(prefixed());
+      case "bytes": return prefixed();
+      case "i64": return unsigned() - SIGN_BIT;
+      case "u64": return unsigned();
+      case "u8": return take(1)[0];
+      case "boolean": return boolean();
+      case "text": return stringOf(unescaped());
+      case "rest": return new Key(take(bytes.length - at).buffer);
+      default:
+        if (Array.isArray(type)) return type.map(read);
+        throw invalid("no type of a key's part");
+    }
+  };
+
+  const parts = types.map(read);
+  if (at < bytes.length) throw invalid(`${bytes.length - at} bytes are left after the last part`);
+  return parts;
+}
+
 /** The range of `prefix` itself and of every key that begins with it; all keys if it is empty. */
 export function prefixRange(prefix) {
   let last = prefix.length - 1;
@@ -74,7 +133,7 @@ function encode(part) {
     case "bigint": {
       const value = integer(part);
       if (BigInt.asIntN(64, value) !== value) throw invalid("an integer in a key takes -2^63 to 2^63 - 1");
-      return [eight(value + (1n << 63n))];
+      return [eight(value + SIGN_BIT)];
     }
     default: throw invalid(`no part of a key: ${part === null ? "null" : typeof part}`);
   }
@@ -102,6 +161,14 @@ function wellFormed(string) {
   if (typeof string !== "string") throw invalid("text() takes a string");
   if (/\p{Surrogate}/u.test(string)) throw invalid("a string in a key must not have lone surrogates");
   return string;
+}
+
+function stringOf(bytes) {
+  try {
+    return fromUtf8.decode(bytes);
+  } catch {
+    throw invalid("bytes that are no string");
+  }
 }
 
 function escaped(string) {
