@@ -10,31 +10,24 @@ import { build } from 'esbuild';
 
 /** Gzipped bytes at most that a page loads until its first call is answered. */
 const BUDGET_BYTES = 90_000;
+const WASM = 'persistency.wasm';
 /** What such a page loads; anything else is loaded only where it is asked for. */
-const LOADED = ['index.js', 'worker.js', 'persistency.wasm'];
+const LOADED = ['index.js', 'worker.js', WASM];
 /** The package's scripts. Only the first imports another file at run time: the in-page host, on demand. */
 const ENTRIES = ['index.js', 'worker.js', 'page.js'];
 /** The oldest browsers whose syntax is kept to: those with module workers and BroadcastChannel. */
 const TARGETS = ['chrome103', 'firefox114', 'safari15.4'];
 /** What stays in the template. */
 const UNPUBLISHED = ['src', 'type-tests', 'package.json'];
-/** How the generated glue names its wasm, and how the package does. */
-const [GENERATED_NAME, WASM_NAME] = ['persistency_bg.wasm', 'persistency.wasm'];
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
-/** Finds the glue where it was generated, and has it load the wasm by its published name. */
+/** Finds the glue where it was generated. */
 const glue = (generated) => ({
   name: 'glue',
   setup(bundler) {
     const path = join(generated, 'persistency.js');
     bundler.onResolve({ filter: /\/wasm\/persistency\.js$/ }, () => ({ path }));
-    bundler.onLoad({ filter: /\/persistency\.js$/ }, (file) => {
-      if (file.path !== path) return undefined;
-      const [before, after, ...more] = readFileSync(path, 'utf8').split(`new URL('${GENERATED_NAME}'`);
-      if (after === undefined || more.length > 0) throw new Error('the glue does not name its wasm once');
-      return { contents: `${before}new URL('${WASM_NAME}'${after}`, loader: 'js' };
-    });
   },
 });
 
@@ -70,7 +63,8 @@ function manifest(crate) {
   const { name, version, description, license, repository } = crate;
   const template = JSON.parse(readFileSync(join(root, 'pkg-template', 'package.json'), 'utf8'));
   for (const field of ['version', 'description', 'license']) {
-    if (!crate[field] || field in template) throw new Error(`${field} belongs into Cargo.toml, and only there`);
+    if (field in template) throw new Error(`${field} comes from Cargo.toml, and from nowhere else`);
+    if (!crate[field]) throw new Error(`Cargo.toml has no ${field}`);
   }
   const source = repository ? { repository: { type: 'git', url: repository } } : {};
   return { name, version, description, license, ...source, ...template };
@@ -87,11 +81,12 @@ function weigh(out) {
   });
   const loaded = rows.filter(({ name }) => LOADED.includes(name));
   const sums = [0, 1, 2].map((at) => loaded.reduce((sum, { sizes }) => sum + sizes[at], 0));
-  const line = (name, cells) => console.log(name.padEnd(20) + cells.map((cell) => cell.padStart(10)).join(''));
   const number = new Intl.NumberFormat('en');
+  const cell = (value) => (typeof value === 'number' ? number.format(value) : value).padStart(10);
+  const line = (name, values) => console.log(name.padEnd(20) + values.map(cell).join(''));
   line('bytes', ['raw', 'gzip -9', 'brotli']);
-  for (const { name, sizes } of rows) line(name, sizes.map((size) => number.format(size)));
-  line('a page loads', sums.map((size) => number.format(size)));
+  for (const { name, sizes } of rows) line(name, sizes);
+  line('a page loads', sums);
   return sums[1];
 }
 
@@ -102,7 +97,7 @@ async function main(generated, crate) {
   const { version, license } = crate;
   const banner = `/*! persistency ${version} | ${license} */`;
   for (const entry of ENTRIES) await bundle(entry, generated, out, banner);
-  cpSync(join(generated, WASM_NAME), join(out, WASM_NAME));
+  cpSync(join(generated, WASM), join(out, WASM));
   for (const name of readdirSync(join(root, 'pkg-template')).filter((each) => !UNPUBLISHED.includes(each))) {
     cpSync(join(root, 'pkg-template', name), join(out, name), { recursive: true });
   }
