@@ -29,7 +29,7 @@ const IN_NODE = `
   }));
 `;
 
-/** Each configuration of the type tests with each compiler; the examples of the types' words are among them. */
+/** Each configuration of the type tests, and the examples in the types' comments, with each compiler. */
 function typeTests(context) {
   const { root } = context;
   const source = join(root, 'pkg-template', 'type-tests');
