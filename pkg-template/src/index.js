@@ -3,7 +3,7 @@
 export { Batch } from "./batch.js";
 export { PersistencyError } from "./error.js";
 export { Job, Receipt } from "./job.js";
-export { Key, key, text, u64, u8 } from "./key.js";
+export { decodeKey, Key, key, text, u64, u8 } from "./key.js";
 export { limits } from "./limits.js";
 export { Persistency } from "./persistency.js";
 export { KeyRange, prefixRange } from "./range.js";

@@ -1,9 +1,12 @@
-// Keys: typed parts written as bytes that order as the parts do, byte for byte as the Rust crate does it.
+// Keys: typed parts written as bytes that order as the parts do, and read back, byte for byte as in Rust.
 // Never stores or sends anything; tests/vectors/keys.json is the authority for every byte.
 
-import { bounded, utf8 } from "./bytes.js";
+import { bounded, bytesOf, text8, utf8 } from "./bytes.js";
 import { invalid } from "./error.js";
 import { KEY_PART_BYTES_MAX, limits } from "./limits.js";
+
+/** Flipped, which puts the negative numbers before the others. */
+const SIGN_BIT = 1n << 63n;
 
 /** The bytes that name a row. Within `key(...)` a Key stands for its own bytes. */
 export class Key extends Uint8Array {}
@@ -46,6 +49,60 @@ export function key(...parts) {
   return new Key(bounded("key", concat(chunks), limits().keyBytes).buffer);
 }
 
+/**
+ * Reads the parts of a key back, given their types: "string", "bytes", "i64", "u64", "u8", "boolean",
+ * "text", "rest" (all that is left, as a Key), or an array of types for an array of parts.
+ */
+export function decodeKey(key, ...types) {
+  // A copy whose slices are no Keys.
+  const bytes = new Uint8Array(bytesOf("key", key));
+  let at = 0;
+
+  const take = (count) => {
+    const left = bytes.length - at;
+    if (count > left) throw invalid(`the next part needs ${count} bytes, ${left} are left`);
+    at += count;
+    return bytes.slice(at - count, at);
+  };
+  const prefixed = () => {
+    const [high, low] = take(2);
+    return take(high * 256 + low);
+  };
+  const unsigned = () => new DataView(take(8).buffer).getBigUint64(0);
+  const boolean = () => {
+    const [byte] = take(1);
+    if (byte > 1) throw invalid("bytes that are no boolean");
+    return byte === 1;
+  };
+  const unescaped = () => {
+    let end = bytes.indexOf(0, at);
+    while (end >= 0 && bytes[end + 1] === 0xff) end = bytes.indexOf(0, end + 2);
+    if (end < 0 || bytes[end + 1] !== 1) throw invalid("bytes that are no text");
+    const escaped = take(end - at);
+    take(2);
+    return escaped.filter((byte, index) => byte !== 0xff || escaped[index - 1] !== 0);
+  };
+  const read = (type) => {
+    switch (type) {
+      case "string": return stringOf(prefixed());
+      case "bytes": return prefixed();
+      case "i64": return unsigned() - SIGN_BIT;
+      case "u64": return unsigned();
+      case "u8": return take(1)[0];
+      case "boolean": return boolean();
+      case "text": return stringOf(unescaped());
+      case "rest": return new Key(take(bytes.length - at).buffer);
+      default:
+        if (Array.isArray(type)) return type.map(read);
+        throw invalid("no type of a key's part");
+    }
+  };
+
+  const parts = types.map(read);
+  if (at < bytes.length) throw invalid(`${bytes.length - at} bytes are left after the last part`);
+  return parts;
+}
+
 function encode(part) {
   if (part instanceof Part) return [part.bytes];
   if (part instanceof Key) return [part];
@@ -57,7 +114,7 @@ function encode(part) {
     case "bigint": {
       const value = integer(part);
       if (BigInt.asIntN(64, value) !== value) throw invalid("an integer in a key takes -2^63 to 2^63 - 1");
-      return [eight(value + (1n << 63n))];
+      return [eight(value + SIGN_BIT)];
     }
     default: throw invalid(`no part of a key: ${part === null ? "null" : typeof part}`);
   }
@@ -78,6 +135,14 @@ function eight(value) {
 function prefixed(bytes) {
   bounded("key part", bytes, KEY_PART_BYTES_MAX);
   return [Uint8Array.of(bytes.length >> 8, bytes.length & 0xff), bytes];
+}
+
+function stringOf(bytes) {
+  try {
+    return text8(bytes);
+  } catch {
+    throw invalid("bytes that are no string");
+  }
 }
 
 function escaped(string) {
