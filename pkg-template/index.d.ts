@@ -987,8 +987,8 @@ export class Persistency {
    * Makes an independent root and starts its worker; nothing is created before its first job is opened.
    *
    * @throws {@link PersistencyError} `InvalidArgument` if `root` is empty or an option is unknown;
-   * `Unsupported` without IndexedDB, or without a worker where one is required; `Backend` if the package's
-   * files cannot be loaded.
+   * `Unsupported` without a browser, without a worker where one is required, or if the package's files cannot
+   * be loaded.
    *
    * @example
    * ```ts
