@@ -144,8 +144,7 @@ impl Job {
     /// `Conflict` with the index of the precondition that failed; `TooLarge`, `StorageFull`,
     /// `Unsupported` if the job is open for reading only.
     pub async fn persist_acked(&self, batch: impl Into<Batch>) -> Result<u64> {
-        let slot = self.accept(batch.into(), false, "persist_acked").await?;
-        Ok(done(slot.settled().await?).0)
+        Ok(self.apply(batch.into(), false, "persist_acked").await?.0)
     }
 
     /// Inserts the row or replaces its payload; resolves with its seq when it is committed.
@@ -155,14 +154,12 @@ impl Job {
         key: impl Into<Key>,
         payload: impl Into<Vec<u8>>,
     ) -> Result<u64> {
-        let slot = self.accept(Batch::new().put(category, key.into(), payload), false, "put_acked").await?;
-        Ok(done(slot.settled().await?).0)
+        Ok(self.apply(Batch::new().put(category, key.into(), payload), false, "put_acked").await?.0)
     }
 
     /// Removes the row; resolves when that is committed, and tells whether the row was there.
     pub async fn delete_acked(&self, category: &str, key: impl Into<Key>) -> Result<bool> {
-        let slot = self.accept(Batch::new().delete(category, key.into()), true, "delete_acked").await?;
-        Ok(done(slot.settled().await?).1)
+        Ok(self.apply(Batch::new().delete(category, key.into()), true, "delete_acked").await?.1)
     }
 
     /// Waits until everything accepted before is durable.
@@ -383,8 +380,19 @@ impl Job {
 
     // ---- inside -------------------------------------------------------------------------------
 
-    fn link(&self) -> &Arc<Link> {
+    pub(crate) fn link(&self) -> &Arc<Link> {
         &self.handle.link
+    }
+
+    /// Applies a batch; its seq, and whether a row that it deleted had been there if that is asked for.
+    pub(crate) async fn apply(
+        &self,
+        batch: Batch,
+        report_existed: bool,
+        operation: &str,
+    ) -> Result<(u64, bool)> {
+        let slot = self.accept(batch, report_existed, operation).await?;
+        Ok(done(slot.settled().await?))
     }
 
     async fn accept(&self, batch: Batch, report_existed: bool, operation: &str) -> Result<Arc<Slot>> {
@@ -415,7 +423,7 @@ impl Job {
         Err(self.explain(error, None, operation))
     }
 
-    async fn points(
+    pub(crate) async fn points(
         &self,
         category: &str,
         keys: Vec<Key>,

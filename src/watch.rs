@@ -95,6 +95,11 @@ impl Watch {
         }
     }
 
+    /// The next item if it is here already; errors and the end are told by `next` alone.
+    pub fn try_next(&mut self) -> Option<WatchItem> {
+        self.commits.waiting.pop_front()
+    }
+
     /// The place in the job's history behind everything this watch has yielded.
     pub fn position(&self) -> Position {
         self.commits.yielded()
@@ -112,6 +117,11 @@ impl Watch {
 impl LogReader {
     pub(crate) async fn start(link: Arc<Link>, from: Position) -> Result<Self> {
         Ok(LogReader { commits: Commits::start(link, Some(from), None).await? })
+    }
+
+    /// The next item if it is here already; errors and the end are told by `next` alone.
+    pub fn try_next(&mut self) -> Option<WatchItem> {
+        self.commits.waiting.pop_front()
     }
 
     /// The place in the job's history behind everything this reader has yielded.

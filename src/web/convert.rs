@@ -5,86 +5,48 @@
 use serde::Serialize;
 use wasm_bindgen::JsValue;
 
-use crate::error::Error;
-use crate::job_info::JobInfo;
-use crate::options::OpenMode;
-use crate::record::LogRetention;
+use super::wire::PROTOCOL;
+use crate::limits::limits;
 
-/// An error as the object `{ kind, message, outcome, retryable, conflictIndex? }`.
-#[derive(Debug)]
-pub struct WebError(Error);
-
+/// What the worker says first, as an object.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct ErrorFields<'a> {
-    kind: &'static str,
-    message: &'a str,
-    outcome: &'static str,
-    retryable: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    conflict_index: Option<u32>,
+struct Hello {
+    protocol: u32,
+    version: &'static str,
+    limits: HelloLimits,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct InfoFields<'a> {
-    id: &'a str,
-    /// 32 hexadecimal digits.
-    generation: String,
-    created_ms: f64,
-    committed_seq: u64,
-    durable_seq: u64,
-    shared: bool,
-    mode: &'static str,
-    bytes: Option<f64>,
-    /// Bytes of commits that the log keeps.
-    log_bytes: f64,
-    log_first_seq: u64,
+struct HelloLimits {
+    job_id_bytes: u32,
+    category_bytes: u32,
+    key_bytes: u32,
+    payload_bytes: u32,
+    batch_bytes: u32,
+    batch_operations: u32,
+    scan_bytes: u32,
+    page_bytes: u32,
 }
 
-impl From<Error> for WebError {
-    fn from(error: Error) -> Self {
-        WebError(error)
-    }
-}
-
-impl From<WebError> for JsValue {
-    fn from(WebError(error): WebError) -> Self {
-        to_js(&ErrorFields {
-            kind: error.kind().name(),
-            message: error.message(),
-            outcome: error.outcome().name(),
-            retryable: error.is_retryable(),
-            // A batch has at most limits().batch_operations preconditions.
-            conflict_index: error.conflict_index().map(|index| index as u32),
-        })
-    }
-}
-
-/// A [`JobInfo`] as an object; numbers that can pass 2^53 are bigint.
-pub fn info(info: &JobInfo) -> JsValue {
-    to_js(&InfoFields {
-        id: &info.id,
-        generation: info.generation.iter().map(|byte| format!("{byte:02x}")).collect(),
-        created_ms: info.created_ms as f64,
-        committed_seq: info.committed_seq,
-        durable_seq: info.durable_seq,
-        shared: info.shared,
-        mode: match info.mode {
-            OpenMode::Create => "create",
-            OpenMode::MustExist => "mustExist",
-            OpenMode::ReadOnly => "readOnly",
+/// What the worker says first: the protocol's version, the package's, and the limits.
+pub fn hello() -> JsValue {
+    let limits = limits();
+    // The limits of a 32-bit platform fit 32 bits.
+    let hello = Hello {
+        protocol: PROTOCOL,
+        version: env!("CARGO_PKG_VERSION"),
+        limits: HelloLimits {
+            job_id_bytes: limits.job_id_bytes as u32,
+            category_bytes: limits.category_bytes as u32,
+            key_bytes: limits.key_bytes as u32,
+            payload_bytes: limits.payload_bytes as u32,
+            batch_bytes: limits.batch_bytes as u32,
+            batch_operations: limits.batch_operations as u32,
+            scan_bytes: limits.scan_bytes as u32,
+            page_bytes: limits.page_bytes as u32,
         },
-        bytes: info.bytes.map(|bytes| bytes as f64),
-        log_bytes: match info.log {
-            LogRetention::Off => 0.0,
-            LogRetention::LastBytes(bytes) => bytes as f64,
-        },
-        log_first_seq: info.log_first_seq,
-    })
-}
-
-fn to_js(value: &impl Serialize) -> JsValue {
-    let serializer = serde_wasm_bindgen::Serializer::new().serialize_large_number_types_as_bigints(true);
-    value.serialize(&serializer).unwrap_or_else(|error| JsValue::from_str(&error.to_string()))
+    };
+    serde_wasm_bindgen::to_value(&hello).unwrap_or(JsValue::NULL)
 }

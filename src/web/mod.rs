@@ -1,182 +1,377 @@
-//! What the npm package's Web Worker calls: roots and jobs with bytes, strings and numbers for arguments.
+//! What the npm package's Web Worker calls: one [`Host`] for one root, frames of calls in, frames of answers out.
 //!
-//! Decides nothing: every meaning is that of [`Persistency`] and [`Job`]. Rows and batches cross packed
-//! (see [`wire`]); what else has to become a JavaScript value does so in [`convert`].
+//! Decides nothing: every meaning is that of [`Persistency`] and [`Job`]. What crosses is bytes (see
+//! [`wire`] and [`call`]), but for the first word of all (see [`convert`]).
 
+mod call;
 mod convert;
 mod wire;
 
-use std::ops::Bound;
+use std::cell::RefCell;
+use std::rc::Rc;
 
+use futures_util::future::{AbortHandle, abortable};
+use js_sys::{Function, Uint8Array};
+use tokio::sync::watch;
 use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
+use wasm_bindgen_futures::spawn_local;
 
-use self::convert::WebError;
-use crate::batch::Batch;
+use self::call::Call;
+use self::wire::{Input, Kind, Output, malformed, pack_error, pack_items, pack_page, pack_payloads, range};
+use crate::error::Result;
 use crate::job::Job;
-use crate::key::Key;
+use crate::job_info::{JobInfo, JobStats};
+use crate::options::OpenMode;
 use crate::persistency::Persistency;
-use crate::scan::Scan;
+use crate::record::LogRetention;
+use crate::watch::{LogReader, Position, Watch, WatchItem};
+use crate::worker::Progress;
 
-type Result<T> = std::result::Result<T, WebError>;
+/// Bytes of answers that are collected before they are posted without waiting for more.
+const OUTBOX_BYTES: usize = 1024 * 1024;
+/// Set in an operation's byte if the call may be given up.
+const MAY_CANCEL: u8 = 0x80;
 
-/// Has a panic written to the console, which otherwise only shows that the instance has ended.
-#[wasm_bindgen(start)]
-pub fn start() {
-    console_error_panic_hook::set_once();
-}
-
-/// The package's version.
+/// What the worker says first.
 #[wasm_bindgen]
-pub fn version() -> String {
-    env!("CARGO_PKG_VERSION").to_owned()
+pub fn hello() -> JsValue {
+    convert::hello()
 }
 
-/// A [`Persistency`].
-#[wasm_bindgen(js_name = Root)]
+/// A [`Persistency`] behind frames.
+#[wasm_bindgen]
 #[derive(Debug)]
-pub struct WebRoot {
-    root: Persistency,
+pub struct Host {
+    root: Rc<Root>,
 }
 
-#[wasm_bindgen(js_class = Root)]
-impl WebRoot {
-    /// [`Persistency::open`].
-    pub fn open(name: &str) -> Result<WebRoot> {
-        Ok(WebRoot { root: Persistency::open(name)? })
+#[wasm_bindgen]
+impl Host {
+    /// Opens the root; each frame of answers is given to `post`, in a buffer of its own.
+    ///
+    /// # Errors
+    ///
+    /// A packed error.
+    #[wasm_bindgen(constructor)]
+    pub fn new(name: &str, post: Function) -> Result<Host, JsValue> {
+        let persistency =
+            Persistency::open(name).map_err(|error| Uint8Array::from(pack_error(&error).as_slice()))?;
+        let outbox = Outbox { post, waiting: RefCell::default() };
+        let root = Root {
+            persistency,
+            outbox,
+            jobs: Table::default(),
+            streams: Table::default(),
+            running: Table::default(),
+        };
+        Ok(Host { root: Rc::new(root) })
     }
 
-    /// [`Persistency::open_job`].
-    #[wasm_bindgen(js_name = openJob)]
-    pub async fn open_job(&self, id: String) -> Result<WebJob> {
-        Ok(WebJob { job: self.root.open_job(&id).await? })
+    /// Carries out the calls of a frame in their order; false if the frame is none.
+    pub fn receive(&self, frame: &[u8]) -> bool {
+        let mut input = Input(frame);
+        while !input.0.is_empty() {
+            if self.root.start(&mut input).is_err() {
+                return false;
+            }
+        }
+        true
     }
 
-    /// [`Persistency::close_job`].
-    #[wasm_bindgen(js_name = closeJob)]
-    pub async fn close_job(&self, id: String) -> Result<()> {
-        Ok(self.root.close_job(&id).await?)
-    }
-
-    /// [`Persistency::drop_job`].
-    #[wasm_bindgen(js_name = dropJob)]
-    pub async fn drop_job(&self, id: String) -> Result<()> {
-        Ok(self.root.drop_job(&id).await?)
-    }
-
-    /// [`Persistency::list_jobs`].
-    #[wasm_bindgen(js_name = listJobs)]
-    pub async fn list_jobs(&self) -> Result<Vec<String>> {
-        Ok(self.root.list_jobs().await?)
-    }
-
-    /// [`Persistency::close`].
-    pub async fn close(&self) -> Result<()> {
-        Ok(self.root.close().await?)
+    /// Closes the root in the background; nobody hears of it.
+    pub fn leave(&self) {
+        let root = Rc::clone(&self.root);
+        spawn_local(async move { drop(root.persistency.close().await) });
     }
 }
 
-/// A [`Job`].
-#[wasm_bindgen(js_name = Job)]
 #[derive(Debug)]
-pub struct WebJob {
-    job: Job,
+struct Root {
+    persistency: Persistency,
+    outbox: Outbox,
+    /// Open jobs by the numbers that the page gave them.
+    jobs: Table<Job>,
+    /// Watches and log readers by the numbers that the page gave them, while nobody reads from them.
+    streams: Table<Stream>,
+    /// Calls that may be given up, by their numbers.
+    running: Table<AbortHandle>,
 }
 
-#[wasm_bindgen(js_class = Job)]
-impl WebJob {
-    /// [`Job::persist`] of a packed batch; an error of the batch is told by `flush`.
-    pub async fn persist(&self, batch: Vec<u8>) -> Result<()> {
-        self.job.persist(self.batch(&batch)?).await?;
+/// Something that yields commits.
+#[derive(Debug)]
+enum Stream {
+    Watch(Watch),
+    Log(LogReader),
+}
+
+impl Root {
+    /// Starts the next call of a frame; an error if there is none.
+    fn start(self: &Rc<Self>, input: &mut Input<'_>) -> Result<()> {
+        let (number, operation) = (input.count()? as u32, input.byte()?);
+        let (about, body) = (input.count()? as u32, input.bytes()?);
+        let call = match Call::decode(operation & !MAY_CANCEL, body) {
+            Ok(Call::Cancel) => {
+                if let Some(running) = self.running.take(about) {
+                    running.abort();
+                }
+                return Ok(());
+            }
+            Ok(call) => call,
+            Err(error) => {
+                self.outbox.answer(number, Kind::Error, &pack_error(&error), self);
+                return Ok(());
+            }
+        };
+        let root = Rc::clone(self);
+        let (work, handle) = abortable(root.carry_out(about, call));
+        if operation & MAY_CANCEL != 0 {
+            self.running.insert(number, handle);
+        }
+        let root = Rc::clone(self);
+        spawn_local(async move {
+            // One that was given up is answered no more.
+            let Ok(result) = work.await else { return };
+            root.running.take(number);
+            match result {
+                Ok(body) => root.outbox.answer(number, Kind::Value, &body, &root),
+                Err(error) => root.outbox.answer(number, Kind::Error, &pack_error(&error), &root),
+            }
+        });
         Ok(())
     }
 
-    /// [`Job::persist_acked`] of a packed batch.
-    #[wasm_bindgen(js_name = persistAcked)]
-    pub async fn persist_acked(&self, batch: Vec<u8>) -> Result<u64> {
-        Ok(self.job.persist_acked(self.batch(&batch)?).await?)
-    }
-
-    /// [`Job::flush`].
-    pub async fn flush(&self) -> Result<()> {
-        Ok(self.job.flush().await?)
-    }
-
-    /// [`Job::get`].
-    pub async fn get(&self, category: String, key: Vec<u8>) -> Result<Option<Vec<u8>>> {
-        Ok(self.job.get(&category, key).await?)
-    }
-
-    /// [`Job::count`] of the keys from `start` up to but without `end`.
-    pub async fn count(&self, category: String, start: Vec<u8>, end: Option<Vec<u8>>) -> Result<u64> {
-        Ok(self.job.count(&category, range(start, end)).await?)
-    }
-
-    /// All rows, packed, of a [`Job::scan`] of the keys from `start` up to but without `end`, in one view.
-    pub async fn scan(
-        &self,
-        category: String,
-        start: Vec<u8>,
-        end: Option<Vec<u8>>,
-        reverse: bool,
-        limit: Option<usize>,
-        keys_only: bool,
-    ) -> Result<Vec<u8>> {
-        let (rows, more) =
-            self.prepare(&category, range(start, end), reverse, limit, keys_only).page(true).await?;
-        Ok(wire::pack_page(&rows, more))
-    }
-
-    /// The first page of the same scan, packed. The caller goes on behind its last row, so that nothing
-    /// here has to remember a scan.
-    #[wasm_bindgen(js_name = scanPage)]
-    pub async fn scan_page(
-        &self,
-        category: String,
-        start: Vec<u8>,
-        end: Option<Vec<u8>>,
-        reverse: bool,
-        limit: Option<usize>,
-        keys_only: bool,
-    ) -> Result<Vec<u8>> {
-        let (rows, more) =
-            self.prepare(&category, range(start, end), reverse, limit, keys_only).page(false).await?;
-        Ok(wire::pack_page(&rows, more))
-    }
-
-    /// [`Job::categories`].
-    pub async fn categories(&self) -> Result<Vec<String>> {
-        Ok(self.job.categories().await?)
-    }
-
-    /// [`Job::info`].
-    pub async fn info(&self) -> Result<JsValue> {
-        Ok(convert::info(&self.job.info().await?))
-    }
-
-    fn prepare(
-        &self,
-        category: &str,
-        range: (Bound<Key>, Bound<Key>),
-        reverse: bool,
-        limit: Option<usize>,
-        keys_only: bool,
-    ) -> Scan {
-        let mut scan = self.job.scan(category, range).limit(limit.unwrap_or(usize::MAX));
-        if reverse {
-            scan = scan.reverse();
+    async fn carry_out(self: Rc<Self>, about: u32, call: Call) -> Result<Vec<u8>> {
+        let mut out = Output::default();
+        match call {
+            Call::OpenJob { id, options } => {
+                let job = match options {
+                    Some(options) => self.persistency.open_job_with(&id, options).await?,
+                    None => self.persistency.open_job(&id).await?,
+                };
+                let Position { generation, seq } = job.position().await?;
+                out.raw(&generation).number(seq).number(job.durable_seq());
+                spawn_local(Rc::clone(&self).follow(about, job.link().progress()));
+                self.jobs.insert(about, job);
+            }
+            Call::CloseJob { id } => self.persistency.close_job(&id).await?,
+            Call::DropJob { id } => self.persistency.drop_job(&id).await?,
+            Call::ListJobs => {
+                out.strings(&self.persistency.list_jobs().await?);
+            }
+            Call::Close => self.persistency.close().await?,
+            // What is there to be done has been done where the call arrived.
+            Call::Ping | Call::Cancel => {}
+            Call::Apply { report_existed, batch } => {
+                let (seq, existed) = self.job(about)?.apply(batch, report_existed, "persist").await?;
+                out.number(seq).flag(existed);
+            }
+            Call::Flush => self.job(about)?.flush().await?,
+            Call::Durable { seq } => self.job(about)?.link().durable(seq).await?,
+            Call::Get { presence_only, many, category, keys } => {
+                let operation = match (presence_only, many) {
+                    (false, false) => "get",
+                    (false, true) => "getMany",
+                    (true, false) => "exists",
+                    (true, true) => "existsMany",
+                };
+                let found = self.job(about)?.points(&category, keys, presence_only, operation).await?;
+                return Ok(pack_payloads(&found));
+            }
+            Call::Count { category, span } => {
+                out.number(self.job(about)?.count(&category, range(span)).await?);
+            }
+            Call::Scan { whole, reverse, keys_only, limit, category, span } => {
+                let mut scan = self.job(about)?.scan(&category, range(span)).limit(limit);
+                if reverse {
+                    scan = scan.reverse();
+                }
+                if keys_only {
+                    scan = scan.keys_only();
+                }
+                let (rows, more) = scan.page(whole).await?;
+                return Ok(pack_page(&rows, more));
+            }
+            Call::Categories => {
+                out.strings(&self.job(about)?.categories().await?);
+            }
+            Call::Info => pack_info(&mut out, &self.job(about)?.info().await?),
+            Call::Stats => pack_stats(&mut out, self.job(about)?.stats()),
+            Call::Check => {
+                out.strings(&self.job(about)?.check().await?);
+            }
+            Call::Compact => self.job(about)?.compact().await?,
+            Call::Position => pack_position(&mut out, self.job(about)?.position().await?),
+            Call::Watch { stream, from, category, span } => {
+                let job = self.job(about)?;
+                let watch = match from {
+                    Some(from) => job.watch_from(from, &category, range(span)).await?,
+                    None => job.watch(&category, range(span)).await?,
+                };
+                pack_position(&mut out, watch.position());
+                self.streams.insert(stream, Stream::Watch(watch));
+            }
+            Call::LogFrom { stream, from } => {
+                let log = self.job(about)?.log_from(from).await?;
+                pack_position(&mut out, log.position());
+                self.streams.insert(stream, Stream::Log(log));
+            }
+            Call::Next { stream } => {
+                // Held by this call, so that giving the call up ends the stream.
+                let mut held = self.streams.take(stream).ok_or_else(malformed)?;
+                if let Some(item) = held.next().await {
+                    let mut items = vec![item?];
+                    while let Some(item) = held.try_next() {
+                        items.push(item);
+                    }
+                    let body = pack_items(&items, held.position().seq);
+                    self.streams.insert(stream, held);
+                    return Ok(body);
+                }
+            }
+            Call::End { stream } => drop(self.streams.take(stream)),
+            Call::HoldLog { name } => {
+                out.number(self.job(about)?.hold_log(&name).await?);
+            }
+            Call::AdvanceLog { name, seq } => {
+                out.number(self.job(about)?.advance_log(&name, seq).await?);
+            }
+            Call::ReleaseLog { name } => self.job(about)?.release_log(&name).await?,
         }
-        if keys_only {
-            scan = scan.keys_only();
-        }
-        scan
+        Ok(out.0)
     }
 
-    fn batch(&self, packed: &[u8]) -> Result<Batch> {
-        Ok(wire::unpack_batch(packed)
-            .map_err(|error| error.in_context(format_args!("job {:?}", self.job.id())))?)
+    /// Tells how far a job has come until it ends.
+    async fn follow(self: Rc<Self>, number: u32, mut progress: watch::Receiver<Progress>) {
+        loop {
+            let Progress { committed_seq, durable_seq, end, .. } = progress.borrow_and_update().clone();
+            let mut out = Output::default();
+            out.number(committed_seq).number(durable_seq);
+            self.outbox.answer(number, Kind::Progress, &out.0, &self);
+            if let Some(end) = end {
+                self.outbox.answer(number, Kind::Ended, &pack_error(&end.afterwards), &self);
+                break;
+            }
+            if progress.changed().await.is_err() {
+                break;
+            }
+        }
+        self.jobs.take(number);
+    }
+
+    fn job(&self, number: u32) -> Result<Job> {
+        self.jobs.get(number).ok_or_else(malformed)
     }
 }
 
-fn range(start: Vec<u8>, end: Option<Vec<u8>>) -> (Bound<Key>, Bound<Key>) {
-    (Bound::Included(Key::from(start)), end.map_or(Bound::Unbounded, |end| Bound::Excluded(Key::from(end))))
+impl Stream {
+    async fn next(&mut self) -> Option<Result<WatchItem>> {
+        match self {
+            Stream::Watch(watch) => watch.next().await,
+            Stream::Log(log) => log.next().await,
+        }
+    }
+
+    fn try_next(&mut self) -> Option<WatchItem> {
+        match self {
+            Stream::Watch(watch) => watch.try_next(),
+            Stream::Log(log) => log.try_next(),
+        }
+    }
+
+    fn position(&self) -> Position {
+        match self {
+            Stream::Watch(watch) => watch.position(),
+            Stream::Log(log) => log.position(),
+        }
+    }
+}
+
+/// Answers on their way out. Those of one turn of the event loop leave in one frame.
+#[derive(Debug)]
+struct Outbox {
+    post: Function,
+    waiting: RefCell<Output>,
+}
+
+impl Outbox {
+    fn answer(&self, number: u32, kind: Kind, body: &[u8], root: &Rc<Root>) {
+        let mut waiting = self.waiting.borrow_mut();
+        let first = waiting.0.is_empty();
+        waiting.answer(number, kind, body);
+        let full = waiting.0.len() >= OUTBOX_BYTES;
+        drop(waiting);
+        if full {
+            self.send();
+        } else if first {
+            let root = Rc::clone(root);
+            spawn_local(async move { root.outbox.send() });
+        }
+    }
+
+    fn send(&self) {
+        let frame = self.waiting.take().0;
+        if !frame.is_empty() {
+            // Where posting fails nobody is left who could be told.
+            drop(self.post.call1(&JsValue::NULL, &Uint8Array::from(frame.as_slice())));
+        }
+    }
+}
+
+/// Few things by number.
+#[derive(Debug)]
+struct Table<T>(RefCell<Vec<(u32, T)>>);
+
+impl<T> Default for Table<T> {
+    fn default() -> Self {
+        Table(RefCell::default())
+    }
+}
+
+impl<T> Table<T> {
+    fn insert(&self, number: u32, value: T) {
+        self.0.borrow_mut().push((number, value));
+    }
+
+    fn take(&self, number: u32) -> Option<T> {
+        let mut all = self.0.borrow_mut();
+        let at = all.iter().position(|(of, _)| *of == number)?;
+        Some(all.swap_remove(at).1)
+    }
+}
+
+impl<T: Clone> Table<T> {
+    fn get(&self, number: u32) -> Option<T> {
+        self.0.borrow().iter().find(|(of, _)| *of == number).map(|(_, value)| value.clone())
+    }
+}
+
+fn pack_position(out: &mut Output, position: Position) {
+    out.raw(&position.generation).number(position.seq);
+}
+
+/// Generation (16), creation time, committed and durable seq, a flag for shared, the mode (0 create, 1 must
+/// exist, 2 read only), a flag and the bytes, a flag and the log's last bytes, the log's first seq, and the
+/// holders to the end, each a string and a seq. Numbers have 8 bytes.
+fn pack_info(out: &mut Output, info: &JobInfo) {
+    out.raw(&info.generation).number(info.created_ms).number(info.committed_seq).number(info.durable_seq);
+    out.flag(info.shared).byte(match info.mode {
+        OpenMode::Create => 0,
+        OpenMode::MustExist => 1,
+        OpenMode::ReadOnly => 2,
+    });
+    out.flag(info.bytes.is_some()).number(info.bytes.unwrap_or(0));
+    let last_bytes = match info.log {
+        LogRetention::Off => None,
+        LogRetention::LastBytes(bytes) => Some(bytes),
+    };
+    out.flag(last_bytes.is_some()).number(last_bytes.unwrap_or(0)).number(info.log_first_seq);
+    for (name, seq) in &info.log_holders {
+        out.bytes(name.as_bytes()).number(*seq);
+    }
+}
+
+fn pack_stats(out: &mut Output, stats: JobStats) {
+    out.number(stats.queued_operations as u64).number(stats.queued_bytes as u64);
+    out.number(stats.batches_committed).number(stats.batches_failed);
+    out.number(stats.groups).number(stats.syncs).number(stats.reads);
 }

@@ -1,33 +1,155 @@
-//! How batches and rows cross between JavaScript and Rust: packed into one byte array each.
+//! How calls and answers cross between the page and its Web Worker: frames of bytes.
 //!
 //! Only bytes: no JavaScript type, no I/O. Never trusts a length, and checks no limit, since the job does.
-//! The other half is `wire.js` of the npm package. Both ends are of one build, so this is no stored format.
+//! The other half is `wire.js` of the npm package. Both ends are of one build and name the protocol's
+//! version first, so this is no stored format.
 //!
-//! Numbers are big-endian. *Bytes* are a length in 4 bytes, then so many bytes.
+//! Numbers are big-endian. *Bytes* are a length in 4 bytes, then so many bytes; a *string* is bytes of
+//! UTF-8; *strings* are a count in 4 bytes, then so many strings; a *flag* is 1 byte.
 //!
-//! * A batch is its entries one after another. An entry is a code in 1 byte, the category (its length in
-//!   2 bytes, UTF-8), and what the code asks for: see [`unpack_batch`].
-//! * A page is 1 byte that is 1 if there are more rows behind it, then each row's key and payload as bytes.
+//! * A frame of calls is calls one after another: its number (4 bytes; an answer repeats it), the
+//!   operation (1), the job or stream it is about (4), the length of its body (4), the body: see
+//!   [`Call`](super::call::Call).
+//! * A frame of answers is answers one after another: the call's number, what follows (1 byte: see
+//!   [`Kind`]), the length of the body (4), the body. Events have the job in the place of a number.
+//! * A batch is its entries one after another. An entry is a code in 1 byte, the category as bytes, and
+//!   what the code asks for: see [`unpack_batch`].
+//! * A range is its first key as bytes, a flag, and the first key above it as bytes if the flag is 1.
 
-use crate::batch::Batch;
+use std::ops::Bound;
+
+use crate::batch::{Batch, Op};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
+use crate::range::{KeyRange, Span};
 use crate::scan::Row;
+use crate::watch::WatchItem;
+
+/// Version of everything in this module and in [`super::call`].
+pub const PROTOCOL: u32 = 2;
 
 /// Key, payload.
 const PUT: u8 = 0;
 /// Key.
 const DELETE: u8 = 1;
-/// First key, end key.
+/// Range.
 const DELETE_RANGE: u8 = 2;
-/// First key.
-const DELETE_FROM: u8 = 3;
 /// Key.
 const REQUIRE_ABSENT: u8 = 16;
 /// Key.
 const REQUIRE_PRESENT: u8 = 17;
 /// Key, payload.
 const REQUIRE_EQUAL: u8 = 18;
+
+/// What an answer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The body is the call's result.
+    Value = 0,
+    /// The body is an error: see [`pack_error`].
+    Error = 1,
+    /// An event: the body is a job's committed and its durable seq.
+    Progress = 2,
+    /// An event: the job has ended by itself, the body is the error that later calls are answered.
+    Ended = 3,
+}
+
+/// Bytes that are being written.
+#[derive(Debug, Default)]
+pub struct Output(pub Vec<u8>);
+
+impl Output {
+    pub fn byte(&mut self, byte: u8) -> &mut Self {
+        self.0.push(byte);
+        self
+    }
+
+    pub fn flag(&mut self, flag: bool) -> &mut Self {
+        self.byte(u8::from(flag))
+    }
+
+    /// Nothing in a wasm memory reaches 4 GiB, so every count and length fits.
+    pub fn count(&mut self, count: usize) -> &mut Self {
+        self.raw(&(count as u32).to_be_bytes())
+    }
+
+    pub fn number(&mut self, number: u64) -> &mut Self {
+        self.raw(&number.to_be_bytes())
+    }
+
+    pub fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
+        self.count(bytes.len()).raw(bytes)
+    }
+
+    pub fn strings(&mut self, strings: &[String]) -> &mut Self {
+        self.count(strings.len());
+        for string in strings {
+            self.bytes(string.as_bytes());
+        }
+        self
+    }
+
+    pub fn raw(&mut self, bytes: &[u8]) -> &mut Self {
+        self.0.extend_from_slice(bytes);
+        self
+    }
+
+    /// Appends an answer.
+    pub fn answer(&mut self, number: u32, kind: Kind, body: &[u8]) {
+        self.raw(&number.to_be_bytes()).byte(kind as u8).bytes(body);
+    }
+}
+
+/// Bytes that have not been read yet.
+#[derive(Debug)]
+pub struct Input<'a>(pub &'a [u8]);
+
+impl<'a> Input<'a> {
+    pub fn take(&mut self, count: usize) -> Result<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(count).ok_or_else(malformed)?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    pub fn byte(&mut self) -> Result<u8> {
+        Ok(self.take(1)?[0])
+    }
+
+    pub fn flag(&mut self) -> Result<bool> {
+        Ok(self.byte()? != 0)
+    }
+
+    pub fn number(&mut self) -> Result<u64> {
+        Ok(self.take(8)?.iter().fold(0, |number, &byte| number << 8 | u64::from(byte)))
+    }
+
+    pub fn count(&mut self) -> Result<usize> {
+        Ok(self.take(4)?.iter().fold(0, |number, &byte| number << 8 | usize::from(byte)))
+    }
+
+    pub fn bytes(&mut self) -> Result<&'a [u8]> {
+        let count = self.count()?;
+        self.take(count)
+    }
+
+    pub fn string(&mut self) -> Result<&'a str> {
+        std::str::from_utf8(self.bytes()?).map_err(|_| malformed())
+    }
+
+    pub fn key(&mut self) -> Result<Key> {
+        Ok(Key::from(self.bytes()?))
+    }
+
+    pub fn generation(&mut self) -> Result<[u8; 16]> {
+        self.take(16)?.try_into().map_err(|_| malformed())
+    }
+
+    pub fn span(&mut self) -> Result<Span> {
+        let start = self.bytes()?.to_vec();
+        let end = if self.flag()? { Some(self.bytes()?.to_vec()) } else { None };
+        Ok(Span { start, end })
+    }
+}
 
 /// Reads a batch.
 ///
@@ -38,83 +160,135 @@ pub fn unpack_batch(packed: &[u8]) -> Result<Batch> {
     let mut input = Input(packed);
     let mut batch = Batch::new();
     while !input.0.is_empty() {
-        let code = input.take(1)?[0];
-        let category = input.category()?;
-        let first = Key::from(input.bytes()?);
+        let code = input.byte()?;
+        let category = input.string()?;
         batch = match code {
-            PUT => batch.put(category, first, input.bytes()?),
-            DELETE => batch.delete(category, first),
-            DELETE_RANGE => {
-                let end = Key::from(input.bytes()?);
-                batch.delete_range(category, first..end)
-            }
-            DELETE_FROM => batch.delete_range(category, first..),
-            REQUIRE_ABSENT => batch.require_absent(category, first),
-            REQUIRE_PRESENT => batch.require_present(category, first),
-            REQUIRE_EQUAL => batch.require_equal(category, first, input.bytes()?),
+            PUT => batch.put(category, input.key()?, input.bytes()?),
+            DELETE => batch.delete(category, input.key()?),
+            DELETE_RANGE => batch.delete_range(category, KeyRange::from(input.span()?)),
+            REQUIRE_ABSENT => batch.require_absent(category, input.key()?),
+            REQUIRE_PRESENT => batch.require_present(category, input.key()?),
+            REQUIRE_EQUAL => batch.require_equal(category, input.key()?, input.bytes()?),
             _ => return Err(malformed()),
         };
     }
     Ok(batch)
 }
 
-/// Writes a page.
+/// Writes a page: a flag that is 1 if there are more rows behind it, then each row's key and payload.
 pub fn pack_page(rows: &[Row], more: bool) -> Vec<u8> {
     let size = rows.iter().map(|row| 8 + row.key.len() + row.payload.len()).sum::<usize>();
-    let mut out = Vec::with_capacity(1 + size);
-    out.push(u8::from(more));
+    let mut out = Output(Vec::with_capacity(1 + size));
+    out.flag(more);
     for row in rows {
-        for bytes in [row.key.as_bytes(), &row.payload] {
-            // Nothing in a wasm memory reaches 4 GiB.
-            out.extend_from_slice(&(bytes.len() as u32).to_be_bytes());
-            out.extend_from_slice(bytes);
+        out.bytes(row.key.as_bytes()).bytes(&row.payload);
+    }
+    out.0
+}
+
+/// Writes payloads: for each a flag, and its bytes if the flag is 1.
+pub fn pack_payloads(payloads: &[Option<Vec<u8>>]) -> Vec<u8> {
+    let size = payloads.iter().flatten().map(|payload| 4 + payload.len()).sum::<usize>();
+    let mut out = Output(Vec::with_capacity(payloads.len() + size));
+    for payload in payloads {
+        out.flag(payload.is_some());
+        if let Some(payload) = payload {
+            out.bytes(payload);
         }
     }
-    out
+    out.0
 }
 
-/// What has not been read yet.
-struct Input<'a>(&'a [u8]);
-
-impl<'a> Input<'a> {
-    fn take(&mut self, count: usize) -> Result<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(count).ok_or_else(malformed)?;
-        self.0 = rest;
-        Ok(taken)
+/// Writes items of a watch or the log, and the seq behind them.
+///
+/// An item is a flag that is 1 for a commit. A commit is its seq and its time (8 bytes each), its
+/// writer (16), and its operations as bytes in the form of a batch; a gap is its first and its last seq.
+pub fn pack_items(items: &[WatchItem], behind: u64) -> Vec<u8> {
+    let mut out = Output::default();
+    out.number(behind);
+    for item in items {
+        match item {
+            WatchItem::Commit(commit) => {
+                out.flag(true).number(commit.seq).number(commit.time_ms).raw(&commit.writer);
+                let mut operations = Output::default();
+                for op in &*commit.operations {
+                    pack_op(&mut operations, op);
+                }
+                out.bytes(&operations.0);
+            }
+            WatchItem::Lagged { from, to } => {
+                out.flag(false).number(*from).number(*to);
+            }
+        }
     }
-
-    fn number(&mut self, width: usize) -> Result<usize> {
-        Ok(self.take(width)?.iter().fold(0, |number, &byte| number << 8 | usize::from(byte)))
-    }
-
-    fn bytes(&mut self) -> Result<&'a [u8]> {
-        let count = self.number(4)?;
-        self.take(count)
-    }
-
-    fn category(&mut self) -> Result<&'a str> {
-        let count = self.number(2)?;
-        std::str::from_utf8(self.take(count)?).map_err(|_| malformed())
-    }
+    out.0
 }
 
-fn malformed() -> Error {
-    Error::new(ErrorKind::InvalidArgument, "malformed packed batch")
+/// Writes an error: its outcome and whether it can be tried again (1 byte each), the index of the
+/// failed precondition or 2^32 - 1, then kind, message and cause as strings, the last empty if there is none.
+pub fn pack_error(error: &Error) -> Vec<u8> {
+    let mut out = Output::default();
+    out.byte(error.outcome() as u8).flag(error.is_retryable());
+    out.count(error.conflict_index().unwrap_or(u32::MAX as usize));
+    out.bytes(error.kind().name().as_bytes()).bytes(error.message().as_bytes());
+    let cause = std::error::Error::source(error).map(ToString::to_string);
+    out.bytes(cause.unwrap_or_default().as_bytes());
+    out.0
+}
+
+/// A span as the range that handles take.
+pub fn range(span: Span) -> (Bound<Key>, Bound<Key>) {
+    let end = span.end.map_or(Bound::Unbounded, |end| Bound::Excluded(Key::from(end)));
+    (Bound::Included(Key::from(span.start)), end)
+}
+
+/// What is answered to bytes that no page of this version sends.
+pub fn malformed() -> Error {
+    Error::new(ErrorKind::InvalidArgument, "malformed message")
+}
+
+fn pack_op(out: &mut Output, op: &Op) {
+    let code = match op {
+        Op::Put { .. } => PUT,
+        Op::Delete { .. } => DELETE,
+        Op::DeleteRange { .. } => DELETE_RANGE,
+    };
+    out.byte(code).bytes(op.category().as_bytes());
+    match op {
+        Op::Put { key, payload, .. } => out.bytes(key.as_bytes()).bytes(payload),
+        Op::Delete { key, .. } => out.bytes(key.as_bytes()),
+        Op::DeleteRange { range, .. } => {
+            let span = range.span();
+            out.bytes(&span.start).flag(span.end.is_some());
+            span.end.iter().fold(out, |out, end| out.bytes(end))
+        }
+    };
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::commit_log::Commit;
     use crate::testing::{Random, test};
 
     fn entry(code: u8, category: &str, parts: &[&[u8]]) -> Vec<u8> {
-        let mut out = vec![code, 0, category.len() as u8];
-        out.extend_from_slice(category.as_bytes());
+        let mut out = Output::default();
+        out.byte(code).bytes(category.as_bytes());
         for part in parts {
-            out.extend_from_slice(&(part.len() as u32).to_be_bytes());
-            out.extend_from_slice(part);
+            out.bytes(part);
         }
-        out
+        out.0
+    }
+
+    fn ranged(category: &str, start: &[u8], end: Option<&[u8]>) -> Vec<u8> {
+        let mut out = Output(entry(DELETE_RANGE, category, &[start]));
+        out.flag(end.is_some());
+        if let Some(end) = end {
+            out.bytes(end);
+        }
+        out.0
     }
 
     #[test]
@@ -125,8 +299,8 @@ mod tests {
             entry(REQUIRE_EQUAL, "b", &[b"k", b"v"]),
             entry(PUT, "", &[b"", b""]),
             entry(DELETE, "a", &[b"k"]),
-            entry(DELETE_RANGE, "a", &[b"k", b"l"]),
-            entry(DELETE_FROM, "a", &[b""]),
+            ranged("a", b"k", Some(b"l")),
+            ranged("a", b"", None),
         ];
         let key = |bytes: &[u8]| Key::from(bytes);
         let expected = Batch::new()
@@ -169,5 +343,31 @@ mod tests {
         let packed = pack_page(&[row(b"k", b"vv"), row(b"", b"")], true);
         assert_eq!(packed, [b"\x01\0\0\0\x01k\0\0\0\x02vv".as_slice(), &[0; 8]].concat());
         assert_eq!(pack_page(&[], false), [0]);
+    }
+
+    #[test]
+    fn a_payload_that_is_empty_differs_from_one_that_is_not_there() {
+        let packed = pack_payloads(&[None, Some(Vec::new()), Some(b"v".to_vec())]);
+        assert_eq!(packed, b"\0\x01\0\0\0\0\x01\0\0\0\x01v");
+    }
+
+    #[test]
+    fn the_operations_of_a_commit_read_back_as_the_batch_they_were() {
+        let batch = Batch::new()
+            .put("c", Key::from(b"k".as_slice()), "v")
+            .delete("", Key::from(b"".as_slice()))
+            .delete_prefix("c", Key::from(b"p".as_slice()))
+            .clear("d");
+        let operations: Arc<[Op]> = batch.operations().to_vec().into();
+        let commit = Commit { seq: 7, time_ms: 8, writer: [9; 16], operations };
+        let items = [WatchItem::Lagged { from: 1, to: 6 }, WatchItem::Commit(commit)];
+        let packed = pack_items(&items, 7);
+        let mut input = Input(&packed);
+        assert_eq!(input.number().unwrap(), 7);
+        assert_eq!((input.flag().unwrap(), input.number().unwrap(), input.number().unwrap()), (false, 1, 6));
+        assert_eq!((input.flag().unwrap(), input.number().unwrap(), input.number().unwrap()), (true, 7, 8));
+        assert_eq!(input.generation().unwrap(), [9; 16]);
+        assert_eq!(unpack_batch(input.bytes().unwrap()).unwrap(), batch);
+        assert!(input.0.is_empty());
     }
 }
