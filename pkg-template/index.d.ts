@@ -703,7 +703,7 @@ export function estimate(): Promise<{ usage?: number; quota?: number; persisted?
 
 /**
  * Asks the browser not to evict this origin's storage; tells whether it has agreed, false where it cannot be
- * asked. Some browsers ask the user, so call it where that is expected.
+ * asked. Some browsers ask the user, so call it where that is expected, and let nothing wait for it.
  */
 export function requestPersistence(): Promise<boolean>;
 
