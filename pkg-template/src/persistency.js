@@ -3,7 +3,7 @@
 
 import { nameOf, utf8 } from "./bytes.js";
 import { asyncDispose } from "./dispose.js";
-import { closed, invalid, PersistencyError, within } from "./error.js";
+import { changed, closed, invalid, PersistencyError, within } from "./error.js";
 import { Job } from "./job.js";
 import { DEADLINE_MS, limits } from "./limits.js";
 import { Link } from "./link.js";
@@ -90,8 +90,9 @@ export class Persistency {
 
   /** Opens a job, or creates it. */
   async openJob(id, options) {
-    const [name, wanted] = within(`job ${JSON.stringify(id)}, openJob`, () =>
-      [idOf(id), options === undefined ? undefined : optionsOf(options)]);
+    const name = idOf(id);
+    const wanted = options === undefined ? undefined :
+      within(`job ${JSON.stringify(id)}, openJob`, () => optionsOf(options));
     for (;;) {
       this.#check();
       const there = this.#tenants.get(id);
@@ -137,7 +138,7 @@ export class Persistency {
 
   /** Deletes a job and everything in it. */
   async dropJob(id) {
-    const name = within(`job ${JSON.stringify(id)}, dropJob`, () => idOf(id));
+    const name = idOf(id);
     this.#check();
     const there = this.#tenants.get(id);
     if (there && !there.isOpen) await there.opened.catch(() => {});
@@ -172,6 +173,9 @@ export class Persistency {
     }
     this.#link.end("the root has been closed");
     this.#tenants.clear();
+    if (failed.length > 1) {
+      throw changed(failed[0], { message: `${failed[0].message}; other jobs that failed: ${failed.length - 1}` });
+    }
     if (failed.length > 0) throw failed[0];
   }
 
@@ -180,6 +184,7 @@ export class Persistency {
   }
 
   #open(id) {
+    idOf(id);
     this.#check();
     const there = this.#tenants.get(id);
     if (this.hasJob(id)) return there;
@@ -292,5 +297,8 @@ function openOptions(root, options) {
   }
   const { worker = "auto" } = options;
   if (!PLACES.includes(worker)) throw invalid(`worker is one of ${PLACES.join(", ")}`);
+  if (options.wasmModule !== undefined && !(options.wasmModule instanceof WebAssembly.Module)) {
+    throw invalid("wasmModule is a WebAssembly.Module");
+  }
   return { ...options, worker };
 }

@@ -270,8 +270,14 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use serde_json::Value;
+
     use crate::commit_log::Commit;
+    use crate::error::Outcome;
+    use crate::testing::vectors::{batch, list, section, string, unhex};
     use crate::testing::{Random, test};
+
+    const VECTORS: &str = include_str!("../../tests/vectors/wire.json");
 
     fn entry(code: u8, category: &str, parts: &[&[u8]]) -> Vec<u8> {
         let mut out = Output::default();
@@ -313,6 +319,56 @@ mod tests {
             .clear("a");
         assert_eq!(unpack_batch(&packed.concat()).unwrap(), expected);
         assert_eq!(unpack_batch(&[]).unwrap(), Batch::new());
+    }
+
+    /// A number that a string holds, which may be larger than those of JSON.
+    fn number(value: &Value) -> u64 {
+        string(value).parse().unwrap()
+    }
+
+    #[test]
+    fn batches_are_read_from_the_bytes_of_their_vectors() {
+        for vector in section(VECTORS, "batches") {
+            assert_eq!(
+                unpack_batch(&unhex(&vector["packed"])).unwrap(),
+                batch(&vector["entries"]),
+                "{vector}"
+            );
+        }
+    }
+
+    #[test]
+    fn items_have_the_bytes_of_their_vectors() {
+        let item = |vector: &Value| match (vector.get("lagged"), vector.get("commit")) {
+            (Some(gap), None) => WatchItem::Lagged { from: number(&gap[0]), to: number(&gap[1]) },
+            (None, Some(commit)) => WatchItem::Commit(Commit {
+                seq: number(&commit["seq"]),
+                time_ms: number(&commit["timeMs"]),
+                writer: unhex(&commit["writer"]).try_into().unwrap(),
+                operations: batch(&commit["operations"]).operations().into(),
+            }),
+            _ => panic!("{vector}"),
+        };
+        for vector in section(VECTORS, "items") {
+            let items: Vec<_> = list(&vector["items"]).iter().map(item).collect();
+            assert_eq!(pack_items(&items, number(&vector["behind"])), unhex(&vector["packed"]), "{vector}");
+        }
+    }
+
+    #[test]
+    fn errors_have_the_bytes_of_their_vectors() {
+        for vector in section(VECTORS, "errors") {
+            let error = match vector["kind"].as_str().unwrap() {
+                "Conflict" => Error::conflict(2, "require_absent in category"),
+                "StorageFull" => Error::new(ErrorKind::StorageFull, string(&vector["message"])),
+                "Backend" => Error::new(ErrorKind::Backend, string(&vector["message"]))
+                    .with_outcome(Outcome::Unknown)
+                    .with_source(Arc::new(std::io::Error::other(string(&vector["cause"])))),
+                "Timeout" => Error::new(ErrorKind::Timeout, "").with_outcome(Outcome::Applied),
+                other => panic!("unknown error {other}"),
+            };
+            assert_eq!(pack_error(&error), unhex(&vector["packed"]), "{vector}");
+        }
     }
 
     #[test]
