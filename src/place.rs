@@ -19,31 +19,9 @@ use crate::worker::{Start, spawn};
 const MEMORY_ROOT: &str = ":memory:";
 
 /// A root's storage.
-#[derive(Clone)]
-pub(crate) enum Place {
-    Memory(MemorySite),
-    Platform(PlatformSite),
-    #[cfg(test)]
-    #[allow(dead_code, reason = "the worker's tests make it")]
-    Faulty(crate::engine::faulty::FaultySite<MemorySite>),
-    #[cfg(test)]
-    #[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
-    Mortal(crate::engine::MortalSite),
-}
-
-/// Runs `$work` with `$site` bound to the site of whatever technology the place is.
-macro_rules! at {
-    ($place:expr, $site:ident => $work:expr) => {
-        match $place.clone() {
-            Place::Memory($site) => $work,
-            Place::Platform($site) => $work,
-            #[cfg(test)]
-            Place::Faulty($site) => $work,
-            #[cfg(test)]
-            #[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
-            Place::Mortal($site) => $work,
-        }
-    };
+pub(crate) struct Place {
+    site: Arc<dyn Site>,
+    is_memory: bool,
 }
 
 impl Place {
@@ -53,51 +31,50 @@ impl Place {
             return Err(Error::new(ErrorKind::InvalidArgument, "the root is empty"));
         }
         if root == Path::new(MEMORY_ROOT) {
-            return Ok(Place::Memory(MemorySite::default()));
+            return Ok(Place { site: Arc::new(MemorySite::default()), is_memory: true });
         }
-        PlatformSite::of_root(root).map(Place::Platform)
+        Ok(Place { site: Arc::new(PlatformSite::of_root(root)?), is_memory: false })
+    }
+
+    /// The place whose jobs a test's own site holds.
+    #[cfg(test)]
+    pub(crate) fn at(site: impl Site + 'static) -> Self {
+        Place { site: Arc::new(site), is_memory: false }
     }
 
     /// Whether durable is the same as committed here.
     pub(crate) fn is_memory(&self) -> bool {
-        matches!(self, Place::Memory(_))
+        self.is_memory
     }
 
     /// Takes sole ownership, where that means something.
     pub(crate) async fn claim(&self) -> Result<Arc<dyn Claim>> {
-        match self {
-            // Nobody else can reach what is in this process's memory.
-            Place::Memory(_) => Ok(Arc::new(())),
-            #[cfg(test)]
-            Place::Faulty(_) => Ok(Arc::new(())),
-            place => {
-                at!(place, site => run("claim", move || async move { site.claim().await.map(share) }).await)
-            }
+        let site = Arc::clone(&self.site);
+        if site.is_private() {
+            return Ok(Arc::new(()));
         }
+        run("claim", move || async move { site.claim().await }).await
     }
 
     /// The ids of the jobs that exist, ascending.
     pub(crate) async fn list(&self) -> Result<Vec<String>> {
-        let mut ids = at!(self, site => run("list", move || async move { site.list().await }).await)?;
+        let site = Arc::clone(&self.site);
+        let mut ids = run("list", move || async move { site.list().await }).await?;
         ids.sort();
         Ok(ids)
     }
 
     /// Starts the worker that opens and serves a job.
     pub(crate) fn start(&self, start: Start) -> Result<()> {
-        let name = start.link.id.clone();
-        started(at!(self, site => spawn(&name, move || start.run(site))))
+        let (site, name) = (Arc::clone(&self.site), start.link.id.clone());
+        started(spawn(&name, move || start.run(site)))
     }
 
     /// Starts a worker that deletes a job which is not open here.
     pub(crate) fn destroy(&self, start: Start) -> Result<()> {
-        let name = start.link.id.clone();
-        started(at!(self, site => spawn(&name, move || start.destroy(site))))
+        let (site, name) = (Arc::clone(&self.site), start.link.id.clone());
+        started(spawn(&name, move || start.destroy(site)))
     }
-}
-
-fn share(claim: impl Claim) -> Arc<dyn Claim> {
-    Arc::new(claim)
 }
 
 /// Runs the work where workers run, and returns its result. Dropping the future gives the work up.

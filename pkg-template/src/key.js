@@ -1,18 +1,12 @@
 // Keys: typed parts written as bytes that order as the parts do, and read back, byte for byte as in Rust.
 // Never stores or sends anything; tests/vectors/keys.json is the authority for every byte.
 
-import { PersistencyError, invalid } from "./error.js";
+import { bounded, bytesOf, text8, utf8 } from "./bytes.js";
+import { invalid } from "./error.js";
+import { KEY_PART_BYTES_MAX, limits } from "./limits.js";
 
-/** Bytes of a key at most. */
-const KEY_BYTES_MAX = 128 * 1024;
 /** Flipped, which puts the negative numbers before the others. */
 const SIGN_BIT = 1n << 63n;
-/** Bytes of a length-prefixed part at most: its length is written in two bytes. */
-const PART_BYTES_MAX = 0xffff;
-
-const utf8 = new TextEncoder();
-/** Takes nothing for UTF-8 that is not, and nothing away. */
-const fromUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /** The bytes that name a row. Within `key(...)` a Key stands for its own bytes. */
 export class Key extends Uint8Array {}
@@ -52,9 +46,7 @@ text.prefix = (string) => new Part(escaped(string));
 export function key(...parts) {
   const chunks = [];
   for (const part of parts.flat(Infinity)) chunks.push(...encode(part));
-  const bytes = concat(chunks);
-  if (bytes.length > KEY_BYTES_MAX) throw tooLarge("key", bytes.length, KEY_BYTES_MAX);
-  return new Key(bytes.buffer);
+  return new Key(bounded("key", concat(chunks), limits().keyBytes).buffer);
 }
 
 /**
@@ -62,9 +54,8 @@ export function key(...parts) {
  * "text", "rest" (all that is left, as a Key), or an array of types for an array of parts.
  */
 export function decodeKey(key, ...types) {
-  if (!(key instanceof Uint8Array)) throw invalid("a key is a Uint8Array");
-  // A copy whose slices are no Keys; a detached array has no bytes, and cannot be copied.
-  const bytes = new Uint8Array(key.length && key);
+  // A copy whose slices are no Keys.
+  const bytes = new Uint8Array(bytesOf("key", key));
   let at = 0;
 
   const take = (count) => {
@@ -112,22 +103,12 @@ export function decodeKey(key, ...types) {
   return parts;
 }
 
-/** The range of `prefix` itself and of every key that begins with it; all keys if it is empty. */
-export function prefixRange(prefix) {
-  let last = prefix.length - 1;
-  while (last >= 0 && prefix[last] === 0xff) last -= 1;
-  if (last < 0) return { start: prefix, end: undefined };
-  const end = Key.from(prefix.subarray(0, last + 1));
-  end[last] += 1;
-  return { start: prefix, end };
-}
-
 function encode(part) {
   if (part instanceof Part) return [part.bytes];
   if (part instanceof Key) return [part];
   if (part instanceof Uint8Array) return prefixed(part);
   switch (typeof part) {
-    case "string": return prefixed(utf8.encode(wellFormed(part)));
+    case "string": return prefixed(utf8("string in a key", part));
     case "boolean": return [Uint8Array.of(part ? 1 : 0)];
     case "number":
     case "bigint": {
@@ -152,27 +133,20 @@ function eight(value) {
 }
 
 function prefixed(bytes) {
-  if (bytes.length > PART_BYTES_MAX) throw tooLarge("key part", bytes.length, PART_BYTES_MAX);
+  bounded("key part", bytes, KEY_PART_BYTES_MAX);
   return [Uint8Array.of(bytes.length >> 8, bytes.length & 0xff), bytes];
-}
-
-/** UTF-8 has no lone surrogates: encoding would replace them, and different strings become one. */
-function wellFormed(string) {
-  if (typeof string !== "string") throw invalid("text() takes a string");
-  if (/\p{Surrogate}/u.test(string)) throw invalid("a string in a key must not have lone surrogates");
-  return string;
 }
 
 function stringOf(bytes) {
   try {
-    return fromUtf8.decode(bytes);
+    return text8(bytes);
   } catch {
     throw invalid("bytes that are no string");
   }
 }
 
 function escaped(string) {
-  const bytes = utf8.encode(wellFormed(string));
+  const bytes = utf8("text", string);
   return bytes.includes(0) ? Uint8Array.from([...bytes].flatMap((byte) => (byte === 0 ? [0, 0xff] : [byte]))) : bytes;
 }
 
@@ -184,8 +158,4 @@ function concat(chunks) {
     at += chunk.length;
   }
   return bytes;
-}
-
-function tooLarge(what, bytes, max) {
-  return new PersistencyError({ kind: "TooLarge", message: `${what} of ${bytes} bytes, the limit is ${max}` });
 }

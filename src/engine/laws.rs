@@ -89,21 +89,21 @@ const BYTES_MAX: usize = 1 << 28;
 /// More rows than any law writes.
 const ROWS_MAX: usize = 1 << 16;
 
-async fn open<S: Site>(site: &S, id: &str) -> S::Engine {
+async fn open(site: &dyn Site, id: &str) -> Box<dyn Engine> {
     open_as(site, id, OpenMode::Create, FIRST_RECORD).await.expect("opens")
 }
 
-async fn open_as<S: Site>(
-    site: &S,
+async fn open_as(
+    site: &dyn Site,
     id: &str,
     mode: OpenMode,
     record: &[u8],
-) -> Result<S::Engine, EngineError> {
+) -> Result<Box<dyn Engine>, EngineError> {
     site.open(id, mode, record.to_vec()).await
 }
 
 /// Closes the engine and deletes the job, so that a browser keeps nothing of the test.
-async fn end<S: Site>(site: &S, engine: S::Engine, id: &str) {
+async fn end(site: &dyn Site, engine: Box<dyn Engine>, id: &str) {
     engine.close().await.expect("closes");
     drop(engine);
     site.destroy(id).await.expect("is destroyed");
@@ -138,16 +138,16 @@ fn batch_write(batch: Batch) -> Write {
     Write::Rows(Arc::from(batch.operations()))
 }
 
-async fn apply_writes(engine: &impl Engine, writes: Vec<Write>) {
+async fn apply_writes(engine: &dyn Engine, writes: Vec<Write>) {
     let decide = Box::new(move |_: Vec<Option<Vec<u8>>>| Some(writes));
     engine.apply(Change { reads: Vec::new(), decide, durable: false }).await.expect("applies");
 }
 
-async fn apply_batch(engine: &impl Engine, batch: Batch) {
+async fn apply_batch(engine: &dyn Engine, batch: Batch) {
     apply_writes(engine, vec![batch_write(batch)]).await;
 }
 
-async fn get_points(engine: &impl Engine, points: Vec<Point>) -> Vec<Option<Vec<u8>>> {
+async fn get_points(engine: &dyn Engine, points: Vec<Point>) -> Vec<Option<Vec<u8>>> {
     let get = Get { points, presence_only: false, bytes_max: BYTES_MAX };
     match engine.get(get, Verify::Never).await.expect("gets").value {
         Got::Payloads(payloads) => payloads,
@@ -155,11 +155,11 @@ async fn get_points(engine: &impl Engine, points: Vec<Point>) -> Vec<Option<Vec<
     }
 }
 
-async fn get_row(engine: &impl Engine, category: &str, key: impl AsRef<[u8]>) -> Option<Vec<u8>> {
+async fn get_row(engine: &dyn Engine, category: &str, key: impl AsRef<[u8]>) -> Option<Vec<u8>> {
     get_points(engine, vec![point(category, key)]).await.remove(0)
 }
 
-async fn record(engine: &impl Engine) -> Option<Vec<u8>> {
+async fn record(engine: &dyn Engine) -> Option<Vec<u8>> {
     get_points(engine, vec![Point::record()]).await.remove(0)
 }
 
@@ -175,26 +175,26 @@ fn whole(space: Space) -> PageRequest {
     }
 }
 
-async fn page(engine: &impl Engine, request: PageRequest) -> Page {
+async fn page(engine: &dyn Engine, request: PageRequest) -> Page {
     engine.page(request, Verify::Never).await.expect("reads a page").value
 }
 
 /// The keys of a whole space in order.
-async fn keys(engine: &impl Engine, space: Space) -> Vec<Vec<u8>> {
+async fn keys(engine: &dyn Engine, space: Space) -> Vec<Vec<u8>> {
     let page = page(engine, PageRequest { keys_only: true, ..whole(space) }).await;
     assert!(!page.more, "no bound was met");
     page.rows.into_iter().map(|(key, _)| key).collect()
 }
 
-async fn count(engine: &impl Engine, category: &str, span: Span) -> u64 {
+async fn count(engine: &dyn Engine, category: &str, span: Span) -> u64 {
     engine.count(Arc::from(category), span, Verify::Never).await.expect("counts").value
 }
 
-async fn categories(engine: &impl Engine) -> Vec<String> {
+async fn categories(engine: &dyn Engine) -> Vec<String> {
     let seen: Seen<Vec<String>> = engine.categories(BYTES_MAX, Verify::Never).await.expect("lists");
     seen.value
 }
 
-async fn assert_undamaged(engine: &impl Engine) {
+async fn assert_undamaged(engine: &dyn Engine) {
     assert_eq!(engine.check().await.expect("checks"), Vec::<String>::new());
 }

@@ -12,14 +12,17 @@ use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
+use async_trait::async_trait;
 use imbl::OrdMap;
 
 use super::{
-    Change, Engine, EngineError, Fault, Get, Got, Look, OpenMode, Page, PageRequest, Point, Seen, Sharing,
-    Site, Space, Verify, Want, Write,
+    Change, Claim, Engine, EngineError, Fault, Get, Got, Look, OpenMode, Page, PageRequest, Point, Seen,
+    Sharing, Site, Space, Verify, Want, Write,
 };
 use crate::batch::Op;
 use crate::range::Span;
+
+type Result<T, E = EngineError> = std::result::Result<T, E>;
 
 /// Rows that a call walks over before it lets others on its thread go on.
 const ROWS_PER_TURN: usize = 1024;
@@ -71,21 +74,9 @@ impl Drop for Listing {
     }
 }
 
-impl Site for MemorySite {
-    type Engine = MemoryEngine;
-    type Claim = ();
-
-    async fn claim(&self) -> Result<(), EngineError> {
-        Ok(())
-    }
-
+impl MemorySite {
     /// The root opens a job once, so one that is open already is `Busy`.
-    async fn open(
-        &self,
-        id: &str,
-        mode: OpenMode,
-        first_record: Vec<u8>,
-    ) -> Result<MemoryEngine, EngineError> {
+    pub(crate) fn open_now(&self, id: &str, mode: OpenMode, first_record: &[u8]) -> Result<MemoryEngine> {
         let mut open = self.open_ids();
         if open.contains(id) {
             return Err(EngineError::new(Fault::Busy, "the job in memory is open already"));
@@ -95,26 +86,42 @@ impl Site for MemorySite {
         }
         open.insert(id.to_owned());
         let mut contents = Contents::default();
-        contents.put(&Point::record(), &first_record);
+        contents.put(&Point::record(), first_record);
         let listing = Listing { site: self.clone(), id: id.to_owned() };
         Ok(MemoryEngine { contents: RefCell::new(contents), listing: RefCell::new(Some(listing)) })
     }
+}
 
-    async fn list(&self) -> Result<Vec<String>, EngineError> {
+#[async_trait(?Send)]
+impl Site for MemorySite {
+    fn is_private(&self) -> bool {
+        true
+    }
+
+    async fn claim(&self) -> Result<Arc<dyn Claim>> {
+        Ok(Arc::new(()))
+    }
+
+    async fn open(&self, id: &str, mode: OpenMode, first_record: Vec<u8>) -> Result<Box<dyn Engine>> {
+        Ok(Box::new(self.open_now(id, mode, &first_record)?))
+    }
+
+    async fn list(&self) -> Result<Vec<String>> {
         Ok(self.open_ids().iter().cloned().collect())
     }
 
-    async fn destroy(&self, _id: &str) -> Result<(), EngineError> {
+    async fn destroy(&self, _id: &str) -> Result<()> {
         Ok(())
     }
 }
 
+#[async_trait(?Send)]
 impl Engine for MemoryEngine {
     fn sharing(&self) -> Sharing {
         Sharing::Exclusive
     }
 
-    async fn get(&self, get: Get, verify: Verify) -> Result<Seen<Got>, EngineError> {
+    async fn get(&self, get: Get, verify: Verify) -> Result<Seen<Got>> {
         let contents = self.snapshot();
         let found: Vec<_> = get.points.iter().map(|point| contents.get(point)).collect();
         let found_none = found.iter().all(Option::is_none);
@@ -131,7 +138,7 @@ impl Engine for MemoryEngine {
         Ok(contents.seen(got, found_none, verify))
     }
 
-    async fn page(&self, page: PageRequest, verify: Verify) -> Result<Seen<Page>, EngineError> {
+    async fn page(&self, page: PageRequest, verify: Verify) -> Result<Seen<Page>> {
         let contents = self.snapshot();
         let found = match contents.table(&page.space) {
             Some(table) => read_page(table, &page).await,
@@ -141,7 +148,7 @@ impl Engine for MemoryEngine {
         Ok(contents.seen(found, found_none, verify))
     }
 
-    async fn count(&self, category: Arc<str>, span: Span, verify: Verify) -> Result<Seen<u64>, EngineError> {
+    async fn count(&self, category: Arc<str>, span: Span, verify: Verify) -> Result<Seen<u64>> {
         let contents = self.snapshot();
         let mut count = 0;
         if let Some(table) = contents.rows.get(&category) {
@@ -154,7 +161,7 @@ impl Engine for MemoryEngine {
         Ok(contents.seen(count, count == 0, verify))
     }
 
-    async fn categories(&self, bytes_max: usize, verify: Verify) -> Result<Seen<Vec<String>>, EngineError> {
+    async fn categories(&self, bytes_max: usize, verify: Verify) -> Result<Seen<Vec<String>>> {
         let contents = self.snapshot();
         let mut names = Vec::new();
         let mut bytes = 0;
@@ -174,7 +181,7 @@ impl Engine for MemoryEngine {
 
     /// Works on a copy that becomes the job's contents at once in the end; whatever happens before,
     /// a panic of the decision or a dropped future, leaves them as they were.
-    async fn apply(&self, change: Change) -> Result<(), EngineError> {
+    async fn apply(&self, change: Change) -> Result<()> {
         let mut next = self.snapshot();
         let found = change.reads.iter().map(|look| next.look(look)).collect();
         if let Some(writes) = (change.decide)(found) {
@@ -186,7 +193,7 @@ impl Engine for MemoryEngine {
         Ok(())
     }
 
-    async fn check(&self) -> Result<Vec<String>, EngineError> {
+    async fn check(&self) -> Result<Vec<String>> {
         let contents = self.snapshot();
         let mut findings = Vec::new();
         let mut bytes = 0;
@@ -207,16 +214,16 @@ impl Engine for MemoryEngine {
         Ok(findings)
     }
 
-    async fn compact(&self) -> Result<(), EngineError> {
+    async fn compact(&self) -> Result<()> {
         Ok(())
     }
 
     /// Keys and payloads of rows, log and record.
-    async fn bytes(&self) -> Result<Option<u64>, EngineError> {
+    async fn bytes(&self) -> Result<Option<u64>> {
         Ok(Some(self.contents.borrow().bytes))
     }
 
-    async fn close(&self) -> Result<(), EngineError> {
+    async fn close(&self) -> Result<()> {
         self.contents.take();
         self.listing.take();
         Ok(())

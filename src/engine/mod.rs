@@ -3,6 +3,10 @@
 //! An engine never validates, queues, retries or logs user data, and knows nothing of batches'
 //! order, seqs or receipts: it reads views, and applies one decision in one transaction. Everything
 //! that has a meaning is decided by neutral code above it, so both platforms share it.
+//!
+//! [`Site`] and [`Engine`] are used as trait objects, and their calls give boxed futures: the worker is
+//! by far the larger half, and as a generic it would be in every program once for each technology,
+//! which a browser has to load. A call's future costs one allocation, a transaction costs thousands.
 
 #[cfg(test)]
 pub(crate) mod faulty;
@@ -25,47 +29,49 @@ mod indexed_db;
 pub(crate) use indexed_db::{DEADLINE_DEFAULT, IndexedDbSite as PlatformSite};
 
 use std::fmt;
-use std::future::Future;
 use std::sync::Arc;
+
+use async_trait::async_trait;
 
 use crate::batch::Op;
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::range::Span;
 
 /// A place that holds jobs: a directory, a name prefix of databases, or memory.
-pub(crate) trait Site: Clone + Send + 'static {
-    /// What an open job of this site is.
-    type Engine: Engine;
-    /// Sole ownership of the place, released when it is dropped.
-    type Claim: Claim;
+#[async_trait(?Send)]
+pub(crate) trait Site: Send + Sync {
+    /// Whether nobody but its root can reach the place; then `claim` has nothing to do.
+    fn is_private(&self) -> bool {
+        false
+    }
 
     /// Takes sole ownership where the technology needs it; `Busy` if somebody else has it.
     ///
     /// Creates the place if it is not there. Waits for an owner of this process that is draining.
-    fn claim(&self) -> impl Future<Output = Result<Self::Claim, EngineError>>;
+    async fn claim(&self) -> Result<Arc<dyn Claim>, EngineError>;
 
     /// Opens the job's store; `Missing` if it is not there and `mode` does not create.
     ///
     /// A new store gets `first_record` as its record in the transaction that makes it. Older
     /// formats are migrated here.
-    fn open(
+    async fn open(
         &self,
         id: &str,
         mode: OpenMode,
         first_record: Vec<u8>,
-    ) -> impl Future<Output = Result<Self::Engine, EngineError>>;
+    ) -> Result<Box<dyn Engine>, EngineError>;
 
     /// The ids of the jobs that exist, in no order.
-    fn list(&self) -> impl Future<Output = Result<Vec<String>, EngineError>>;
+    async fn list(&self) -> Result<Vec<String>, EngineError>;
 
     /// Deletes all that belongs to a job that is not open here; fine if there is nothing.
     ///
     /// Returns when it is deleted; where others can block that, it may wait for them forever.
-    fn destroy(&self, id: &str) -> impl Future<Output = Result<(), EngineError>>;
+    async fn destroy(&self, id: &str) -> Result<(), EngineError>;
 }
 
-/// Ownership of a site.
-pub(crate) trait Claim: Send + Sync + 'static {
+/// Sole ownership of a site, released when it is dropped.
+pub(crate) trait Claim: Send + Sync {
     /// Says that the owner only drains: a later claim of this process waits instead of failing.
     fn drain(&self) {}
 }
@@ -86,7 +92,8 @@ pub enum OpenMode {
 }
 
 /// One open job in one technology. Calls may overlap: reads with each other and with an `apply`.
-pub(crate) trait Engine: 'static {
+#[async_trait(?Send)]
+pub(crate) trait Engine {
     /// Who else can change or drop the job while it is open here.
     fn sharing(&self) -> Sharing;
 
@@ -94,65 +101,52 @@ pub(crate) trait Engine: 'static {
     ///
     /// Where `presence_only`, a row that is there may answer with an empty payload. If the payloads
     /// found are together larger than `bytes_max` nothing but their size is returned.
-    fn get(&self, get: Get, verify: Verify) -> impl Future<Output = Result<Seen<Got>, EngineError>>;
+    async fn get(&self, get: Get, verify: Verify) -> Result<Seen<Got>, EngineError>;
 
     /// Reads rows in key order, in one view, as many as the request's bounds allow.
-    fn page(
-        &self,
-        page: PageRequest,
-        verify: Verify,
-    ) -> impl Future<Output = Result<Seen<Page>, EngineError>>;
+    async fn page(&self, page: PageRequest, verify: Verify) -> Result<Seen<Page>, EngineError>;
 
     /// Counts the rows of a span.
-    fn count(
-        &self,
-        category: Arc<str>,
-        span: Span,
-        verify: Verify,
-    ) -> impl Future<Output = Result<Seen<u64>, EngineError>>;
+    async fn count(&self, category: Arc<str>, span: Span, verify: Verify) -> Result<Seen<u64>, EngineError>;
 
     /// The categories that hold rows, in byte order, in one view; an error of fault `TooLarge` if
     /// their names are together larger than `bytes_max`.
-    fn categories(
-        &self,
-        bytes_max: usize,
-        verify: Verify,
-    ) -> impl Future<Output = Result<Seen<Vec<String>>, EngineError>>;
+    async fn categories(&self, bytes_max: usize, verify: Verify) -> Result<Seen<Vec<String>>, EngineError>;
 
     /// Reads, decides and writes in one transaction.
     ///
     /// Reads `change.reads`, calls `change.decide` once with what it found, and writes what that
     /// returns, in order; `None` writes nothing and is a success. With `durable` the commit is put on
     /// the medium before this returns. On an error the outcome says whether it may have been applied.
-    fn apply(&self, change: Change) -> impl Future<Output = Result<(), EngineError>>;
+    async fn apply(&self, change: Change) -> Result<(), EngineError>;
 
     /// Aborts the `apply` under way if the technology can; its future then says how it ended.
     fn abort(&self) {}
 
     /// Connects again after `Lost`, without ever creating: `Missing` if the store has gone.
-    fn reconnect(&self) -> impl Future<Output = Result<(), EngineError>> {
-        async { Ok(()) }
+    async fn reconnect(&self) -> Result<(), EngineError> {
+        Ok(())
     }
 
     /// Resolves when another owner said that it has committed; never where there can be none.
-    fn changed(&self) -> impl Future<Output = ()> {
-        std::future::pending()
+    async fn changed(&self) {
+        std::future::pending().await
     }
 
     /// Tells the other owners that `seq` of `generation` is committed.
     fn announce(&self, _generation: [u8; 16], _seq: u64) {}
 
     /// Looks for damage in the technology's own structures; one sentence for each finding.
-    fn check(&self) -> impl Future<Output = Result<Vec<String>, EngineError>>;
+    async fn check(&self) -> Result<Vec<String>, EngineError>;
 
     /// Gives unused room back to the platform, as far as it can without blocking others.
-    fn compact(&self) -> impl Future<Output = Result<(), EngineError>>;
+    async fn compact(&self) -> Result<(), EngineError>;
 
     /// Bytes that the job occupies, if the technology can tell.
-    fn bytes(&self) -> impl Future<Output = Result<Option<u64>, EngineError>>;
+    async fn bytes(&self) -> Result<Option<u64>, EngineError>;
 
     /// Releases everything. No other call is under way or follows.
-    fn close(&self) -> impl Future<Output = Result<(), EngineError>>;
+    async fn close(&self) -> Result<(), EngineError>;
 }
 
 /// Who else can change or drop an open job.

@@ -101,7 +101,7 @@ pub(super) async fn lives_one_life() {
         }
     }));
     let site = MortalSite { inner: PlatformSite::new(root()), boundaries };
-    let p = Persistency::at(root(), Place::Mortal(site), Clock::system());
+    let p = Persistency::at(root(), Place::at(site), Clock::system());
     live(&p).await;
     report("finished");
 }

@@ -105,7 +105,7 @@ pub(super) async fn migrates() {
         }
     }));
     let site = MortalSite { inner: PlatformSite::new(root()), boundaries };
-    let p = Persistency::at(root(), Place::Mortal(site), Clock::system());
+    let p = Persistency::at(root(), Place::at(site), Clock::system());
     p.open_job(&std::env::var(ID).unwrap()).await.unwrap();
     child::order();
 }

@@ -77,6 +77,12 @@ impl Host {
         }
         true
     }
+
+    /// Closes the root in the background; nobody hears of it.
+    pub fn leave(&self) {
+        let root = Rc::clone(&self.root);
+        spawn_local(async move { drop(root.persistency.close().await) });
+    }
 }
 
 #[derive(Debug)]

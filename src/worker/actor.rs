@@ -37,7 +37,6 @@ use super::trim;
 use super::waiters::{Flushed, KeptErrors, Until, Waiter};
 use crate::batch::Op;
 use crate::clock::Sleep;
-use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::limits;
 
@@ -77,8 +76,8 @@ enum LastCommand {
 }
 
 /// The state between two steps; see the module's own words.
-pub(crate) struct Actor<E> {
-    context: Rc<Context<E>>,
+pub(crate) struct Actor {
+    context: Rc<Context>,
     link: Arc<Link>,
     commands: UnboundedReceiver<Command>,
     read_only: bool,
@@ -112,9 +111,9 @@ pub(crate) struct Actor<E> {
     last_sync: Option<Result<()>>,
 }
 
-impl<E: Engine> Actor<E> {
+impl Actor {
     pub(crate) fn new(
-        context: Rc<Context<E>>,
+        context: Rc<Context>,
         link: Arc<Link>,
         commands: UnboundedReceiver<Command>,
         read_only: bool,

@@ -15,7 +15,7 @@ use super::command::QueuedTask;
 use super::context::{Context, Failure, gone, timed_out};
 use super::turn::{Answer, Decided, LogChange, Stamp, Task, Turn, Verdict};
 use crate::commit_log::Commit;
-use crate::engine::{Change, Engine, EngineError, Fault};
+use crate::engine::{Change, EngineError, Fault};
 use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::limits::ABORT_GRACE_MS;
 use crate::record::Record;
@@ -53,8 +53,8 @@ enum TurnEnd {
 ///
 /// `remember` is given the batches that were committed, ascending by seq, before anybody can learn
 /// their seqs: a group of several transactions is committed bit by bit.
-pub(crate) async fn commit_group<E: Engine>(
-    context: &Context<E>,
+pub(crate) async fn commit_group(
+    context: &Context,
     tasks: VecDeque<QueuedTask>,
     durable: bool,
     remember: impl Fn(Vec<Commit>),
@@ -119,8 +119,8 @@ pub(crate) async fn commit_group<E: Engine>(
 }
 
 /// Writes the durable marker: everything committed so far survives power loss afterwards.
-pub(crate) async fn sync<E: Engine>(
-    context: &Context<E>,
+pub(crate) async fn sync(
+    context: &Context,
     deadline: Option<u64>,
 ) -> std::result::Result<(), (Error, Option<Fatal>)> {
     match take_turn(context, &[Task::Sync], deadline, true).await {
@@ -142,12 +142,7 @@ pub(crate) fn poisoned() -> Error {
 }
 
 /// One transaction, repeated once after a lost connection if nothing of it was applied.
-async fn take_turn<E: Engine>(
-    context: &Context<E>,
-    tasks: &[Task],
-    deadline: Option<u64>,
-    durable: bool,
-) -> TurnEnd {
+async fn take_turn(context: &Context, tasks: &[Task], deadline: Option<u64>, durable: bool) -> TurnEnd {
     let mut connection = match in_time(context, deadline, context.ensure_connection()).await {
         Ok(connection) => Some(connection),
         Err(failure) => return failed(failure),
@@ -182,8 +177,8 @@ fn failed(failure: Failure) -> TurnEnd {
 }
 
 /// What comes before a transaction, until its deadline.
-async fn in_time<E: Engine, T>(
-    context: &Context<E>,
+async fn in_time<T>(
+    context: &Context,
     deadline: Option<u64>,
     operation: impl Future<Output = std::result::Result<T, Failure>>,
 ) -> std::result::Result<T, Failure> {
@@ -194,8 +189,8 @@ async fn in_time<E: Engine, T>(
 }
 
 /// One transaction. On an error its outcome has been found out as far as that is possible.
-async fn attempt<E: Engine>(
-    context: &Context<E>,
+async fn attempt(
+    context: &Context,
     tasks: &[Task],
     deadline: Option<u64>,
     durable: bool,
@@ -244,8 +239,8 @@ async fn attempt<E: Engine>(
 }
 
 /// Finds out whether a transaction that ended with an error was applied all the same.
-async fn resolve<E: Engine>(
-    context: &Context<E>,
+async fn resolve(
+    context: &Context,
     error: EngineError,
     stamp: Stamp,
     decided: Decided,
@@ -272,8 +267,8 @@ async fn resolve<E: Engine>(
 }
 
 /// Applies a change until its deadline; then aborts it and gives it a little time to say how it ended.
-async fn bounded_apply<E: Engine>(
-    context: &Context<E>,
+async fn bounded_apply(
+    context: &Context,
     change: Change,
     deadline: Option<u64>,
 ) -> std::result::Result<(), EngineError> {
@@ -323,7 +318,7 @@ impl GroupEnd {
     }
 }
 
-fn has_passed<E>(context: &Context<E>, deadline: Option<u64>) -> bool {
+fn has_passed(context: &Context, deadline: Option<u64>) -> bool {
     deadline.is_some_and(|at| at <= context.clock.monotonic_ms())
 }
 
@@ -350,11 +345,7 @@ fn prepend(waiting: &mut VecDeque<QueuedTask>, tasks: Vec<QueuedTask>) {
 }
 
 /// Removes commits up to `seq` from the log, as far as they are released.
-pub(crate) async fn trim_to<E: Engine>(
-    context: &Context<E>,
-    seq: u64,
-    deadline: Option<u64>,
-) -> Option<Fatal> {
+pub(crate) async fn trim_to(context: &Context, seq: u64, deadline: Option<u64>) -> Option<Fatal> {
     match take_turn(context, &[Task::Log(LogChange::Trim(seq))], deadline, false).await {
         TurnEnd::Done { after, .. } => {
             context.committed(*after, false);
@@ -369,20 +360,16 @@ pub(crate) async fn trim_to<E: Engine>(
 }
 
 /// Changes what the log keeps, outside of the queue: before the job is handed out.
-pub(crate) async fn change_log<E: Engine>(
-    context: &Context<E>,
-    change: LogChange,
-    deadline: Option<u64>,
-) -> Result<()> {
+pub(crate) async fn change_log(context: &Context, change: LogChange, deadline: Option<u64>) -> Result<()> {
     finish(context, take_turn(context, &[Task::Log(change)], deadline, false).await, false)
 }
 
 /// Marks the job as dropped and empties it.
-pub(crate) async fn mark_dropped<E: Engine>(context: &Context<E>, deadline: Option<u64>) -> Result<()> {
+pub(crate) async fn mark_dropped(context: &Context, deadline: Option<u64>) -> Result<()> {
     finish(context, take_turn(context, &[Task::Drop], deadline, true).await, true)
 }
 
-fn finish<E: Engine>(context: &Context<E>, end: TurnEnd, durable: bool) -> Result<()> {
+fn finish(context: &Context, end: TurnEnd, durable: bool) -> Result<()> {
     match end {
         TurnEnd::Done { after, .. } => {
             context.committed(*after, durable);

@@ -12,8 +12,8 @@ use crate::limits;
 use crate::record::Record;
 
 /// One worker's engine and what it knows about it.
-pub(crate) struct Context<E> {
-    pub(crate) engine: E,
+pub(crate) struct Context {
+    pub(crate) engine: Box<dyn Engine>,
     pub(crate) clock: Clock,
     /// The life of the job that this worker has opened.
     pub(crate) generation: [u8; 16],
@@ -61,8 +61,8 @@ pub(crate) fn gone() -> Error {
     Error::new(ErrorKind::JobNotFound, "the job has been dropped or its database deleted")
 }
 
-impl<E: Engine> Context<E> {
-    pub(crate) fn new(engine: E, clock: Clock, writer: [u8; 16], record: Record) -> Self {
+impl Context {
+    pub(crate) fn new(engine: Box<dyn Engine>, clock: Clock, writer: [u8; 16], record: Record) -> Self {
         Context {
             engine,
             clock,

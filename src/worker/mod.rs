@@ -51,10 +51,10 @@ pub(crate) struct Start {
 
 impl Start {
     /// Opens the job, serves it, and ends it; then tells the link how that went.
-    pub(crate) async fn run<S: Site>(self, site: S) {
+    pub(crate) async fn run(self, site: Arc<dyn Site>) {
         let Start { link, commands, mode, durable_always, retention, claim } = self;
         let guard = EndGuard(Arc::clone(&link));
-        let end = match open(&site, &link, mode, retention).await {
+        let end = match open(&*site, &link, mode, retention).await {
             Ok(context) => {
                 let context = Rc::new(context);
                 let read_only = mode == OpenMode::ReadOnly;
@@ -62,7 +62,7 @@ impl Start {
                     Actor::new(Rc::clone(&context), Arc::clone(&link), commands, read_only, durable_always);
                 actor.publish();
                 link.publish_opened();
-                end(&site, &link, &context, actor.run().await).await
+                end(&*site, &link, &context, actor.run().await).await
             }
             Err(error) => {
                 let error = error.in_context(format_args!("job {:?}, open", link.id));
@@ -74,14 +74,14 @@ impl Start {
     }
 
     /// Deletes a job that is not open here; fine if there is none.
-    pub(crate) async fn destroy<S: Site>(self, site: S) {
+    pub(crate) async fn destroy(self, site: Arc<dyn Site>) {
         let Start { link, claim, .. } = self;
         let guard = EndGuard(Arc::clone(&link));
-        let result = match open(&site, &link, OpenMode::MustExist, None).await {
-            Ok(context) => end(&site, &link, &context, Ending::Dropped).await.result,
+        let result = match open(&*site, &link, OpenMode::MustExist, None).await {
+            Ok(context) => end(&*site, &link, &context, Ending::Dropped).await.result,
             Err(error) if error.kind() == ErrorKind::VersionTooNew => Err(error),
             // What cannot be opened, or is not there, can still be deleted.
-            Err(_) => delete(&site, &link).await,
+            Err(_) => delete(&*site, &link).await,
         };
         drop(claim);
         guard.0.publish_end(End { result, afterwards: context::gone(), dropped: true });
@@ -102,12 +102,12 @@ impl Drop for EndGuard {
 }
 
 /// Opens the job's store and finds its record, finishing a deletion that was cut short.
-async fn open<S: Site>(
-    site: &S,
+async fn open(
+    site: &dyn Site,
     link: &Link,
     mode: OpenMode,
     retention: Option<LogRetention>,
-) -> Result<Context<S::Engine>> {
+) -> Result<Context> {
     let deadline = link.deadline();
     let opening = open_store(site, link, mode);
     let (engine, record) = match link.clock.until(deadline, opening).await {
@@ -125,11 +125,11 @@ async fn open<S: Site>(
     Ok(context)
 }
 
-async fn open_store<S: Site>(site: &S, link: &Link, mode: OpenMode) -> Result<(S::Engine, Record)> {
+async fn open_store(site: &dyn Site, link: &Link, mode: OpenMode) -> Result<(Box<dyn Engine>, Record)> {
     loop {
         let first = Record::new(random_bytes()?, link.clock.unix_ms());
         let engine = site.open(&link.id, mode, first.encode()).await?;
-        let record = match read_record(&engine).await {
+        let record = match read_record(&*engine).await {
             Ok(record) => record,
             Err(error) => {
                 engine.close().await.ok();
@@ -147,7 +147,7 @@ async fn open_store<S: Site>(site: &S, link: &Link, mode: OpenMode) -> Result<(S
     }
 }
 
-async fn read_record<E: Engine>(engine: &E) -> Result<Record> {
+async fn read_record(engine: &dyn Engine) -> Result<Record> {
     use crate::engine::{Fault, Get, Got, Point, Verify};
     let get = Get { points: vec![Point::record()], presence_only: false, bytes_max: usize::MAX };
     match engine.get(get, Verify::Never).await?.value {
@@ -162,7 +162,7 @@ async fn read_record<E: Engine>(engine: &E) -> Result<Record> {
 }
 
 /// Releases the job, or deletes it.
-async fn end<S: Site>(site: &S, link: &Link, context: &Context<S::Engine>, ending: Ending) -> End {
+async fn end(site: &dyn Site, link: &Link, context: &Context, ending: Ending) -> End {
     match ending {
         Ending::Closed(drained) => {
             let released = context.engine.close().await.map_err(Error::from);
@@ -191,14 +191,14 @@ async fn end<S: Site>(site: &S, link: &Link, context: &Context<S::Engine>, endin
 }
 
 /// Deletes the job's store; one that others keep from being deleted counts as deleted at the deadline.
-async fn delete<S: Site>(site: &S, link: &Link) -> Result<()> {
+async fn delete(site: &dyn Site, link: &Link) -> Result<()> {
     match link.clock.until(link.deadline(), site.destroy(&link.id)).await {
         Some(deleted) => Ok(deleted.map_err(|error| Error::from(error).in_context("drop"))?),
         None => Ok(()),
     }
 }
 
-async fn close<E: Engine>(context: &Context<E>) {
+async fn close(context: &Context) {
     if let Err(error) = context.engine.close().await {
         log::warn!("a job could not be released properly: {error:?}");
     }

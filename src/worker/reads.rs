@@ -9,14 +9,14 @@ use super::command::{Details, Read, Reply, points};
 use super::context::{Context, Failure, gone};
 use super::recent::{CommitsPage, Recent};
 use crate::commit_log::{self, Assembler};
-use crate::engine::{Engine, EngineError, Fault, Get, Got, Page, PageRequest, Space, Verify};
+use crate::engine::{EngineError, Fault, Get, Got, Page, PageRequest, Space, Verify};
 use crate::error::Error;
 use crate::limits;
 use crate::range::Span;
 
 /// Runs the read and answers it; returns whether it found the job gone.
-pub(crate) async fn run<E: Engine>(
-    context: Rc<Context<E>>,
+pub(crate) async fn run(
+    context: Rc<Context>,
     recent: Rc<RefCell<Recent>>,
     read: Read,
     deadline: Option<u64>,
@@ -61,8 +61,8 @@ pub(crate) async fn run<E: Engine>(
 }
 
 /// Awaits the operation until the deadline and sends its answer; returns whether the job is gone.
-async fn answer<E: Engine, T>(
-    context: &Context<E>,
+async fn answer<T>(
+    context: &Context,
     deadline: Option<u64>,
     reply: Reply<T>,
     operation: impl Future<Output = Result<T, Failure>>,
@@ -78,7 +78,7 @@ async fn answer<E: Engine, T>(
     is_gone
 }
 
-async fn get_points<E: Engine>(context: &Context<E>, get: impl Fn() -> Get) -> Result<Got, Failure> {
+async fn get_points(context: &Context, get: impl Fn() -> Get) -> Result<Got, Failure> {
     let small = {
         let _room = context.small_gets.acquire().await;
         context.with_connection(|| fetch(context, get())).await?
@@ -91,12 +91,12 @@ async fn get_points<E: Engine>(context: &Context<E>, get: impl Fn() -> Get) -> R
     context.with_connection(whole).await
 }
 
-async fn fetch<E: Engine>(context: &Context<E>, get: Get) -> Result<Got, Failure> {
+async fn fetch(context: &Context, get: Get) -> Result<Got, Failure> {
     context.admit(context.engine.get(get, context.verify()).await?)
 }
 
 /// A page, or all rows in one view: first with a page's room, then with room for everything.
-async fn get_page<E: Engine>(context: &Context<E>, page: PageRequest, whole: bool) -> Result<Page, Failure> {
+async fn get_page(context: &Context, page: PageRequest, whole: bool) -> Result<Page, Failure> {
     let bounds: &[usize] = match whole {
         true => &[limits::PAGE_BYTES_MAX, limits::SCAN_BYTES_MAX],
         false => &[limits::PAGE_BYTES_MAX],
@@ -123,8 +123,8 @@ async fn get_page<E: Engine>(context: &Context<E>, page: PageRequest, whole: boo
 }
 
 /// The commits after a seq: from memory, else from the log, else as a gap.
-async fn get_commits<E: Engine>(
-    context: &Context<E>,
+async fn get_commits(
+    context: &Context,
     recent: &RefCell<Recent>,
     after: u64,
     follow: bool,
@@ -152,7 +152,7 @@ async fn get_commits<E: Engine>(
 
 /// The commits after a seq that the log still holds, with the gap before them; and the committed seq of
 /// the view in which they were found.
-async fn logged_commits<E: Engine>(context: &Context<E>, after: u64) -> Result<(CommitsPage, u64), Failure> {
+async fn logged_commits(context: &Context, after: u64) -> Result<(CommitsPage, u64), Failure> {
     let mut result = CommitsPage { next_after: after, ..CommitsPage::default() };
     let mut assembler = Assembler::default();
     let mut span = commit_log::span(after + 1, u64::MAX);
@@ -188,14 +188,14 @@ async fn logged_commits<E: Engine>(context: &Context<E>, after: u64) -> Result<(
     }
 }
 
-async fn details<E: Engine>(context: &Context<E>) -> Result<Details, Failure> {
+async fn details(context: &Context) -> Result<Details, Failure> {
     let record = context.with_connection(|| context.read_record()).await?;
     let bytes = context.with_connection(|| async { Ok(context.engine.bytes().await?) }).await?;
     Ok(Details { record, bytes, shared: context.is_shared() })
 }
 
 /// The engine's own findings, and whether the log is as the record says.
-async fn check<E: Engine>(context: &Context<E>) -> Result<Vec<String>, Failure> {
+async fn check(context: &Context) -> Result<Vec<String>, Failure> {
     let mut findings = context.with_connection(|| async { Ok(context.engine.check().await?) }).await?;
     let record = context.with_connection(|| context.read_record()).await?;
     let mut next = record.log.first_seq;
@@ -230,12 +230,12 @@ async fn check<E: Engine>(context: &Context<E>) -> Result<Vec<String>, Failure> 
 }
 
 /// The first seq that has to be in the log by now; trimming may go on while somebody checks it.
-async fn kept_from<E: Engine>(context: &Context<E>) -> Result<u64, Failure> {
+async fn kept_from(context: &Context) -> Result<u64, Failure> {
     Ok(context.with_connection(|| context.read_record()).await?.log.first_seq)
 }
 
 /// Looks at the job's record, for watchers of a job that others change; whether the job is gone.
-pub(crate) async fn look<E: Engine>(context: &Context<E>, deadline: Option<u64>) -> bool {
+pub(crate) async fn look(context: &Context, deadline: Option<u64>) -> bool {
     match context.until(deadline, context.with_connection(|| context.read_record())).await {
         Ok(Err(Failure::Gone)) => true,
         Ok(Err(Failure::Engine(error))) => {

@@ -8,7 +8,7 @@ use std::cell::Cell;
 use super::commit::{Fatal, trim_to};
 use super::context::{Context, Failure};
 use crate::commit_log::{part_offset, span};
-use crate::engine::{Engine, PageRequest, Space, Verify};
+use crate::engine::{PageRequest, Space, Verify};
 use crate::limits::LOG_TRIM_SLACK_BYTES;
 use crate::record::{LogRetention, LogState};
 
@@ -27,7 +27,7 @@ impl Trimmer {
     }
 
     /// Removes the commits that lie wholly before the bytes to keep.
-    pub(crate) async fn trim<E: Engine>(&self, context: &Context<E>, deadline: Option<u64>) -> Option<Fatal> {
+    pub(crate) async fn trim(&self, context: &Context, deadline: Option<u64>) -> Option<Fatal> {
         let log = context.record.borrow().log.clone();
         let LogRetention::LastBytes(keep) = log.retention else { return None };
         self.not_before.set(log.end_offset.saturating_add(slack(keep)));
@@ -54,7 +54,7 @@ fn slack(keep: u64) -> u64 {
 }
 
 /// The last commit that begins at or before `target`: halves the log until it is found.
-async fn first_kept<E: Engine>(context: &Context<E>, log: &LogState, target: u64) -> Result<u64, Failure> {
+async fn first_kept(context: &Context, log: &LogState, target: u64) -> Result<u64, Failure> {
     let (mut low, mut high) = (log.first_seq, context.record.borrow().committed_seq);
     while low < high {
         let middle = high - (high - low) / 2;

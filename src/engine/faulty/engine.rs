@@ -7,10 +7,13 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use async_trait::async_trait;
+
 use super::{Call, Faults, Injection, Survivors, When};
-use crate::engine::memory::{Contents, MemoryEngine, yield_now};
+use crate::engine::memory::{Contents, MemoryEngine, MemorySite, yield_now};
 use crate::engine::{
-    Change, Engine, EngineError, Fault, Get, Got, OpenMode, Page, PageRequest, Seen, Sharing, Site, Verify,
+    Change, Claim, Engine, EngineError, Fault, Get, Got, OpenMode, Page, PageRequest, Seen, Sharing, Site,
+    Verify,
 };
 use crate::error::Outcome;
 use crate::range::Span;
@@ -20,54 +23,28 @@ use crate::testing::Random;
 /// or survive together.
 const COMMITS_MAX: usize = 4096;
 
-/// An engine whose whole contents can be taken and put back.
-pub(crate) trait Restorable: Engine {
-    /// What a job holds.
-    type State: Clone + Send + 'static;
-
-    fn state(&self) -> Self::State;
-
-    fn set_state(&self, state: Self::State);
-}
-
-impl Restorable for MemoryEngine {
-    type State = Contents;
-
-    fn state(&self) -> Contents {
-        self.snapshot()
-    }
-
-    fn set_state(&self, state: Contents) {
-        self.restore(state);
-    }
-}
-
 /// What survives the death of the process: for each job its last durable state, which is never
 /// missing since creating a job is durable, and the states after each commit since then.
-type Media<T> = Arc<Mutex<BTreeMap<String, Vec<T>>>>;
-
-type StateOf<S> = <<S as Site>::Engine as Restorable>::State;
+type Media = Arc<Mutex<BTreeMap<String, Vec<Contents>>>>;
 
 /// A site whose jobs outlive their engines, even if the inner one's do not.
-pub(crate) struct FaultySite<S: Site>
-where
-    S::Engine: Restorable,
-{
-    inner: S,
+#[derive(Clone)]
+pub(crate) struct FaultySite {
+    inner: MemorySite,
     faults: Faults,
     sharing: Sharing,
-    media: Media<StateOf<S>>,
+    media: Media,
     /// Held by whoever applies: what one owner decides on, another does not change meanwhile.
     applying: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// One job that obeys the script.
-pub(crate) struct FaultyEngine<E: Restorable> {
-    inner: E,
+pub(crate) struct FaultyEngine {
+    inner: MemoryEngine,
     id: String,
     faults: Faults,
     sharing: Sharing,
-    media: Media<E::State>,
+    media: Media,
     applying: Arc<tokio::sync::Mutex<()>>,
     /// How often power had been lost when it was opened.
     outages: usize,
@@ -84,37 +61,19 @@ enum After {
     LosePower(Survivors, Fault),
 }
 
-impl<S: Site> Clone for FaultySite<S>
-where
-    S::Engine: Restorable,
-{
-    fn clone(&self) -> Self {
-        FaultySite {
-            inner: self.inner.clone(),
-            faults: self.faults.clone(),
-            sharing: self.sharing,
-            media: Arc::clone(&self.media),
-            applying: Arc::clone(&self.applying),
-        }
-    }
-}
-
-impl<S: Site> FaultySite<S>
-where
-    S::Engine: Restorable,
-{
+impl FaultySite {
     /// Jobs opened for writing say that they are `sharing`.
-    pub(crate) fn new(inner: S, faults: Faults, sharing: Sharing) -> Self {
+    pub(crate) fn new(inner: MemorySite, faults: Faults, sharing: Sharing) -> Self {
         FaultySite { inner, faults, sharing, media: Arc::default(), applying: Arc::default() }
     }
 
     /// The same medium as somebody else sees it, through a site and with a script of its own.
-    pub(crate) fn beside(&self, inner: S, faults: Faults) -> Self {
+    pub(crate) fn beside(&self, inner: MemorySite, faults: Faults) -> Self {
         FaultySite { inner, faults, ..self.clone() }
     }
 
     /// Puts another state in the place of a job's, as somebody else would.
-    pub(crate) fn store(&self, id: &str, state: StateOf<S>) {
+    pub(crate) fn store(&self, id: &str, state: Contents) {
         lock(&self.media).insert(id.to_owned(), vec![state]);
     }
 
@@ -129,43 +88,22 @@ where
         lock(&self.media).remove(id);
     }
 
-    async fn enter(&self, call: Call) -> Result<After, EngineError> {
-        let after = enter(&self.faults, call, false).await?;
-        if let After::LosePower(survivors, fault) = after {
-            self.lose_power(survivors);
-            return Err(powerless(fault));
-        }
-        Ok(after)
-    }
-}
-
-impl<S: Site> Site for FaultySite<S>
-where
-    S::Engine: Restorable,
-{
-    type Engine = FaultyEngine<S::Engine>;
-    type Claim = S::Claim;
-
-    async fn claim(&self) -> Result<S::Claim, EngineError> {
-        self.inner.claim().await
-    }
-
-    async fn open(
+    pub(crate) async fn open_now(
         &self,
         id: &str,
         mode: OpenMode,
-        first_record: Vec<u8>,
-    ) -> Result<Self::Engine, EngineError> {
+        first_record: &[u8],
+    ) -> Result<FaultyEngine, EngineError> {
         let after = self.enter(Call::Open).await?.unless_early()?;
         let kept = lock(&self.media).get(id).and_then(|states| states.last().cloned());
         if kept.is_none() && mode != OpenMode::Create {
             return Err(EngineError::new(Fault::Missing, "the job is not there"));
         }
-        let inner = self.inner.open(id, OpenMode::Create, first_record).await?;
+        let inner = self.inner.open_now(id, OpenMode::Create, first_record)?;
         match kept {
-            Some(state) => inner.set_state(state),
+            Some(state) => inner.restore(state),
             None => {
-                lock(&self.media).insert(id.to_owned(), vec![inner.state()]);
+                lock(&self.media).insert(id.to_owned(), vec![inner.snapshot()]);
             }
         }
         after.answer()?;
@@ -183,6 +121,35 @@ where
         })
     }
 
+    async fn enter(&self, call: Call) -> Result<After, EngineError> {
+        let after = enter(&self.faults, call, false).await?;
+        if let After::LosePower(survivors, fault) = after {
+            self.lose_power(survivors);
+            return Err(powerless(fault));
+        }
+        Ok(after)
+    }
+}
+
+#[async_trait(?Send)]
+impl Site for FaultySite {
+    fn is_private(&self) -> bool {
+        self.inner.is_private()
+    }
+
+    async fn claim(&self) -> Result<Arc<dyn Claim>, EngineError> {
+        self.inner.claim().await
+    }
+
+    async fn open(
+        &self,
+        id: &str,
+        mode: OpenMode,
+        first_record: Vec<u8>,
+    ) -> Result<Box<dyn Engine>, EngineError> {
+        Ok(Box::new(self.open_now(id, mode, &first_record).await?))
+    }
+
     async fn list(&self) -> Result<Vec<String>, EngineError> {
         let after = self.enter(Call::List).await?.unless_early()?;
         after.answer()?;
@@ -197,7 +164,7 @@ where
     }
 }
 
-impl<E: Restorable> FaultyEngine<E> {
+impl FaultyEngine {
     /// Obeys the script up to the point where the call does its work.
     async fn enter(&self, call: Call, durable: bool) -> Result<After, EngineError> {
         // Counted also where it is refused at once.
@@ -233,7 +200,7 @@ impl<E: Restorable> FaultyEngine<E> {
         if self.sharing != Sharing::Exclusive
             && let Some(newest) = lock(&self.media).get(&self.id).and_then(|states| states.last())
         {
-            self.inner.set_state(newest.clone());
+            self.inner.restore(newest.clone());
         }
     }
 
@@ -277,11 +244,12 @@ impl<E: Restorable> FaultyEngine<E> {
         } else if states.len() > COMMITS_MAX {
             states.remove(1);
         }
-        states.push(self.inner.state());
+        states.push(self.inner.snapshot());
     }
 }
 
-impl<E: Restorable> Engine for FaultyEngine<E> {
+#[async_trait(?Send)]
+impl Engine for FaultyEngine {
     fn sharing(&self) -> Sharing {
         self.sharing
     }
@@ -371,7 +339,7 @@ impl<E: Restorable> Engine for FaultyEngine<E> {
             return Err(EngineError::new(Fault::Missing, "the store has gone"));
         };
         self.inner.reconnect().await?;
-        self.inner.set_state(stored);
+        self.inner.restore(stored);
         self.lost.set(false);
         self.leave(after, ())
     }
@@ -454,13 +422,13 @@ async fn enter(faults: &Faults, call: Call, durable: bool) -> Result<After, Engi
     Ok(after)
 }
 
-fn lock<T>(media: &Media<T>) -> MutexGuard<'_, BTreeMap<String, Vec<T>>> {
+fn lock(media: &Media) -> MutexGuard<'_, BTreeMap<String, Vec<Contents>>> {
     // Each statement under the lock leaves every job with a state.
     media.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Leaves each job with one state, which is durable then.
-fn cut<T>(media: &Media<T>, survivors: Survivors) {
+fn cut(media: &Media, survivors: Survivors) {
     let mut random = match survivors {
         Survivors::Durable => None,
         Survivors::Prefix(seed) => Some(Random::new(seed)),

@@ -18,17 +18,17 @@ crate::engine::laws::engine_laws!(kept, (site(&Faults::new()), ()));
 
 const NO_KEYS: [u8; 0] = [];
 
-type Job = FaultyEngine<crate::engine::memory::MemoryEngine>;
+type Job = FaultyEngine;
 
-fn site(faults: &Faults) -> FaultySite<MemorySite> {
+fn site(faults: &Faults) -> FaultySite {
     FaultySite::new(MemorySite::default(), faults.clone(), Sharing::Exclusive)
 }
 
-async fn open(site: &FaultySite<MemorySite>) -> Job {
-    site.open("job", OpenMode::Create, b"record".to_vec()).await.expect("opens")
+async fn open(site: &FaultySite) -> Job {
+    site.open_now("job", OpenMode::Create, b"record").await.expect("opens")
 }
 
-async fn job() -> (Faults, FaultySite<MemorySite>, Job) {
+async fn job() -> (Faults, FaultySite, Job) {
     let faults = Faults::new();
     let site = site(&faults);
     let job = open(&site).await;
@@ -65,7 +65,7 @@ async fn record_of(job: &Job) -> Result<Got, EngineError> {
     Ok(job.get(get, Verify::Never).await?.value)
 }
 
-async fn reopened(site: &FaultySite<MemorySite>, job: Job) -> Vec<u8> {
+async fn reopened(site: &FaultySite, job: Job) -> Vec<u8> {
     // It answers with an error if power has been lost, and is released all the same.
     let _ = job.close().await;
     keys(&open(site).await).await.expect("reads")
@@ -241,7 +241,7 @@ async fn a_panic_is_a_panic_and_the_job_can_be_opened_again() {
 #[async_test]
 async fn power_loss_keeps_what_is_durable_and_ends_every_engine() {
     let (faults, site, job) = job().await;
-    let other = site.open("other", OpenMode::Create, vec![]).await.expect("opens");
+    let other = site.open_now("other", OpenMode::Create, &[]).await.expect("opens");
     for job in [&job, &other] {
         job.apply(puts(&[1], false)).await.expect("applies");
         job.apply(puts(&[2], true)).await.expect("applies");
@@ -337,7 +337,7 @@ async fn a_job_says_the_sharing_that_its_site_was_given() {
     let job = open(&site).await;
     assert_eq!(job.sharing(), Sharing::Shared);
     job.close().await.expect("closes");
-    let reader = site.clone().open("job", OpenMode::ReadOnly, vec![]).await.expect("opens");
+    let reader = site.clone().open_now("job", OpenMode::ReadOnly, &[]).await.expect("opens");
     assert_eq!(reader.sharing(), Sharing::ReadOnly);
 }
 
@@ -348,7 +348,7 @@ async fn a_lost_answer_of_open_or_destroy_has_done_its_work() {
     faults.on(Call::Open, 1, Injection::lost_answer(Fault::Other));
     site.open("job", OpenMode::Create, b"first".to_vec()).await.err().expect("fails");
     assert_eq!(site.list().await.expect("lists"), ["job"]);
-    let job = site.open("job", OpenMode::MustExist, b"second".to_vec()).await.expect("is there");
+    let job = site.open_now("job", OpenMode::MustExist, b"second").await.expect("is there");
     assert_eq!(record_of(&job).await.expect("gets"), Got::Payloads(vec![Some(b"first".to_vec())]));
     job.close().await.expect("closes");
     faults.on(Call::Destroy, 1, Injection::lost_answer(Fault::Other));

@@ -8,6 +8,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use futures_util::future::{Either, select};
 use tokio::sync::{RwLock, watch};
 
@@ -125,6 +126,7 @@ async fn decide_and_write(tx: Tx, change: Change) -> Result<(), EngineError> {
     writes.into_iter().try_for_each(|write| writer.write(write))
 }
 
+#[async_trait(?Send)]
 impl Engine for IndexedDbEngine {
     fn sharing(&self) -> Sharing {
         match self.mode {

@@ -4,7 +4,9 @@
 //! creates.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use async_trait::async_trait;
 use rexie::{ObjectStore, Rexie};
 use tokio::sync::oneshot;
 use wasm_bindgen_futures::spawn_local;
@@ -13,11 +15,11 @@ use super::connection::Connection;
 use super::fault::{During, JsError, corrupt};
 use super::job::IndexedDbEngine;
 use super::layout::{Store, VERSION, escape_root};
-use super::owner::{RootClaim, claim};
+use super::owner::claim;
 use super::raw::{delete, factory, names};
 use super::request::{Tx, bytes_to_js, value_to_bytes};
 use super::transaction::Mode;
-use crate::engine::{EngineError, Fault, OpenMode, RECORD_KEY, Site};
+use crate::engine::{Claim, Engine, EngineError, Fault, OpenMode, RECORD_KEY, Site};
 use crate::error::{Error, ErrorKind, Result};
 use crate::job_id::{JobId, unescape};
 
@@ -49,18 +51,8 @@ impl IndexedDbSite {
         let id = JobId::new(id).map_err(|error| EngineError::new(Fault::Other, error.to_string()))?;
         Ok(format!("{}{}", self.prefix, id.escaped()))
     }
-}
 
-impl Site for IndexedDbSite {
-    type Engine = IndexedDbEngine;
-    type Claim = RootClaim;
-
-    async fn claim(&self) -> Result<RootClaim, EngineError> {
-        factory()?;
-        Ok(claim(&self.prefix).await)
-    }
-
-    async fn open(
+    pub(super) async fn open_now(
         &self,
         id: &str,
         mode: OpenMode,
@@ -86,6 +78,23 @@ impl Site for IndexedDbSite {
             }
         }
         Err(EngineError::new(Fault::Busy, "the job is dropped as often as it is opened"))
+    }
+}
+
+#[async_trait(?Send)]
+impl Site for IndexedDbSite {
+    async fn claim(&self) -> Result<Arc<dyn Claim>, EngineError> {
+        factory()?;
+        Ok(Arc::new(claim(&self.prefix).await))
+    }
+
+    async fn open(
+        &self,
+        id: &str,
+        mode: OpenMode,
+        first_record: Vec<u8>,
+    ) -> Result<Box<dyn Engine>, EngineError> {
+        Ok(Box::new(self.open_now(id, mode, first_record).await?))
     }
 
     async fn list(&self) -> Result<Vec<String>, EngineError> {

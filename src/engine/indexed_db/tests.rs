@@ -70,7 +70,7 @@ fn fresh_site() -> IndexedDbSite {
 }
 
 async fn open(site: &IndexedDbSite) -> IndexedDbEngine {
-    site.open("job", OpenMode::Create, b"record".to_vec()).await.expect("opens")
+    site.open_now("job", OpenMode::Create, b"record".to_vec()).await.expect("opens")
 }
 
 /// Closes the engine and deletes the job.

@@ -11,7 +11,7 @@ crate::engine::laws::engine_laws!(volatile, (MemorySite::default(), ()));
 
 async fn job() -> (MemorySite, MemoryEngine) {
     let site = MemorySite::default();
-    let engine = site.open("job", OpenMode::Create, vec![1, 2, 3]).await.expect("opens");
+    let engine = site.open_now("job", OpenMode::Create, &[1, 2, 3]).expect("opens");
     (site, engine)
 }
 
@@ -40,7 +40,7 @@ async fn sites_made_apart_do_not_see_each_other() {
     let (site, _engine) = job().await;
     let other = MemorySite::default();
     assert_eq!(other.list().await.expect("lists"), Vec::<String>::new());
-    other.open("job", OpenMode::Create, vec![]).await.expect("is not open there");
+    other.open_now("job", OpenMode::Create, &[]).expect("is not open there");
     assert_eq!(site.clone().list().await.expect("lists"), ["job"], "a clone is the same site");
 }
 
@@ -48,12 +48,12 @@ async fn sites_made_apart_do_not_see_each_other() {
 async fn an_open_job_is_busy_and_a_dropped_engine_frees_it() {
     let (site, engine) = job().await;
     for mode in [OpenMode::Create, OpenMode::MustExist, OpenMode::ReadOnly] {
-        assert_eq!(site.open("job", mode, vec![]).await.expect_err("is open").fault, Fault::Busy);
+        assert_eq!(site.open_now("job", mode, &[]).expect_err("is open").fault, Fault::Busy);
     }
     drop(engine);
-    let engine = site.open("job", OpenMode::Create, vec![]).await.expect("is free");
+    let engine = site.open_now("job", OpenMode::Create, &[]).expect("is free");
     engine.close().await.expect("closes");
-    let again = site.open("job", OpenMode::Create, vec![]).await.expect("is free");
+    let again = site.open_now("job", OpenMode::Create, &[]).expect("is free");
     drop(engine);
     assert_eq!(site.list().await.expect("lists"), ["job"], "a closed engine has no hold on the name");
     drop(again);

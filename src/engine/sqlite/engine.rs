@@ -5,6 +5,7 @@
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use rusqlite::{Connection, DEFAULT_NAME, FileControl, wal::CheckpointMode};
 
 use super::fault::{self, Result};
@@ -223,6 +224,7 @@ impl SqliteEngine {
     }
 }
 
+#[async_trait(?Send)]
 impl Engine for SqliteEngine {
     fn sharing(&self) -> Sharing {
         self.sharing

@@ -33,14 +33,16 @@ mod tests;
 mod write;
 
 use std::path::{Path, PathBuf, absolute};
+use std::sync::Arc;
 use std::time::Duration;
+
+use async_trait::async_trait;
 
 use self::engine::SqliteEngine;
 use self::fault::{Result, refine};
 use self::files::{Files, OpenFile, Stored, missing};
 use self::migrate::Step;
-use self::owner::DirClaim;
-use super::{EngineError, Fault, OpenMode, Site};
+use super::{Claim, Engine, EngineError, Fault, OpenMode, Site};
 use crate::error::{Error, ErrorKind};
 
 /// How long a call may take, unless the options say otherwise: as long as it takes.
@@ -110,16 +112,15 @@ impl SqliteSite {
     }
 }
 
+#[async_trait(?Send)]
 impl Site for SqliteSite {
-    type Engine = SqliteEngine;
-    type Claim = DirClaim;
-
-    async fn claim(&self) -> Result<DirClaim> {
-        owner::claim(&self.dir).await
+    async fn claim(&self) -> Result<Arc<dyn Claim>> {
+        Ok(Arc::new(owner::claim(&self.dir).await?))
     }
 
-    async fn open(&self, id: &str, mode: OpenMode, first_record: Vec<u8>) -> Result<SqliteEngine> {
-        self.open_now(id, mode, &first_record, |_| Ok(())).map_err(|error| refine(error, &self.dir))
+    async fn open(&self, id: &str, mode: OpenMode, first_record: Vec<u8>) -> Result<Box<dyn Engine>> {
+        let opened = self.open_now(id, mode, &first_record, |_| Ok(()));
+        Ok(Box::new(opened.map_err(|error| refine(error, &self.dir))?))
     }
 
     async fn list(&self) -> Result<Vec<String>> {

@@ -4,11 +4,14 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
+
 use super::SqliteSite;
 use super::engine::{Main, SqliteEngine};
 use super::fault::Result;
-use super::owner::DirClaim;
-use crate::engine::{Change, Engine, Get, Got, OpenMode, Page, PageRequest, Seen, Sharing, Site, Verify};
+use crate::engine::{
+    Change, Claim, Engine, Get, Got, OpenMode, Page, PageRequest, Seen, Sharing, Site, Verify,
+};
 use crate::range::Span;
 
 /// Told at each boundary, by its name; does not return where the process is to end.
@@ -37,15 +40,13 @@ impl Boundaries {
     }
 }
 
+#[async_trait(?Send)]
 impl Site for MortalSite {
-    type Engine = MortalEngine;
-    type Claim = DirClaim;
-
-    async fn claim(&self) -> Result<DirClaim> {
+    async fn claim(&self) -> Result<Arc<dyn Claim>> {
         self.boundaries.around("claim", self.inner.claim()).await
     }
 
-    async fn open(&self, id: &str, mode: OpenMode, first_record: Vec<u8>) -> Result<MortalEngine> {
+    async fn open(&self, id: &str, mode: OpenMode, first_record: Vec<u8>) -> Result<Box<dyn Engine>> {
         let boundaries = self.boundaries.clone();
         let migrated = |step| {
             (boundaries.0)(&format!("after {step:?}"));
@@ -61,7 +62,7 @@ impl Site for MortalSite {
             };
             conn.commit_hook(Some(committing))?;
         }
-        Ok(MortalEngine { inner, boundaries: self.boundaries.clone() })
+        Ok(Box::new(MortalEngine { inner, boundaries: self.boundaries.clone() }))
     }
 
     async fn list(&self) -> Result<Vec<String>> {
@@ -73,6 +74,7 @@ impl Site for MortalSite {
     }
 }
 
+#[async_trait(?Send)]
 impl Engine for MortalEngine {
     fn sharing(&self) -> Sharing {
         self.inner.sharing()

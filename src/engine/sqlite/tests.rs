@@ -9,8 +9,8 @@ mod running;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::SqliteSite;
 use super::engine::SqliteEngine;
+use super::{SqliteSite, refine};
 use crate::batch::Batch;
 use crate::engine::{
     Change, Engine, EngineError, Get, Got, OpenMode, PageRequest, Point, Site, Space, Verify, Write,
@@ -32,7 +32,7 @@ fn site() -> (tempfile::TempDir, SqliteSite) {
 }
 
 async fn open(site: &SqliteSite, id: &str, mode: OpenMode) -> Result<SqliteEngine, EngineError> {
-    site.open(id, mode, b"first record".to_vec()).await
+    site.open_now(id, mode, b"first record", |_| Ok(())).map_err(|error| refine(error, &site.dir))
 }
 
 /// Names and contents of everything in a directory, in order.

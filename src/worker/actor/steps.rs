@@ -15,11 +15,10 @@ use super::super::turn::{Answer, Task};
 use super::super::waiters::{Until, Waiter};
 use super::{Actor, Local, Step};
 use crate::commit_log::Commit;
-use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 
-impl<E: Engine> Actor<E> {
+impl Actor {
     /// Starts the next transaction, if one is due and none is under way.
     pub(super) fn start_step(&mut self) {
         if !self.step.is_terminated() || self.gone {

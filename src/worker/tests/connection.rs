@@ -3,7 +3,7 @@
 use super::{JOB, ROWS, World, accept, key, pause, put, soon, told};
 use crate::engine::faulty::{Call, Injection};
 use crate::engine::memory::{Contents, MemorySite};
-use crate::engine::{Engine, Fault, OpenMode, Point, Sharing, Site, Write};
+use crate::engine::{Engine, Fault, OpenMode, Point, Sharing, Write};
 use crate::record::Record;
 use crate::testing::async_test;
 use crate::{Batch, ErrorKind, Job, Outcome};
@@ -14,7 +14,7 @@ const BROKEN: (ErrorKind, Outcome) = (ErrorKind::Backend, Outcome::NotApplied);
 /// What a job of another generation holds: one row under key 9.
 async fn another_life() -> Contents {
     let record = Record::new([9; 16], 0).encode();
-    let engine = MemorySite::default().open(JOB, OpenMode::Create, record.clone()).await.expect("opens");
+    let engine = MemorySite::default().open_now(JOB, OpenMode::Create, &record).expect("opens");
     let rows = Batch::new().put(ROWS, key(9), "another life").operations().into();
     let writes = vec![Write::Rows(rows), Write::Put(Point::record(), record)];
     let decide = Box::new(|_| Some(writes));

@@ -42,7 +42,7 @@ const ROWS: &str = "rows";
 /// One medium, its script, and a clock that stands still.
 struct World {
     faults: Faults,
-    site: FaultySite<MemorySite>,
+    site: FaultySite,
     clock: Clock,
 }
 
@@ -59,7 +59,7 @@ impl World {
 
     /// A root over the medium.
     fn root(&self) -> Persistency {
-        let place = crate::place::Place::Faulty(self.site.clone());
+        let place = crate::place::Place::at(self.site.clone());
         Persistency::at("faulty".into(), place, self.clock.clone())
     }
 

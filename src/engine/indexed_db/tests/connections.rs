@@ -226,7 +226,7 @@ async fn two_engines_see_and_hear_each_other() {
 async fn roots_and_their_prefixes_do_not_mix() {
     let root = format!("r/{}", js_sys::Math::random());
     let (outer, inner) = (IndexedDbSite::new(&root), IndexedDbSite::new(&format!("{root}/s")));
-    let engine = inner.open("job", OpenMode::Create, vec![1]).await.expect("opens");
+    let engine = inner.open_now("job", OpenMode::Create, vec![1]).await.expect("opens");
     assert_eq!(outer.list().await.expect("lists"), Vec::<String>::new());
     assert_eq!(inner.list().await.expect("lists"), ["job"]);
     end(&inner, &engine).await;

@@ -1,0 +1,64 @@
+// Ranges of keys: how callers say them, and the one half-open form that is sent.
+// Never refuses a range that is inverted or empty: it holds no key.
+
+import { bounded, bytesOf } from "./bytes.js";
+import { invalid } from "./error.js";
+import { Key } from "./key.js";
+import { limits } from "./limits.js";
+
+/** Keys from `start` up to but without `end`, or to the last if there is no `end`. */
+export class KeyRange {
+  constructor(start, end) {
+    this.start = start;
+    this.end = end;
+    Object.freeze(this);
+  }
+}
+
+/** The range of `prefix` itself and of every key that begins with it; all keys if it is empty. */
+export function prefixRange(prefix) {
+  bytesOf("prefix", prefix);
+  let last = prefix.length - 1;
+  while (last >= 0 && prefix[last] === 0xff) last -= 1;
+  const end = last < 0 ? undefined : Key.from(prefix.subarray(0, last + 1));
+  if (end) end[last] += 1;
+  return new KeyRange(Key.from(prefix), end);
+}
+
+/** The key directly after `key`. */
+export function successor(key) {
+  const next = new Key(key.length + 1);
+  next.set(key);
+  return next;
+}
+
+const BOUNDS = ["prefix", "start", "end", "gt", "gte", "lt", "lte"];
+
+/**
+ * What the range says, as a KeyRange of copies.
+ *
+ * A property that is neither a range's nor in `others` is refused: a misspelt bound would otherwise
+ * mean the whole category.
+ */
+export function rangeOf(range = {}, others = []) {
+  if (range instanceof KeyRange) return range;
+  if (typeof range !== "object" || range === null) throw invalid("a range is an object");
+  for (const name of Object.keys(range)) {
+    if (!BOUNDS.includes(name) && !others.includes(name)) throw invalid(`a range has no "${name}"`);
+  }
+  const { prefix, start, end, gt, gte = start, lt, lte } = range;
+  const said = BOUNDS.filter((name) => range[name] !== undefined).join(", ");
+  if (prefix !== undefined) {
+    if (said !== "prefix") throw invalid(`a range has a prefix or bounds, not ${said}`);
+    return prefixRange(bound("prefix", prefix));
+  }
+  if (!/^(start|gte?)?(, )?(end|lte?)?$/.test(said)) throw invalid(`a range has one bound on each side, not ${said}`);
+  const first = gt === undefined ? Key.from(bound("bound", gte ?? [])) : successor(bound("bound", gt));
+  const stop = end ?? lt;
+  if (stop !== undefined) return new KeyRange(first, Key.from(bound("bound", stop)));
+  return new KeyRange(first, lte === undefined ? undefined : successor(bound("bound", lte)));
+}
+
+/** One byte more than a key may have, for the successor of the longest. */
+const bound = (what, bytes) =>
+  Array.isArray(bytes) ? bytes : bounded(what, bytesOf(what, bytes), limits().keyBytes + 1);
