@@ -11,6 +11,7 @@
 export type Signal = typeof globalThis extends { AbortSignal: { prototype: infer Found } } ? Found : {
   readonly aborted: boolean;
   readonly reason: any;
+  throwIfAborted(): void;
   addEventListener(type: "abort", listener: () => void): void;
   removeEventListener(type: "abort", listener: () => void): void;
 };
@@ -422,8 +423,10 @@ export interface ScanOptions extends ReadOptions {
  * arrays can be used again at once.
  *
  * Preconditions are checked in order before the batch's own operations, and see all batches before it. If one
- * does not hold, nothing of the batch is applied and it is a `Conflict`. Limits are checked when the batch is
- * handed to a job, before anything is queued.
+ * does not hold, nothing of the batch is applied and it is a `Conflict`.
+ *
+ * @throws {@link PersistencyError} From the method that adds it: `InvalidArgument` for what is malformed,
+ * `TooLarge` for what is beyond {@link limits}. The batch stays as it was.
  *
  * @example
  * ```ts
@@ -974,7 +977,7 @@ export interface Persistency extends JobsById, AsyncDisposable {}
  * await job.persistPut("msg", key("channel-1", 1n), "hi"); // accepted
  * await job.flush(); // durable
  * const rows = await job.scan("msg", { prefix: key("channel-1"), reverse: true, limit: 50 });
- * console.log(new TextDecoder().decode(rows[0].payload)); // hi
+ * console.log(new TextDecoder().decode(rows[0]?.payload)); // hi
  * await p.close();
  * ```
  */
@@ -984,8 +987,8 @@ export class Persistency {
    * Makes an independent root and starts its worker; nothing is created before its first job is opened.
    *
    * @throws {@link PersistencyError} `InvalidArgument` if `root` is empty or an option is unknown;
-   * `Unsupported` without IndexedDB, or without a worker where one is required; `Backend` if the package's
-   * files cannot be loaded.
+   * `Unsupported` without a browser, without a worker where one is required, or if the package's files cannot
+   * be loaded.
    *
    * @example
    * ```ts
