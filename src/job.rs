@@ -341,7 +341,7 @@ impl Job {
             bytes: details.bytes,
             log: record.log.retention,
             log_first_seq: record.log.first_seq,
-            log_holders: record.log.holders.into_iter().collect(),
+            log_holders: record.log.holders.into_pairs(),
         })
     }
 

@@ -186,8 +186,8 @@ export class Job {
     return this.#watch("watchFrom", positionOf(position), category, range);
   }
 
-  logFrom(position, { signal } = {}) {
-    const from = positionOf(position);
+  logFrom(position, options = {}) {
+    const [from, signal] = [positionOf(position), signalOf(options)];
     return new Commits(this.#tenant(), OP.logFrom, (writer, stream, at) => writer.count(stream).position(at), from, signal);
   }
 
@@ -325,7 +325,8 @@ Object.defineProperty(Job.prototype, asyncDispose, {
 function signalOf(options) {
   if (typeof options !== "object" || options === null) throw invalid("the options are an object");
   const { signal } = options;
-  if (signal !== undefined && !(signal instanceof AbortSignal)) throw invalid("signal is an AbortSignal");
+  // Not `instanceof`: a frame's signals are of another AbortSignal.
+  if (signal !== undefined && typeof signal?.throwIfAborted !== "function") throw invalid("signal is an AbortSignal");
   return signal;
 }
 

@@ -50,6 +50,11 @@ export class Link {
     return this.#session?.live === true;
   }
 
+  /** What stands for this life of the worker, while it lives: streams end with it. */
+  get life() {
+    return this.isLive ? this.#session : undefined;
+  }
+
   /** Starts the worker if it is not there. */
   start() {
     return new Promise((resolve, reject) => {

@@ -3,7 +3,7 @@
 
 import { nameOf, utf8 } from "./bytes.js";
 import { asyncDispose } from "./dispose.js";
-import { closed, invalid, PersistencyError, within } from "./error.js";
+import { changed, closed, invalid, PersistencyError, within } from "./error.js";
 import { Job } from "./job.js";
 import { DEADLINE_MS, limits } from "./limits.js";
 import { Link } from "./link.js";
@@ -172,7 +172,9 @@ export class Persistency {
     }
     this.#link.end("the root has been closed");
     this.#tenants.clear();
-    if (failed.length > 0) throw failed[0];
+    const [first, ...others] = failed;
+    if (others.length > 0) throw changed(first, { message: `${first.message}; other jobs that failed: ${others.length}` });
+    if (first) throw first;
   }
 
   #check() {
@@ -270,15 +272,15 @@ Object.defineProperty(Persistency.prototype, asyncDispose, {
 });
 
 // Every operation of a job in the form that takes the job's id on the root.
+const AsyncFunction = (async () => {}).constructor;
 for (const name of Object.getOwnPropertyNames(Job.prototype)) {
   if (["constructor", "id", "options", "isOpen", "close"].includes(name)) continue;
-  Object.defineProperty(Persistency.prototype, name, {
-    value(id, ...rest) {
-      return plain(this, id)[name](...rest);
-    },
-    writable: true,
-    configurable: true,
-  });
+  const call = (root, id, rest) => plain(root, id)[name](...rest);
+  // A job that is not open rejects where the job's own method would.
+  const value = Job.prototype[name] instanceof AsyncFunction
+    ? async function (id, ...rest) { return call(this, id, rest); }
+    : function (id, ...rest) { return call(this, id, rest); };
+  Object.defineProperty(Persistency.prototype, name, { value, writable: true, configurable: true });
 }
 
 /** The id's bytes, if it is one. */

@@ -42,23 +42,27 @@ const BOUNDS = ["prefix", "start", "end", "gt", "gte", "lt", "lte"];
  */
 export function rangeOf(range = {}, others = []) {
   if (range instanceof KeyRange) return range;
-  if (typeof range !== "object" || range === null) throw invalid("a range is an object");
+  if (typeof range !== "object" || range === null || Array.isArray(range)) throw invalid("a range is an object");
   for (const name of Object.keys(range)) {
-    if (!BOUNDS.includes(name) && !others.includes(name)) throw invalid(`a range has no "${name}"`);
+    if (BOUNDS.includes(name)) bound(name, range[name]);
+    else if (!others.includes(name)) throw invalid(`a range has no "${name}"`);
   }
   const { prefix, start, end, gt, gte = start, lt, lte } = range;
   const said = BOUNDS.filter((name) => range[name] !== undefined).join(", ");
   if (prefix !== undefined) {
     if (said !== "prefix") throw invalid(`a range has a prefix or bounds, not ${said}`);
-    return prefixRange(bound("prefix", prefix));
+    return prefixRange(prefix);
   }
   if (!/^(start|gte?)?(, )?(end|lte?)?$/.test(said)) throw invalid(`a range has one bound on each side, not ${said}`);
-  const first = gt === undefined ? Key.from(bound("bound", gte ?? [])) : successor(bound("bound", gt));
+  const first = gt === undefined ? Key.from(gte ?? new Key()) : successor(gt);
   const stop = end ?? lt;
-  if (stop !== undefined) return new KeyRange(first, Key.from(bound("bound", stop)));
-  return new KeyRange(first, lte === undefined ? undefined : successor(bound("bound", lte)));
+  if (stop !== undefined) return new KeyRange(first, Key.from(stop));
+  return new KeyRange(first, lte === undefined ? undefined : successor(lte));
 }
 
-/** One byte more than a key may have, for the successor of the longest. */
-const bound = (what, bytes) =>
-  Array.isArray(bytes) ? bytes : bounded(what, bytesOf(what, bytes), limits().keyBytes + 1);
+/**
+ * Checks a bound; one that is there but undefined is refused, for it would mean all keys.
+ *
+ * One byte more than a key may have, for the successor of the longest.
+ */
+const bound = (name, bytes) => bounded(name, bytesOf(`range's ${name}`, bytes), limits().keyBytes + 1);

@@ -112,6 +112,8 @@ export class Commits extends Steps {
   #position;
   #items = [];
   #opening;
+  /** The worker's life in which the stream was opened. */
+  #life;
   #retries = 0;
 
   /** `open(writer, number, position)` writes the call `operation` that opens the stream. */
@@ -123,7 +125,10 @@ export class Commits extends Steps {
       this.#number = nextStream;
       nextStream = nextStream === 0xffff_ffff ? 1 : nextStream + 1;
       const opened = tenant.call(operation, (writer) => open(writer, this.#number, this.#position), this.stopped)
-        .then((reader) => { this.#position = reader.position(); });
+        .then((reader) => {
+          this.#position = reader.position();
+          this.#life = tenant.link.life;
+        });
       opened.catch(() => {});
       return opened;
     };
@@ -154,6 +159,8 @@ export class Commits extends Steps {
     while (this.#items.length === 0) {
       try {
         await this.#opening;
+        if (this.#life !== this.#tenant.link.life) this.#again();
+        await this.#opening;
         const reader = await this.#tenant.call(OP.next, (writer) => writer.count(this.#number), this.stopped);
         this.#retries = 0;
         if (reader.ended) return { done: true, value: undefined };
@@ -163,11 +170,15 @@ export class Commits extends Steps {
         if (!this.#goesOn(error)) throw error;
         await pause(RETRY_MS * this.#retries, this.stopped);
         this.#retries += 1;
-        this.#opening = this.#open();
-        this.#held.number = this.#number;
+        this.#again();
       }
     }
     return { done: false, value: this.#items.shift() };
+  }
+
+  #again() {
+    this.#opening = this.#open();
+    this.#held.number = this.#number;
   }
 
   /** Whether the worker has died, and what followed can still be told, or at least that it cannot. */

@@ -33,22 +33,26 @@ export class Writer {
   used = 0;
 
   byte(byte) {
-    this.#bytes[this.#room(1)] = byte;
+    const at = this.#room(1);
+    this.#bytes[at] = byte;
     return this;
   }
 
   count(count) {
-    this.#view.setUint32(this.#room(4), count);
+    const at = this.#room(4);
+    this.#view.setUint32(at, count);
     return this;
   }
 
   number(bigint) {
-    this.#view.setBigUint64(this.#room(8), bigint);
+    const at = this.#room(8);
+    this.#view.setBigUint64(at, bigint);
     return this;
   }
 
   raw(bytes) {
-    this.#bytes.set(bytes, this.#room(bytes.length));
+    const at = this.#room(bytes.length);
+    this.#bytes.set(bytes, at);
     return this;
   }
 
@@ -78,7 +82,7 @@ export class Writer {
     return this.#bytes.subarray(0, this.used);
   }
 
-  /** Makes room for `size` bytes; returns where it begins. */
+  /** Makes room for `size` bytes, perhaps in a larger buffer; returns where it begins. */
   #room(size) {
     const at = this.used;
     this.used += size;

@@ -11,7 +11,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use super::command::{Command, Credit, QueuedRead, QueuedTask, Read, Reply};
-use super::context::{gone, timed_out};
+use super::context::{gone, stopped, timed_out};
 use super::slot::Slot;
 use super::turn::Task;
 use crate::clock::Clock;
@@ -305,7 +305,9 @@ impl Link {
         match (&self.progress.borrow().end, &*self.entrance()) {
             (Some(end), _) => end.afterwards.clone(),
             (None, Entrance::Dropping) => gone(),
-            (None, _) => Error::new(ErrorKind::Closed, "the job has been closed"),
+            // Its worker has stopped just now and is about to say so.
+            (None, Entrance::Open(_)) => stopped(),
+            (None, Entrance::Closing) => Error::new(ErrorKind::Closed, "the job has been closed"),
         }
     }
 

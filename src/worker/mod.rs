@@ -93,11 +93,9 @@ struct EndGuard(Arc<Link>);
 
 impl Drop for EndGuard {
     fn drop(&mut self) {
-        let error = Error::new(ErrorKind::Backend, "the job's worker stopped: open the job anew");
-        let error = error.with_outcome(Outcome::Unknown);
+        let result = Err(context::stopped().with_outcome(Outcome::Unknown));
         // Calls that come later are not even begun.
-        let afterwards = error.clone().with_outcome(Outcome::NotApplied);
-        self.0.publish_end(End { result: Err(error), afterwards, dropped: false });
+        self.0.publish_end(End { result, afterwards: context::stopped(), dropped: false });
     }
 }
 

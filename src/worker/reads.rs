@@ -204,7 +204,7 @@ async fn check(context: &Context) -> Result<Vec<String>, Failure> {
         let page = match context.with_connection(|| logged_commits(context, after)).await {
             Ok((page, _)) => page,
             Err(Failure::Engine(error)) if error.fault == Fault::Corrupt => {
-                findings.push(error.message);
+                findings.push(error.message.clone());
                 break;
             }
             Err(failure) => return Err(failure),
