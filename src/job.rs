@@ -20,7 +20,7 @@ use crate::range::{Span, prefix_range};
 use crate::receipt::Receipt;
 use crate::scan::Scan;
 use crate::watch::{LogReader, Position, Watch};
-use crate::worker::{Answer, Command, Link, LogChange, Read, Slot, Task};
+use crate::worker::{Answer, Command, Found, Link, LogChange, Read, Slot, Task};
 
 /// An open job: one tenant's ordered map of rows, each a (category, key) with a payload.
 ///
@@ -226,7 +226,7 @@ impl Job {
 
     /// The categories that hold rows, in the byte order of their names.
     pub async fn categories(&self) -> Result<Vec<String>> {
-        let found = self.link().read(|reply| Read::Categories { reply }).await;
+        let found = self.link().read(Read::Categories).await.and_then(Found::strings);
         found.map_err(|error| self.explain(error, None, "categories"))
     }
 
@@ -254,7 +254,7 @@ impl Job {
 
     /// Where the job stands: its generation and last commit, read anew.
     pub async fn position(&self) -> Result<Position> {
-        let details = self.link().read(|reply| Read::Details { reply }).await;
+        let details = self.link().read(Read::Details).await.and_then(Found::details);
         let record = details.map_err(|error| self.explain(error, None, "position"))?.record;
         Ok(Position { generation: record.generation, seq: record.committed_seq })
     }
@@ -327,7 +327,7 @@ impl Job {
 
     /// What the job is and where it stands.
     pub async fn info(&self) -> Result<JobInfo> {
-        let details = self.link().read(|reply| Read::Details { reply }).await;
+        let details = self.link().read(Read::Details).await.and_then(Found::details);
         let details = details.map_err(|error| self.explain(error, None, "info"))?;
         let record = details.record;
         Ok(JobInfo {
@@ -363,7 +363,7 @@ impl Job {
     /// Looks for damage in everything that is stored; one sentence for each finding, none if all is
     /// well. Reads the whole job.
     pub async fn check(&self) -> Result<Vec<String>> {
-        let findings = self.link().read(|reply| Read::Check { reply }).await;
+        let findings = self.link().read(Read::Check).await.and_then(Found::strings);
         findings.map_err(|error| self.explain(error, None, "check"))
     }
 
@@ -374,8 +374,8 @@ impl Job {
     /// `Unsupported` if the job is open for reading only.
     pub async fn compact(&self) -> Result<()> {
         self.check_writable("compact")?;
-        let done = self.link().read(|reply| Read::Compact { reply }).await;
-        done.map_err(|error| self.explain(error, None, "compact"))
+        let done = self.link().read(Read::Compact).await;
+        done.map(drop).map_err(|error| self.explain(error, None, "compact"))
     }
 
     // ---- inside -------------------------------------------------------------------------------
@@ -441,8 +441,8 @@ impl Job {
         }
         let category = Arc::from(category);
         let keys = keys.into_iter().map(Key::into_bytes).collect();
-        let found = self.link().read(|reply| Read::Get { category, keys, presence_only, reply }).await;
-        match found.map_err(explain)? {
+        let found = self.link().read(Read::Get { category, keys, presence_only }).await;
+        match found.and_then(Found::got).map_err(explain)? {
             Got::Payloads(payloads) => Ok(payloads),
             Got::TooLarge(bytes) => {
                 let message = format!("payloads of {bytes} bytes, the limit is {}", limits::SCAN_BYTES_MAX);
@@ -457,7 +457,7 @@ impl Job {
             return Ok(0);
         }
         let category = Arc::from(category);
-        self.link().read(|reply| Read::Count { category, span, reply }).await
+        self.link().read(Read::Count { category, span }).await.and_then(Found::count)
     }
 
     async fn start_watch(&self, from: Option<Position>, category: &str, span: Span) -> Result<Watch> {

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::key::Key;
 use crate::limits;
 use crate::range::Span;
-use crate::worker::{Link, Read};
+use crate::worker::{Found, Link, Read};
 
 /// One row of a category.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -93,8 +93,8 @@ impl Scan {
             keys_only: self.keys_only,
         };
         let category = Arc::clone(&self.category);
-        let found = self.link.read(|reply| Read::Page { page, category, whole, reply }).await;
-        let page = found.map_err(explain)?;
+        let found = self.link.read(Read::Page { page, category, whole }).await;
+        let page = found.and_then(Found::page).map_err(explain)?;
         let rows = page.rows.into_iter().map(|(key, payload)| Row { key: Key::from(key), payload });
         Ok((rows.collect(), page.more))
     }
