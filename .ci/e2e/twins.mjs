@@ -199,10 +199,11 @@ export function make({ root }) {
       }
       const wrong = [
         null, 7, 'a', true, new Uint8Array(), [], new Map(), { prefix: undefined }, { gt: [] }, { gte: [1] }, { lt: null },
+        { gt: undefined }, { gte: undefined, lt: Uint8Array.of(1) }, { lte: undefined }, { start: undefined },
       ];
       for (const range of wrong) assert.equal(kindOf(() => rangeOf(range)), 'InvalidArgument', String(range));
-      const open = { gt: undefined, gte: undefined, lt: undefined, lte: undefined };
-      assert.deepEqual([hex(rangeOf(open).start), rangeOf(open).end], ['', undefined]);
+      const open = rangeOf({ ...rangeOf({ gte: Uint8Array.of(1) }) });
+      assert.deepEqual([hex(open.start), open.end], ['01', undefined]);
     },
     'what the page writes and reads has the bytes of its vectors': async () => {
       const [{ Batch }, { Reader }, { readItem }] = await Promise.all(['batch', 'wire', 'stream'].map(load));

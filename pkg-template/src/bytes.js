@@ -57,7 +57,8 @@ export function seqOf(seq) {
 export function signalOf(options = {}) {
   if (typeof options !== "object" || options === null) throw invalid("the options are an object");
   const { signal } = options;
-  if (signal !== undefined && !(signal instanceof AbortSignal)) throw invalid("signal is an AbortSignal");
+  // Not `instanceof`: a frame's signals are of another AbortSignal.
+  if (signal !== undefined && typeof signal?.throwIfAborted !== "function") throw invalid("signal is an AbortSignal");
   return signal;
 }
 

@@ -173,10 +173,9 @@ export class Persistency {
     }
     this.#link.end("the root has been closed");
     this.#tenants.clear();
-    if (failed.length > 1) {
-      throw changed(failed[0], { message: `${failed[0].message}; other jobs that failed: ${failed.length - 1}` });
-    }
-    if (failed.length > 0) throw failed[0];
+    const [first, ...others] = failed;
+    if (others.length > 0) throw changed(first, { message: `${first.message}; other jobs that failed: ${others.length}` });
+    if (first) throw first;
   }
 
   #check() {
@@ -275,15 +274,15 @@ Object.defineProperty(Persistency.prototype, asyncDispose, {
 });
 
 // Every operation of a job in the form that takes the job's id on the root.
+const AsyncFunction = (async () => {}).constructor;
 for (const name of Object.getOwnPropertyNames(Job.prototype)) {
   if (["constructor", "id", "options", "isOpen", "close"].includes(name)) continue;
-  Object.defineProperty(Persistency.prototype, name, {
-    value(id, ...rest) {
-      return plain(this, id)[name](...rest);
-    },
-    writable: true,
-    configurable: true,
-  });
+  const call = (root, id, rest) => plain(root, id)[name](...rest);
+  // A job that is not open rejects where the job's own method would.
+  const value = Job.prototype[name] instanceof AsyncFunction
+    ? async function (id, ...rest) { return call(this, id, rest); }
+    : function (id, ...rest) { return call(this, id, rest); };
+  Object.defineProperty(Persistency.prototype, name, { value, writable: true, configurable: true });
 }
 
 /** The id's bytes, if it is one. */

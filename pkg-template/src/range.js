@@ -45,19 +45,18 @@ export function rangeOf(range = {}, others = []) {
     throw invalid("a range is an object with bounds");
   }
   for (const name of Object.keys(range)) {
-    if (!BOUNDS.includes(name) && !others.includes(name)) throw invalid(`a range has no "${name}"`);
+    if (BOUNDS.includes(name)) {
+      // One that is there but undefined is a mistake that would mean all keys; but a KeyRange has no end so.
+      if (name !== "end" || range.end !== undefined) bytesOf(`range's ${name}`, range[name]);
+    } else if (!others.includes(name)) throw invalid(`a range has no "${name}"`);
   }
-  const said = BOUNDS.filter((name) => range[name] !== undefined);
-  for (const name of said) bytesOf(name, range[name]);
-  // A prefix that is not there is no range without one: that would be the whole category.
-  if ("prefix" in range) {
-    if (said.length > 1) throw invalid(`a range has a prefix or bounds, not ${said.join(", ")}`);
-    return prefixRange(range.prefix);
+  const said = BOUNDS.filter((name) => range[name] !== undefined).join(", ");
+  const { prefix, start, gte = start, gt, lt, end = lt, lte } = range;
+  if (prefix !== undefined) {
+    if (said !== "prefix") throw invalid(`a range has a prefix or bounds, not ${said}`);
+    return prefixRange(prefix);
   }
-  if (!/^(start|gte?)?(, )?(end|lte?)?$/.test(said.join(", "))) {
-    throw invalid(`a range has one bound on each side, not ${said.join(", ")}`);
-  }
-  const { start, gte = start, gt, lt, end = lt, lte } = range;
+  if (!/^(start|gte?)?(, )?(end|lte?)?$/.test(said)) throw invalid(`a range has one bound on each side, not ${said}`);
   const last = lte === undefined ? end : successor(lte);
   return new KeyRange(gt === undefined ? new Key(gte) : successor(gt), last && new Key(last));
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
-use super::command::{Command, Credit, QueuedRead, QueuedTask, Read, Reply};
+use super::command::{Command, Credit, Found, QueuedRead, QueuedTask, Read};
 use super::context::{gone, stopped, timed_out};
 use super::slot::Slot;
 use super::turn::Task;
@@ -145,12 +145,12 @@ impl Link {
     }
 
     /// Has the worker carry out a read and awaits its answer.
-    pub(crate) async fn read<T>(&self, read: impl FnOnce(Reply<T>) -> Read) -> Result<T> {
+    pub(crate) async fn read(&self, read: Read) -> Result<Found> {
         self.check_open()?;
         let deadline = self.deadline();
         let credit = self.call_credit(&self.reads, deadline).await?;
         let (reply, answer) = oneshot::channel();
-        self.send(Command::Read(QueuedRead { read: read(reply), deadline, _credit: credit }))?;
+        self.send(Command::Read(QueuedRead { read, reply, deadline, _credit: credit }))?;
         self.counters.reads.fetch_add(1, Ordering::Relaxed);
         self.answer(answer).await
     }

@@ -230,11 +230,11 @@ export const jobTests = {
     equal([root.committedSeq("alpha"), root.tryPersist("alpha", new Batch()) instanceof t.Receipt, (await root.info("alpha")).id], [4n, true, "alpha"]);
     await root.flush("alpha");
     equal([root.durableSeq("alpha"), await root.categories("alpha")], [4n, ["c"]]);
-    throws(() => root.get("beta", "c", key(1)), "JobNotFound");
-    throws(() => root.committedSeq("beta"), "JobNotFound");
+    await rejects(root.get("beta", "c", key(1)), "JobNotFound");
+    for (const name of ["committedSeq", "watch", "rows"]) throws(() => root[name]("beta", "c"), "JobNotFound");
     // They hold no handle.
     await job.close();
-    throws(() => root.count("alpha", "c"), "JobNotFound");
+    await rejects(root.count("alpha", "c"), "JobNotFound");
   },
   "the page has one instance": async (t) => {
     const { Persistency } = t;
