@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::batch::{Batch, CheckedBatch, check_category, check_row};
-use crate::engine::Got;
+use crate::engine::{Found, Get, Got, Point, Query, Space};
 use crate::error::{Error, ErrorKind, Result};
 use crate::job_info::{JobInfo, JobStats, SeqWatch};
 use crate::key::Key;
@@ -20,7 +20,7 @@ use crate::range::{Span, prefix_range};
 use crate::receipt::Receipt;
 use crate::scan::Scan;
 use crate::watch::{LogReader, Position, Watch};
-use crate::worker::{Answer, Command, Link, LogChange, Read, Slot, Task};
+use crate::worker::{Answer, Command, Details, Link, LogChange, Read, Reading, Slot, Task};
 
 /// An open job: one tenant's ordered map of rows, each a (category, key) with a payload.
 ///
@@ -226,8 +226,11 @@ impl Job {
 
     /// The categories that hold rows, in the byte order of their names.
     pub async fn categories(&self) -> Result<Vec<String>> {
-        let found = self.link().read(|reply| Read::Categories { reply }).await;
-        found.map_err(|error| self.explain(error, None, "categories"))
+        let query = Query::Categories { bytes_max: limits::SCAN_BYTES_MAX };
+        match self.link().ask(query, true).await.map_err(|error| self.explain(error, None, "categories"))? {
+            Found::Categories(names) => Ok(names),
+            _ => unreachable!("categories were asked for"),
+        }
     }
 
     // ---- watermarks, log and watch ------------------------------------------------------------
@@ -254,8 +257,7 @@ impl Job {
 
     /// Where the job stands: its generation and last commit, read anew.
     pub async fn position(&self) -> Result<Position> {
-        let details = self.link().read(|reply| Read::Details { reply }).await;
-        let record = details.map_err(|error| self.explain(error, None, "position"))?.record;
+        let record = self.details("position").await?.record;
         Ok(Position { generation: record.generation, seq: record.committed_seq })
     }
 
@@ -327,21 +329,19 @@ impl Job {
 
     /// What the job is and where it stands.
     pub async fn info(&self) -> Result<JobInfo> {
-        let details = self.link().read(|reply| Read::Details { reply }).await;
-        let details = details.map_err(|error| self.explain(error, None, "info"))?;
-        let record = details.record;
+        let Details { record, bytes, shared } = self.details("info").await?;
         Ok(JobInfo {
             id: self.id().to_owned(),
             generation: record.generation,
             created_ms: record.created_ms,
             committed_seq: record.committed_seq,
             durable_seq: record.durable_seq.max(self.durable_seq()),
-            shared: details.shared,
+            shared,
             mode: self.options().mode,
-            bytes: details.bytes,
+            bytes,
             log: record.log.retention,
             log_first_seq: record.log.first_seq,
-            log_holders: record.log.holders.into_pairs(),
+            log_holders: record.log.holders.pairs(),
         })
     }
 
@@ -363,8 +363,10 @@ impl Job {
     /// Looks for damage in everything that is stored; one sentence for each finding, none if all is
     /// well. Reads the whole job.
     pub async fn check(&self) -> Result<Vec<String>> {
-        let findings = self.link().read(|reply| Read::Check { reply }).await;
-        findings.map_err(|error| self.explain(error, None, "check"))
+        match self.link().read(Read::Check).await.map_err(|error| self.explain(error, None, "check"))? {
+            Reading::Damage(findings) => Ok(findings),
+            _ => unreachable!("damage was asked for"),
+        }
     }
 
     /// Gives unused room back to the platform.
@@ -374,8 +376,8 @@ impl Job {
     /// `Unsupported` if the job is open for reading only.
     pub async fn compact(&self) -> Result<()> {
         self.check_writable("compact")?;
-        let done = self.link().read(|reply| Read::Compact { reply }).await;
-        done.map_err(|error| self.explain(error, None, "compact"))
+        let done = self.link().read(Read::Compact).await;
+        done.map(drop).map_err(|error| self.explain(error, None, "compact"))
     }
 
     // ---- inside -------------------------------------------------------------------------------
@@ -439,16 +441,23 @@ impl Job {
         for key in &keys {
             check_row(category, key).map_err(explain)?;
         }
-        let category = Arc::from(category);
-        let keys = keys.into_iter().map(Key::into_bytes).collect();
-        let found = self.link().read(|reply| Read::Get { category, keys, presence_only, reply }).await;
-        match found.map_err(explain)? {
-            Got::Payloads(payloads) => Ok(payloads),
-            Got::TooLarge(bytes) => {
+        let space = Space::Rows(Arc::from(category));
+        let point = |key: Key| Point { space: space.clone(), key: key.into_bytes() };
+        let points = keys.into_iter().map(point).collect();
+        let query = Query::Get(Get { points, presence_only, bytes_max: limits::SCAN_BYTES_MAX });
+        match self.link().ask(query, true).await.map_err(explain)? {
+            Found::Got(Got::Payloads(payloads)) => Ok(payloads),
+            Found::Got(Got::TooLarge(bytes)) => {
                 let message = format!("payloads of {bytes} bytes, the limit is {}", limits::SCAN_BYTES_MAX);
                 Err(explain(Error::new(ErrorKind::TooLarge, message)))
             }
+            _ => unreachable!("points were asked for"),
         }
+    }
+
+    async fn details(&self, operation: &str) -> Result<Details> {
+        let details = self.link().read(Read::Details).await;
+        Ok(details.map_err(|error| self.explain(error, None, operation))?.details())
     }
 
     async fn count_span(&self, category: &str, span: Span) -> Result<u64> {
@@ -457,7 +466,10 @@ impl Job {
             return Ok(0);
         }
         let category = Arc::from(category);
-        self.link().read(|reply| Read::Count { category, span, reply }).await
+        match self.link().ask(Query::Count { category, span }, true).await? {
+            Found::Count(rows) => Ok(rows),
+            _ => unreachable!("a count was asked for"),
+        }
     }
 
     async fn start_watch(&self, from: Option<Position>, category: &str, span: Span) -> Result<Watch> {

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use futures_core::Stream;
 
 use crate::batch::check_category;
-use crate::engine::{PageRequest, Space};
+use crate::engine::{Found, PageRequest, Query, Space};
 use crate::error::{Error, Result};
 use crate::key::Key;
 use crate::limits;
 use crate::range::Span;
-use crate::worker::{Link, Read};
+use crate::worker::Link;
 
 /// One row of a category.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -92,9 +92,9 @@ impl Scan {
             bytes_max: limits::SCAN_BYTES_MAX,
             keys_only: self.keys_only,
         };
-        let category = Arc::clone(&self.category);
-        let found = self.link.read(|reply| Read::Page { page, category, whole, reply }).await;
-        let page = found.map_err(explain)?;
+        let Found::Page(page) = self.link.ask(Query::Page(page), whole).await.map_err(explain)? else {
+            unreachable!("a page was asked for")
+        };
         let rows = page.rows.into_iter().map(|(key, payload)| Row { key: Key::from(key), payload });
         Ok((rows.collect(), page.more))
     }

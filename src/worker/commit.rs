@@ -44,7 +44,7 @@ pub(crate) enum Fatal {
 
 /// How one transaction ended.
 enum TurnEnd {
-    Done { after: Box<Record>, answers: Vec<Answer> },
+    Done { after: Arc<Record>, answers: Vec<Answer> },
     Gone,
     Failed(EngineError),
 }
@@ -71,7 +71,7 @@ pub(crate) async fn commit_group(
                 let commits = end.collect(context.writer, part, answers, &after);
                 end.last_seq = commits.last().map(|commit| commit.seq).or(end.last_seq);
                 remember(commits);
-                context.committed(*after, durable);
+                context.committed(after, durable);
             }
             TurnEnd::Gone => {
                 end.end = Some(Fatal::Gone);
@@ -125,7 +125,7 @@ pub(crate) async fn sync(
 ) -> std::result::Result<(), (Error, Option<Fatal>)> {
     match take_turn(context, &[Task::Sync], deadline, true).await {
         TurnEnd::Done { after, .. } => {
-            context.committed(*after, true);
+            context.committed(after, true);
             Ok(())
         }
         TurnEnd::Gone => Err((gone(), Some(Fatal::Gone))),
@@ -165,7 +165,7 @@ async fn take_turn(context: &Context, tasks: &[Task], deadline: Option<u64>, dur
 }
 
 fn done(decided: Decided) -> TurnEnd {
-    TurnEnd::Done { after: Box::new(decided.after), answers: decided.answers }
+    TurnEnd::Done { after: Arc::new(decided.after), answers: decided.answers }
 }
 
 fn failed(failure: Failure) -> TurnEnd {
@@ -251,8 +251,7 @@ async fn resolve(
     }
     let grace = context.clock.monotonic_ms().saturating_add(ABORT_GRACE_MS);
     let deadline = deadline.map(|at| at.max(grace));
-    let reading = context.with_connection(|| context.read_record());
-    let now = match in_time(context, deadline, reading).await {
+    let now = match in_time(context, deadline, context.read_record()).await {
         Ok(record) => record,
         Err(Failure::Gone) => return Ok(TurnEnd::Gone),
         Err(Failure::Engine(_)) => return Err(error),
@@ -348,7 +347,7 @@ fn prepend(waiting: &mut VecDeque<QueuedTask>, tasks: Vec<QueuedTask>) {
 pub(crate) async fn trim_to(context: &Context, seq: u64, deadline: Option<u64>) -> Option<Fatal> {
     match take_turn(context, &[Task::Log(LogChange::Trim(seq))], deadline, false).await {
         TurnEnd::Done { after, .. } => {
-            context.committed(*after, false);
+            context.committed(after, false);
             None
         }
         TurnEnd::Gone => Some(Fatal::Gone),
@@ -372,7 +371,7 @@ pub(crate) async fn mark_dropped(context: &Context, deadline: Option<u64>) -> Re
 fn finish(context: &Context, end: TurnEnd, durable: bool) -> Result<()> {
     match end {
         TurnEnd::Done { after, .. } => {
-            context.committed(*after, durable);
+            context.committed(after, durable);
             Ok(())
         }
         TurnEnd::Gone => Err(gone()),

@@ -25,13 +25,13 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
-pub(crate) use command::{Command, Read};
+pub(crate) use command::{Command, Details, Read, Reading};
 pub(crate) use link::{Bounds, End, Link, Progress, WatchGuard};
 pub(crate) use slot::Slot;
 pub(crate) use spawn::spawn;
 pub(crate) use turn::{Answer, LogChange, Task};
 
-use crate::engine::{Claim, Engine, OpenMode, Sharing, Site};
+use crate::engine::{Claim, Engine, EngineError, Fault, OpenMode, Query, Sharing, Site, Verify};
 use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::record::{LogRetention, Record};
 use actor::{Actor, Ending};
@@ -146,17 +146,9 @@ async fn open_store(site: &dyn Site, link: &Link, mode: OpenMode) -> Result<(Box
 }
 
 async fn read_record(engine: &dyn Engine) -> Result<Record> {
-    use crate::engine::{Fault, Get, Got, Point, Verify};
-    let get = Get { points: vec![Point::record()], presence_only: false, bytes_max: usize::MAX };
-    match engine.get(get, Verify::Never).await?.value {
-        Got::Payloads(found) => match found.into_iter().next().flatten() {
-            Some(bytes) => Ok(Record::decode(&bytes)?),
-            None => Err(crate::engine::EngineError::new(Fault::Corrupt, "the job has no record").into()),
-        },
-        Got::TooLarge(_) => {
-            Err(crate::engine::EngineError::new(Fault::Corrupt, "the job's record is damaged").into())
-        }
-    }
+    let found = engine.read(Query::record(), Verify::Never).await?.found;
+    let missing = || EngineError::new(Fault::Corrupt, "the job has no record");
+    Ok(Record::decode(&found.into_record().ok_or_else(missing)?)?)
 }
 
 /// Releases the job, or deletes it.

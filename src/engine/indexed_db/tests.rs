@@ -24,6 +24,7 @@ use super::layout::Store;
 use super::request::{Tx, elements};
 use super::transaction::Mode;
 use crate::batch::Batch;
+use crate::engine::laws::Ask;
 use crate::engine::{
     Change, Engine, EngineError, Get, Got, Look, OpenMode, Point, Site, Space, Verify, Want, Write,
 };
