@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 
 use crate::batch::{Batch, CheckedBatch, check_category, check_row};
 use crate::engine::{Found, Get, Got, Point, Query, Space};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Quoted, Result};
 use crate::job_info::{JobInfo, JobStats, SeqWatch};
 use crate::key::Key;
 use crate::limits;
@@ -496,9 +496,10 @@ impl Job {
     fn explain(&self, error: Error, category: Option<&str>, operation: &str) -> Error {
         match category {
             Some(category) => {
-                error.in_context(format_args!("job {:?}, category {category:?}, {operation}", self.id()))
+                let category = Quoted(category);
+                error.in_context(format_args!("job {}, category {category}, {operation}", Quoted(self.id())))
             }
-            None => error.in_context(format_args!("job {:?}, {operation}", self.id())),
+            None => error.in_context(format_args!("job {}, {operation}", Quoted(self.id()))),
         }
     }
 }

@@ -9,7 +9,7 @@ use futures_core::Stream;
 
 use crate::batch::check_category;
 use crate::engine::{Found, PageRequest, Query, Space};
-use crate::error::{Error, Result};
+use crate::error::{Error, Quoted, Result};
 use crate::key::Key;
 use crate::limits;
 use crate::range::Span;
@@ -77,7 +77,8 @@ impl Scan {
     /// The rows, all or those of the first page, and whether there are more.
     pub(crate) async fn page(&self, whole: bool) -> Result<(Vec<Row>, bool)> {
         let explain = |error: Error| {
-            error.in_context(format_args!("job {:?}, category {:?}, scan", self.link.id, self.category))
+            let (job, category) = (Quoted(&self.link.id), Quoted(&self.category));
+            error.in_context(format_args!("job {job}, category {category}, scan"))
         };
         check_category(&self.category).map_err(explain)?;
         if self.limit == 0 || self.span.is_empty() {

@@ -6,10 +6,9 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::iter::from_fn;
 use std::rc::Rc;
 use std::sync::Arc;
-
-use futures_util::future::{Either, select};
 
 use super::command::QueuedTask;
 use super::context::{Context, Failure, gone, timed_out};
@@ -63,7 +62,7 @@ pub(crate) async fn commit_group(
     let mut waiting = tasks;
     let mut size = waiting.len();
     while !waiting.is_empty() {
-        let part: Vec<QueuedTask> = waiting.drain(..size.min(waiting.len())).collect();
+        let part: Vec<QueuedTask> = from_fn(|| waiting.pop_front()).take(size).collect();
         let deadline = part.iter().filter_map(|queued| queued.deadline).min();
         let tasks: Vec<Task> = part.iter().map(|queued| queued.task.clone()).collect();
         match take_turn(context, &tasks, deadline, durable).await {
@@ -271,22 +270,17 @@ async fn bounded_apply(
     change: Change,
     deadline: Option<u64>,
 ) -> std::result::Result<(), EngineError> {
-    let apply = std::pin::pin!(context.engine.apply(change));
-    let Some(at) = deadline else { return apply.await };
-    let apply = match select(apply, context.clock.sleep_until(at)).await {
-        Either::Left((applied, _)) => return applied,
-        Either::Right(((), apply)) => apply,
-    };
-    context.engine.abort();
-    let grace = context.clock.sleep_until(context.clock.monotonic_ms().saturating_add(ABORT_GRACE_MS));
-    match select(apply, grace).await {
-        Either::Left((applied, _)) => applied,
-        Either::Right(_) => {
-            context.connection_hangs();
-            let message = "the deadline passed, and the aborted transaction did not say how it ended";
-            Err(EngineError::new(Fault::Aborted, message).with_outcome(Outcome::Unknown))
-        }
+    let mut apply = context.engine.apply(change);
+    if let Some(applied) = context.clock.until(deadline, &mut apply).await {
+        return applied;
     }
+    context.engine.abort();
+    let grace = context.clock.monotonic_ms().saturating_add(ABORT_GRACE_MS);
+    context.clock.until(Some(grace), &mut apply).await.unwrap_or_else(|| {
+        context.connection_hangs();
+        let message = "the deadline passed, and the aborted transaction did not say how it ended";
+        Err(EngineError::new(Fault::Aborted, message).with_outcome(Outcome::Unknown))
+    })
 }
 
 impl GroupEnd {

@@ -32,7 +32,7 @@ pub(crate) use spawn::spawn;
 pub(crate) use turn::{Answer, LogChange, Task};
 
 use crate::engine::{Claim, Engine, EngineError, Fault, OpenMode, Query, Sharing, Site, Verify};
-use crate::error::{Error, ErrorKind, Outcome, Result};
+use crate::error::{Error, ErrorKind, Outcome, Quoted, Result};
 use crate::record::{LogRetention, Record};
 use actor::{Actor, Ending};
 use context::Context;
@@ -65,7 +65,7 @@ impl Start {
                 end(&*site, &link, &context, actor.run().await).await
             }
             Err(error) => {
-                let error = error.in_context(format_args!("job {:?}, open", link.id));
+                let error = error.in_context(format_args!("job {}, open", Quoted(&link.id)));
                 End { result: Err(error.clone()), afterwards: error, dropped: false }
             }
         };
@@ -172,7 +172,7 @@ async fn end(site: &dyn Site, link: &Link, context: &Context, ending: Ending) ->
         Ending::Dropped => {
             // Without room for the mark the deletion below has to do without it.
             if let Err(error) = commit::mark_dropped(context, link.deadline()).await {
-                log::warn!("job {:?} could not be marked as dropped: {error}", link.id);
+                log::warn!("job {} could not be marked as dropped: {error}", Quoted(&link.id));
             }
             close(context).await;
             End { result: delete(site, link).await, afterwards: context::gone(), dropped: true }

@@ -137,7 +137,7 @@ pub(super) async fn load(tx: &Tx, row: &[u8], stored: Stored) -> Result<Vec<u8>,
     // Reserved piece by piece: a wrong length must not become a huge allocation.
     let mut payload = Vec::new();
     for first in (0..chunk_count(bytes)).step_by(CHUNKS_PER_REQUEST) {
-        for piece in pieces(&chunks, row, first).await? {
+        for piece in pieces(&chunks, row, first).await?.iter() {
             payload.extend(value_to_bytes(&piece)?.unwrap_or_default());
         }
         let expected: usize = (0..first + CHUNKS_PER_REQUEST).map(|index| chunk_len(bytes, index)).sum();
@@ -148,10 +148,10 @@ pub(super) async fn load(tx: &Tx, row: &[u8], stored: Stored) -> Result<Vec<u8>,
     Ok(payload)
 }
 
-async fn pieces(chunks: &OpenStore, row: &[u8], first: usize) -> Result<Vec<JsValue>, EngineError> {
+async fn pieces(chunks: &OpenStore, row: &[u8], first: usize) -> Result<Array, EngineError> {
     let (lower, upper) = (chunk_key(row, first), chunk_key(row, first + CHUNKS_PER_REQUEST));
     let range = range_of(&lower, Some(&upper))?;
-    elements(&chunks.get_all(&range, CHUNKS_PER_REQUEST as u32, false)?.await?)
+    elements(chunks.get_all(&range, CHUNKS_PER_REQUEST as u32, false)?.await?)
 }
 
 /// The key of one piece.
