@@ -22,7 +22,6 @@ use crate::batch::{Batch, Op};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 use crate::range::{KeyRange, Span};
-use crate::scan::Row;
 use crate::watch::WatchItem;
 
 /// Version of everything in this module and in [`super::call`].
@@ -176,12 +175,12 @@ pub fn unpack_batch(packed: &[u8]) -> Result<Batch> {
 }
 
 /// Writes a page: a flag that is 1 if there are more rows behind it, then each row's key and payload.
-pub fn pack_page(rows: &[Row], more: bool) -> Vec<u8> {
-    let size = rows.iter().map(|row| 8 + row.key.len() + row.payload.len()).sum::<usize>();
+pub fn pack_page(rows: &[(Vec<u8>, Vec<u8>)], more: bool) -> Vec<u8> {
+    let size = rows.iter().map(|(key, payload)| 8 + key.len() + payload.len()).sum::<usize>();
     let mut out = Output(Vec::with_capacity(1 + size));
     out.flag(more);
-    for row in rows {
-        out.bytes(row.key.as_bytes()).bytes(&row.payload);
+    for (key, payload) in rows {
+        out.bytes(key).bytes(payload);
     }
     out.0
 }
@@ -339,7 +338,7 @@ mod tests {
 
     #[test]
     fn a_page_has_its_rows_and_whether_there_are_more() {
-        let row = |key: &[u8], payload: &[u8]| Row { key: Key::from(key), payload: payload.to_vec() };
+        let row = |key: &[u8], payload: &[u8]| (key.to_vec(), payload.to_vec());
         let packed = pack_page(&[row(b"k", b"vv"), row(b"", b"")], true);
         assert_eq!(packed, [b"\x01\0\0\0\x01k\0\0\0\x02vv".as_slice(), &[0; 8]].concat());
         assert_eq!(pack_page(&[], false), [0]);

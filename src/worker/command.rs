@@ -11,6 +11,7 @@ use super::waiters::Flushed;
 use crate::batch::Op;
 use crate::engine::{Got, Page, PageRequest, Point};
 use crate::error::{Error, ErrorKind, Result};
+use crate::limits;
 use crate::range::Span;
 
 /// Where an answer goes; a caller that no longer wants it has dropped the other end.
@@ -128,6 +129,19 @@ macro_rules! answers {
             )*
         }
     };
+}
+
+impl Found {
+    /// The payloads that a `Get` found; `TooLarge` if they are more than one answer may hold.
+    pub(crate) fn payloads(self) -> Result<Vec<Option<Vec<u8>>>> {
+        match self.got()? {
+            Got::Payloads(payloads) => Ok(payloads),
+            Got::TooLarge(bytes) => {
+                let message = format!("payloads of {bytes} bytes, the limit is {}", limits::SCAN_BYTES_MAX);
+                Err(Error::new(ErrorKind::TooLarge, message))
+            }
+        }
+    }
 }
 
 answers! {
