@@ -42,7 +42,8 @@ function typeTests(context) {
     await run(folder, process.execPath, tool(root, compiler, 'bin', 'tsc'), '-p', configuration);
   };
   return {
-    ...Object.fromEntries(configurations.map((each) => [`the types hold with ${each}`, check('typescript', each)])),
+    ...Object.fromEntries(configurations.map((name) =>
+      [`the types hold with ${name}`, check('typescript', name)])),
     'the types hold for TypeScript 5.2': check('typescript5.2', 'tsconfig.json'),
   };
 }
