@@ -18,15 +18,16 @@ use wasm_bindgen_futures::spawn_local;
 
 use self::call::Call;
 use self::wire::{Input, Kind, Output, malformed, pack_error, pack_items, pack_page, pack_payloads, range};
-use crate::engine::Page;
+use crate::engine::{Found, Page, Query};
 use crate::error::Result;
-use crate::job::{Job, Weighed};
+use crate::job::{Job, Weighed, payloads};
 use crate::job_info::{JobInfo, JobStats};
+use crate::limits;
 use crate::options::OpenMode;
 use crate::persistency::Persistency;
 use crate::record::{LogRetention, Record};
 use crate::watch::{LogReader, Position, Watch, WatchItem};
-use crate::worker::{Found, LogChange, Progress, Read};
+use crate::worker::{LogChange, Progress, Read, Reading};
 
 /// Bytes of answers that are collected before they are posted without waiting for more.
 const OUTBOX_BYTES: usize = 1024 * 1024;
@@ -200,15 +201,15 @@ impl Root {
         let job = self.job(about)?;
         match question(&job, call)? {
             Question::Read { read, category, operation, as_position } => {
-                let found = job.link().read(read).await;
-                let found = found.map_err(|error| job.explain(error, category.as_deref(), operation))?;
-                pack_found(out, &job, found, as_position)?;
+                let reading = job.link().read(read).await;
+                let packed = reading.and_then(|reading| pack_reading(out, &job, reading, as_position));
+                packed.map_err(|error| job.explain(error, category.as_deref(), operation))?;
             }
             Question::Task { weighed, operation } => {
                 let (seq, existed) = job.carry_out(weighed, operation).await?;
                 out.number(seq).flag(existed);
             }
-            Question::Answered(found) => pack_found(out, &job, found, false)?,
+            Question::Answered(found) => pack_reading(out, &job, Reading::Found(found), false)?,
             Question::Flush => job.flush().await?,
             Question::Durable(seq) => job.link().durable(seq).await?,
             Question::Stats => pack_stats(out, job.stats()),
@@ -263,6 +264,7 @@ fn question(job: &Job, call: Call) -> Result<Question> {
     let read = |read, category, operation| {
         Ok(Question::Read { read, category, operation, as_position: operation == "position" })
     };
+    let ask = |query, whole, category, operation| read(Read::Ask { query, whole }, category, operation);
     let task = |weighed, operation| Ok(Question::Task { weighed, operation });
     match call {
         Call::Apply { report_existed, batch } => {
@@ -284,11 +286,11 @@ fn question(job: &Job, call: Call) -> Result<Question> {
                 (true, false) => "exists",
                 (true, true) => "existsMany",
             };
-            let points = job.points_read(&category, keys, presence_only, operation)?;
-            read(points, Some(category), operation)
+            let points = job.points_query(&category, keys, presence_only, operation)?;
+            ask(points, true, Some(category), operation)
         }
-        Call::Count { category, span } => match job.count_read(&category, span)? {
-            Some(count) => read(count, Some(category), "count"),
+        Call::Count { category, span } => match job.count_query(&category, span)? {
+            Some(count) => ask(count, true, Some(category), "count"),
             None => Ok(Question::Answered(Found::Count(0))),
         },
         Call::Scan { whole, reverse, keys_only, limit, category, span } => {
@@ -299,12 +301,14 @@ fn question(job: &Job, call: Call) -> Result<Question> {
             if keys_only {
                 scan = scan.keys_only();
             }
-            match scan.read(whole)? {
-                Some(page) => read(page, Some(category), "scan"),
+            match scan.query(whole)? {
+                Some(page) => ask(page, whole, Some(category), "scan"),
                 None => Ok(Question::Answered(Found::Page(Page::default()))),
             }
         }
-        Call::Categories => read(Read::Categories, None, "categories"),
+        Call::Categories => {
+            ask(Query::Categories { bytes_max: limits::SCAN_BYTES_MAX }, true, None, "categories")
+        }
         Call::Info => read(Read::Details, None, "info"),
         Call::Position => read(Read::Details, None, "position"),
         Call::Check => read(Read::Check, None, "check"),
@@ -320,19 +324,19 @@ fn question(job: &Job, call: Call) -> Result<Question> {
     }
 }
 
-fn pack_found(out: &mut Output, job: &Job, found: Found, as_position: bool) -> Result<()> {
-    match found {
-        Found::Got(_) => *out = Output(pack_payloads(&found.payloads()?)),
-        Found::Page(page) => *out = Output(pack_page(&page.rows, page.more)),
-        Found::Count(count) => drop(out.number(count)),
-        Found::Strings(strings) => drop(out.strings(&strings)),
-        Found::Details(details) if as_position => {
-            let Record { generation, committed_seq, .. } = details.record;
+fn pack_reading(out: &mut Output, job: &Job, reading: Reading, as_position: bool) -> Result<()> {
+    match reading {
+        Reading::Found(Found::Page(page)) => *out = Output(pack_page(&page.rows, page.more)),
+        Reading::Found(Found::Count(count)) => drop(out.number(count)),
+        Reading::Found(Found::Categories(strings)) | Reading::Damage(strings) => drop(out.strings(&strings)),
+        Reading::Found(found) => *out = Output(pack_payloads(&payloads(found)?)),
+        Reading::Details(details) if as_position => {
+            let Record { generation, committed_seq, .. } = *details.record;
             pack_position(out, Position { generation, seq: committed_seq });
         }
-        Found::Details(details) => pack_info(out, &job.info_of(*details)),
+        Reading::Details(details) => pack_info(out, &job.info_of(details)),
         // Watches and the log read commits, through their streams.
-        Found::Commits(_) | Found::Done => {}
+        Reading::Commits(_) | Reading::Compacted => {}
     }
     Ok(())
 }
