@@ -483,7 +483,12 @@ impl Job {
         Ok((!span.is_empty()).then(|| Query::Count { category: Arc::from(category), span }))
     }
 
-    async fn start_watch(&self, from: Option<Position>, category: &str, span: Span) -> Result<Watch> {
+    pub(crate) async fn start_watch(
+        &self,
+        from: Option<Position>,
+        category: &str,
+        span: Span,
+    ) -> Result<Watch> {
         let explain = |error| self.explain(error, Some(category), "watch");
         check_category(category).map_err(explain)?;
         let within = (Arc::from(category), span);
