@@ -6,7 +6,7 @@
 use std::ops::RangeBounds;
 use std::sync::Arc;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Quoted, Result};
 use crate::key::Key;
 use crate::limits;
 use crate::range::{KeyRange, Span, prefix_range};
@@ -67,7 +67,7 @@ impl Precondition {
             Expected::Present => "require_present",
             Expected::Equal(_) => "require_equal",
         };
-        format!("{name} in category {:?}", self.category)
+        format!("{name} in category {}", Quoted(&self.category))
     }
 }
 
@@ -364,6 +364,30 @@ fn check_op(op: &Op) -> Result<()> {
             let span = range.span();
             limits::check_bytes("range start", span.start.len(), limits::KEY_BYTES_MAX + 1)?;
             limits::check_bytes("range end", span.end.as_ref().map_or(0, Vec::len), limits::KEY_BYTES_MAX + 1)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::test;
+    use crate::testing::vectors::{batch, section, size};
+
+    const VECTORS: &str = include_str!("../tests/vectors/limits.json");
+
+    #[test]
+    fn batches_are_taken_and_weigh_as_their_vectors_say() {
+        for vector in section(VECTORS, "batches") {
+            let checked = CheckedBatch::try_from(batch(&vector["entries"]));
+            match (checked, vector["kind"].as_str()) {
+                (Ok(checked), None) => {
+                    let weight = (size(&vector["weight"][0]), size(&vector["weight"][1]));
+                    assert_eq!((checked.entries(), checked.bytes), weight, "{vector}");
+                }
+                (Err(error), Some(kind)) => assert_eq!(error.kind().name(), kind, "{vector}"),
+                (checked, _) => panic!("{vector}: {:?}", checked.map(|checked| checked.bytes)),
+            }
         }
     }
 }

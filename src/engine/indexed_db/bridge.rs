@@ -6,13 +6,14 @@
 //! lower bound, or 2 and both bounds. An answer comes as items, each optional, and one number.
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use wasm_bindgen::closure::Closure;
-use wasm_bindgen::prelude::wasm_bindgen;
+use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
 
 use super::layout::{Area, Store};
 use super::write::write;
@@ -57,9 +58,9 @@ extern "C" {
     #[wasm_bindgen(method)]
     fn release(this: &Asked);
 
-    /// The index in [`FAULTS`] of what an exception means.
-    #[wasm_bindgen(js_name = faultOf)]
-    fn fault_of(name: &str, message: &str, during: u32) -> usize;
+    /// Tells what an exception means, as a call that failed with it would.
+    #[wasm_bindgen(js_name = tellThrown)]
+    fn tell_thrown(value: &JsValue, during: u32, tell: &Tell);
 }
 
 /// The calls; `engine.js` has the same codes.
@@ -122,18 +123,23 @@ pub(super) enum During {
 }
 
 /// What was thrown, as text: errors must be able to leave the thread.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, thiserror::Error)]
 #[error("{0}")]
 struct Thrown(String);
 
-/// The fault that an exception means.
-pub(super) fn fault(name: &str, message: &str, during: During) -> Fault {
-    FAULTS.get(fault_of(name, message, during as u32)).copied().unwrap_or(Fault::Other)
+/// As it is shown.
+impl fmt::Debug for Thrown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
-/// The error of an exception, with nothing applied.
-pub(super) fn thrown(fault: Fault, text: String) -> EngineError {
-    EngineError::new(fault, text.clone()).with_source(Thrown(text))
+/// The error that something thrown means, with nothing applied.
+pub(super) fn thrown(value: &JsValue, during: During) -> EngineError {
+    let (told, tell) = Told::new(None);
+    tell_thrown(value, during as u32, &tell);
+    let error = told.end.take().and_then(Result::err);
+    error.unwrap_or_else(|| EngineError::new(Fault::Other, "something was thrown"))
 }
 
 /// The bytes of a call, or of writes.
@@ -216,6 +222,17 @@ struct Told {
 impl Call {
     /// Begins the call; only an apply decides.
     pub(super) fn begin(database: &Database, code: u8, request: Packed, decide: Option<Decide>) -> Self {
+        let (told, tell) = Told::new(decide);
+        let asked = database.ask(code, request.0, &tell);
+        // It was empty: this is the only place that sets it.
+        let _ = told.asked.set(asked);
+        Call { told, taken: false, _tell: tell }
+    }
+}
+
+impl Told {
+    /// With what to tell it.
+    fn new(decide: Option<Decide>) -> (Rc<Self>, Tell) {
         let told = Rc::new(Told {
             asked: OnceCell::new(),
             items: RefCell::default(),
@@ -225,15 +242,9 @@ impl Call {
             waker: Cell::default(),
         });
         let inner = Rc::clone(&told);
-        let tell = Tell::new(move |code, number, bytes| inner.take(code, number, bytes));
-        let asked = database.ask(code, request.0, &tell);
-        // It was empty: this is the only place that sets it.
-        let _ = told.asked.set(asked);
-        Call { told, taken: false, _tell: tell }
+        (told, Tell::new(move |code, number, bytes| inner.take(code, number, bytes)))
     }
-}
 
-impl Told {
     fn take(&self, code: u32, number: u32, bytes: Vec<u8>) {
         match code {
             told::ITEMS => self.unpack(&bytes),
@@ -286,7 +297,11 @@ impl Told {
 fn failed(number: u32, message: Vec<u8>) -> EngineError {
     let fault = FAULTS.get((number & 0xFF) as usize).copied().unwrap_or(Fault::Other);
     let message = String::from_utf8(message).unwrap_or_default();
-    let error = if number & 0x10000 == 0 { EngineError::new(fault, message) } else { thrown(fault, message) };
+    let source = (number & 0x10000 != 0).then(|| Thrown(message.clone()));
+    let mut error = EngineError::new(fault, message);
+    if let Some(source) = source {
+        error = error.with_source(source);
+    }
     if number & 0x100 == 0 { error } else { error.with_outcome(Outcome::Unknown) }
 }
 

@@ -63,7 +63,7 @@ const aborted = (message) => new Failure(FAULT_ABORTED, message);
 const lost = () => new Failure(FAULT_LOST, "the connection to the database has been closed");
 
 /** What an exception of this name means; some mean different things where they were thrown. */
-export function faultOf(name, message, during) {
+function faultOf(name, message, during) {
   // Browsers report full disks and lost servers under names that say nothing.
   if (/full disk|disk is full|disk full|not enough space/i.test(message)) return FAULT_FULL;
   const isLost = /connection (to indexed database server lost|is clos|was clos|lost)/i.test(message);
@@ -98,6 +98,11 @@ function failureOf(error, during) {
   if (error instanceof WebAssembly.RuntimeError) throw error;
   const { name = "Error", message = String(error) } = error ?? {};
   return new Failure(faultOf(name, message, during), `${name}: ${message}`, true);
+}
+
+/** Tells what was thrown elsewhere, as a call that failed with it. */
+export function tellThrown(error, during, tell) {
+  new Call(tell).fail(failureOf(error, during));
 }
 
 /** The browser's `indexedDB`; reading the property throws where an opaque origin forbids it. */

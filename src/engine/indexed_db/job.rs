@@ -2,17 +2,13 @@
 //!
 //! Never connects again by itself: a lost connection is an answer, and the worker decides.
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 
 use super::bridge::{Answer, Call, Database, Packed, code};
 use super::layout::Area;
 use crate::engine::{
-    Change, Engine, EngineError, Fault, Get, Got, Look, OpenMode, Page, PageRequest, Seen, Sharing, Verify,
-    Want,
+    Change, Engine, EngineError, Fault, Found, Got, OpenMode, Page, Point, Query, Seen, Sharing, Verify, Want,
 };
-use crate::range::Span;
 
 /// An open job. All its calls belong to one thread and may overlap.
 pub(crate) struct IndexedDbEngine {
@@ -50,7 +46,7 @@ impl Drop for IndexedDbEngine {
 }
 
 impl Packed {
-    fn look(&mut self, Look { point, want }: &Look) {
+    fn look(&mut self, point: &Point, want: Want) {
         let area = Area::of(&point.space);
         // One byte more than may be seen tells that there are more.
         let want = match want {
@@ -70,56 +66,54 @@ impl Engine for IndexedDbEngine {
         }
     }
 
-    async fn get(&self, get: Get, verify: Verify) -> Result<Seen<Got>, EngineError> {
-        let Get { points, presence_only, bytes_max } = get;
-        if points.is_empty() && verify == Verify::Never {
-            return Ok(Seen { value: Got::Payloads(Vec::new()), record: None });
-        }
-        let want = if presence_only { Want::Presence } else { Want::Payload(usize::MAX) };
+    async fn read(&self, query: Query, verify: Verify) -> Result<Seen, EngineError> {
         let mut request = Packed::default();
-        request.verify(verify).number(bytes_max);
-        points.into_iter().for_each(|point| request.look(&Look { point, want }));
-        let Answer { number, items, record } = self.ask(code::GET, request).await?;
-        let value = if number == 0 { Got::Payloads(items) } else { Got::TooLarge(number as usize) };
-        Ok(Seen { value, record })
-    }
-
-    async fn page(&self, page: PageRequest, verify: Verify) -> Result<Seen<Page>, EngineError> {
-        let area = Area::of(&page.space);
-        let bounds = area.bounds(&page.span);
-        let mut request = Packed::default();
-        request.verify(verify).store(area.store).number(area.prefix.len());
-        request.number(page.rows_max).number(page.bytes_max);
-        request.byte(page.reverse).byte(page.keys_only).bounds(bounds.as_ref());
-        let Answer { number, items, record } = self.ask(code::PAGE, request).await?;
-        let mut items = items.into_iter().map(Option::unwrap_or_default);
-        let mut rows = Vec::new();
-        while let Some(key) = items.next() {
-            let payload = if page.keys_only { None } else { items.next() };
-            rows.push((key, payload.unwrap_or_default()));
-        }
-        Ok(Seen { value: Page { rows, more: number == 1 }, record })
-    }
-
-    async fn count(&self, category: Arc<str>, span: Span, verify: Verify) -> Result<Seen<u64>, EngineError> {
-        let mut request = Packed::default();
-        request.verify(verify).bounds(Area::of_category(&category).bounds(&span).as_ref());
-        let Answer { number, record, .. } = self.ask(code::COUNT, request).await?;
-        Ok(Seen { value: number.into(), record })
-    }
-
-    async fn categories(&self, bytes_max: usize, verify: Verify) -> Result<Seen<Vec<String>>, EngineError> {
-        let mut request = Packed::default();
-        request.verify(verify).number(bytes_max);
-        let Answer { items, record, .. } = self.ask(code::CATEGORIES, request).await?;
-        Ok(Seen { value: texts(items)?, record })
+        request.verify(verify);
+        let code = match &query {
+            Query::Get(get) => {
+                if get.points.is_empty() && verify == Verify::Never {
+                    return Ok(Seen::without_record(Found::Got(Got::Payloads(Vec::new()))));
+                }
+                let want = if get.presence_only { Want::Presence } else { Want::Payload(usize::MAX) };
+                request.number(get.bytes_max);
+                get.points.iter().for_each(|point| request.look(point, want));
+                code::GET
+            }
+            Query::Page(page) => {
+                let area = Area::of(&page.space);
+                request.store(area.store).number(area.prefix.len());
+                request.number(page.rows_max).number(page.bytes_max);
+                request.byte(page.reverse).byte(page.keys_only).bounds(area.bounds(&page.span).as_ref());
+                code::PAGE
+            }
+            Query::Count { category, span } => {
+                request.bounds(Area::of_category(category).bounds(span).as_ref());
+                code::COUNT
+            }
+            Query::Categories { bytes_max } => {
+                request.number(*bytes_max);
+                code::CATEGORIES
+            }
+            Query::Damage => code::CHECK,
+            Query::Size => return Ok(Seen::without_record(Found::Size(None))),
+        };
+        let Answer { number, items, record } = self.ask(code, request).await?;
+        let found = match query {
+            Query::Get(_) if number == 0 => Found::Got(Got::Payloads(items)),
+            Query::Get(_) => Found::Got(Got::TooLarge(number as usize)),
+            Query::Page(page) => Found::Page(Page { rows: rows(items, page.keys_only), more: number == 1 }),
+            Query::Count { .. } => Found::Count(number.into()),
+            Query::Categories { .. } => Found::Categories(texts(items)?),
+            Query::Damage | Query::Size => Found::Damage(texts(items)?),
+        };
+        Ok(Seen { found, record })
     }
 
     async fn apply(&self, change: Change) -> Result<(), EngineError> {
         let Change { reads, decide, durable } = change;
         let mut request = Packed::default();
         request.byte(durable);
-        reads.iter().for_each(|look| request.look(look));
+        reads.iter().for_each(|look| request.look(&look.point, look.want));
         Call::begin(&self.database, code::APPLY, request, Some(decide)).await.map(drop)
     }
 
@@ -140,22 +134,25 @@ impl Engine for IndexedDbEngine {
         self.database.announce([&generation[..], &seq.to_be_bytes()].concat());
     }
 
-    async fn check(&self) -> Result<Vec<String>, EngineError> {
-        texts(self.ask(code::CHECK, Packed::default()).await?.items)
-    }
-
     async fn compact(&self) -> Result<(), EngineError> {
         self.ask(code::COMPACT, Packed::default()).await.map(drop)
-    }
-
-    async fn bytes(&self) -> Result<Option<u64>, EngineError> {
-        Ok(None)
     }
 
     async fn close(&self) -> Result<(), EngineError> {
         self.database.close();
         Ok(())
     }
+}
+
+/// Items as rows: keys and payloads in turn, or only keys.
+fn rows(items: Vec<Option<Vec<u8>>>, keys_only: bool) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut rows = Vec::with_capacity(if keys_only { items.len() } else { items.len() / 2 });
+    let mut items = items.into_iter().map(Option::unwrap_or_default);
+    while let Some(key) = items.next() {
+        let payload = if keys_only { None } else { items.next() };
+        rows.push((key, payload.unwrap_or_default()));
+    }
+    rows
 }
 
 /// Items that are UTF-8.

@@ -11,7 +11,7 @@ use rexie::{ObjectStore, Rexie};
 use tokio::sync::oneshot;
 use wasm_bindgen_futures::spawn_local;
 
-use super::bridge::{Call, Database, During, Packed, code, fault, thrown};
+use super::bridge::{Call, Database, During, Packed, code, thrown};
 use super::job::IndexedDbEngine;
 use super::layout::{Store, VERSION, escape_root};
 use super::owner::claim;
@@ -124,10 +124,14 @@ async fn create(name: &str) -> Result<(), EngineError> {
     receiver.await.unwrap_or_else(forgotten)
 }
 
-/// rexie shows the browser's exception only in its text.
+/// The browser's own exception, where rexie passes one on.
 fn rexie_error(error: &rexie::Error) -> EngineError {
-    let text = format!("{error:?}");
-    const NAMES: [&str; 4] = ["QuotaExceededError", "VersionError", "SecurityError", "InvalidStateError"];
-    let name = NAMES.into_iter().find(|name| text.contains(name)).unwrap_or("Error");
-    thrown(fault(name, &text, During::Opening), format!("{name}: {text}"))
+    use idb::Error::{DomException, IndexedDbOpenFailed, ObjectStoreCreateFailed};
+    match error {
+        rexie::Error::IdbError(DomException(exception)) => thrown(exception, During::Opening),
+        rexie::Error::IdbError(IndexedDbOpenFailed(value) | ObjectStoreCreateFailed(value)) => {
+            thrown(value, During::Opening)
+        }
+        _ => EngineError::new(Fault::Other, "the database could not be created"),
+    }
 }

@@ -23,6 +23,7 @@ use super::IndexedDbSite;
 use super::job::IndexedDbEngine;
 use super::layout::Store;
 use crate::batch::Batch;
+use crate::engine::laws::Ask;
 use crate::engine::{
     Change, Engine, EngineError, Get, Got, Look, OpenMode, Point, Site, Space, Verify, Want, Write,
 };

@@ -1,9 +1,10 @@
 //! Format 1 as it lies in the stores, and what `check` says of damage to it.
 
 use js_sys::ArrayBuffer;
+use web_sys::DomException;
 
 use super::*;
-use crate::engine::indexed_db::bridge::{During, fault};
+use crate::engine::indexed_db::bridge::{During, thrown};
 use crate::engine::indexed_db::layout::escape_root;
 use crate::engine::row_key::{category_prefix, split_row_key};
 use crate::engine::{Fault, RECORD_KEY};
@@ -220,6 +221,7 @@ async fn exceptions_mean_faults_by_name_and_message() {
         ("DataError", "Failed to write blobs", During::Writing, Fault::Other),
     ];
     for (name, message, during, expected) in cases {
-        assert_eq!(fault(name, message, during), expected, "{name} {message} {during:?}");
+        let exception = DomException::new_with_message_and_name(message, name).expect("is made");
+        assert_eq!(thrown(&exception, during).fault, expected, "{name} {message} {during:?}");
     }
 }
