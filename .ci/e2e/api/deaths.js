@@ -13,7 +13,7 @@ export const deathTests = {
     const receipt = await job.persistPut("c", key(2), "perhaps");
     const calls = {
       get: job.get("c", key(1)), scan: job.scan("c"), count: job.count("c"), put: job.putAcked("c", key(3), "v"), flush: job.flush(),
-      committed: receipt.committed(), list: root.listJobs(), open: root.openJob("beta"), info: job.info(), rows: job.rows("c").next(),
+      committed: receipt.committed(), list: root.listJobs(), open: root.openJob("beta"), info: job.info(),
     };
     const dying = Object.entries(calls).map(([name, call]) => [name, failure(call, name)]);
     root.terminate();
