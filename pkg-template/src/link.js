@@ -66,9 +66,10 @@ export class Link {
    * Makes a call about a job or another call: `write(writer)` writes its body before this returns.
    *
    * Returns a promise of the answer's Reader. It is answered within `deadlineMs` and ten seconds, if there
-   * is a deadline; an aborted one rejects with the signal's reason.
+   * is a deadline; an aborted one rejects with the signal's reason. One that has to wait for a worker rejects
+   * with what `ended()` then answers, if anything.
    */
-  call(operation, about, write, { deadlineMs = null, signal } = {}) {
+  call(operation, about, write, { deadlineMs = null, signal, ended } = {}) {
     return new Promise((resolve, reject) => {
       signal?.throwIfAborted();
       const due = deadlineMs === null ? Infinity : now() + deadlineMs + LATE_MS;
@@ -83,7 +84,11 @@ export class Link {
       const body = new Writer();
       write?.(body);
       call.fail = call.reject;
-      call.run = () => this.#session.send(call, (frame) => frame.raw(body.written()));
+      call.run = () => {
+        const error = ended?.();
+        if (error) call.reject(error);
+        else this.#session.send(call, (frame) => frame.raw(body.written()));
+      };
       this.#wait(call);
     });
   }

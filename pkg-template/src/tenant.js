@@ -124,7 +124,8 @@ export class Tenant {
     this.check();
     const { deadlineMs } = this.options;
     try {
-      return await this.#link.call(operation, this.number, write, { deadlineMs, signal });
+      // The new worker's job of this number may be another life.
+      return await this.#link.call(operation, this.number, write, { deadlineMs, signal, ended: () => this.ended });
     } catch (error) {
       if (!(error instanceof PersistencyError) || error === signal?.reason) throw error;
       // Arguments have been checked, so this is a worker that has no such job any more.
