@@ -36,7 +36,8 @@ const source = (body, args) => `(async () => {
 /**
  * Starts Chromium on the profile in folder `profile`. Answers a browser:
  *
- * - `tab(url)`: a new tab, with `run(body, ...args)`, `open(url)`, `back()`, `crash()` and `close()`;
+ * - `tab(url)`: a new tab, with `run(body, ...args)`, `open(url)`, `back()`, `close()` and `crash()`, which
+ *   answers whether the browser is still there;
  * - `close()`, and `kill()`, after which nothing of it runs any more.
  */
 export async function startChromium({ flags }, profile) {
@@ -64,6 +65,7 @@ export async function startChromium({ flags }, profile) {
         session.send('Page.crash').catch(() => {});
         await crashed;
         await page.close();
+        return true;
       },
     };
   };
@@ -90,7 +92,6 @@ export async function startFirefox({ flags }, profile, prefs = {}) {
     'moz:firefoxOptions': { args: ['-headless', '-profile', profile], prefs: { ...usual, ...ours, ...prefs } },
   });
   const main = browser.capabilities['moz:processID'];
-  const home = await browser.currentTab();
   let turn = Promise.resolve();
   /** One tab at a time has the driver's attention. */
   const inTab = (handle, use) => {
@@ -103,8 +104,9 @@ export async function startFirefox({ flags }, profile, prefs = {}) {
   };
   const tab = async (url) => {
     const result = turn.then(async () => {
-      // The one before may have been closed.
-      await browser.switchTo(home);
+      // The one before may have been closed or have crashed.
+      const [any] = await browser.tabs();
+      await browser.switchTo(any);
       return browser.newTab();
     });
     turn = result.catch(() => {});
@@ -138,12 +140,12 @@ export async function startFirefox({ flags }, profile, prefs = {}) {
       open,
       back: () => inTab(handle, () => browser.back()),
       close: () => inTab(handle, () => browser.closeTab()),
-      /** Kills the processes of all tabs. */
+      /** Kills the processes of all tabs; under this driver the browser then ends itself. */
       async crash() {
-        for (const child of tabProcesses(main)) {
-          process.kill(child, 'SIGKILL');
-          await gone(child);
-        }
+        for (const child of tabProcesses(main)) process.kill(child, 'SIGKILL');
+        await gone(main);
+        await browser.abandon();
+        return false;
       },
     };
   };
@@ -182,8 +184,10 @@ function mainProcess(name, profile) {
 
 /** The processes of a Firefox in which pages run. */
 function tabProcesses(main) {
-  const parent = (pid) => Number(/^\d+ \(.*\) . (\d+)/s.exec(told(pid, 'stat') ?? '')?.[1]);
-  return processes().filter((pid) => parent(pid) === main && /\0tab\0*$/.test(told(pid, 'cmdline') ?? '')).map(Number);
+  return processes().filter((pid) => {
+    const words = (told(pid, 'cmdline') ?? '').split(/[\0 ]/).filter(Boolean);
+    return words[words.indexOf('-parentPid') + 1] === String(main) && words.at(-1) === 'tab';
+  }).map(Number);
 }
 
 /** Resolves when a process has ended. */

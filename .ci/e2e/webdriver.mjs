@@ -69,7 +69,7 @@ export async function startBrowser(command, capabilities) {
       open: (page) => send(`${session}/url`, 'POST', { url: page }),
       run: (script) => send(`${session}/execute/sync`, 'POST', { script, args: [] }),
       back: () => send(`${session}/back`, 'POST', {}),
-      currentTab: () => send(`${session}/window`, 'GET'),
+      tabs: () => send(`${session}/window/handles`, 'GET'),
       newTab: async () => (await send(`${session}/window/new`, 'POST', { type: 'tab' })).handle,
       switchTo: (handle) => send(`${session}/window`, 'POST', { handle }),
       closeTab: () => send(`${session}/window`, 'DELETE'),

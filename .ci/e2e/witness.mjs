@@ -23,13 +23,15 @@ const KINDS = {
     await Promise.all(tabs.map((tab) => tab.run((lab) => lab.stop())));
   },
   'crashed tabs': async (state, tabs) => {
-    await tabs[0].crash();
-    state.tabs = [];
+    if (!(await tabs[0].crash())) return state.lose();
+    // The other one goes on for a while.
+    state.tabs = [tabs[1]];
+    await pause(Math.random() * WRITING_MS);
+    await tabs[1].run((lab) => lab.stop());
   },
   'killed browsers': async (state) => {
     await state.browser.kill();
-    state.browser = undefined;
-    state.tabs = [];
+    state.lose();
   },
 };
 
@@ -63,6 +65,12 @@ class Witness {
       assert.ok(!this.acked.has(batch), `batch ${batch} was acknowledged twice`);
       this.acked.set(batch, Number(seq));
     }
+  }
+
+  /** The browser is not there any more. */
+  lose() {
+    this.browser = undefined;
+    this.tabs = [];
   }
 
   async tab() {

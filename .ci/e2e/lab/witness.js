@@ -56,6 +56,8 @@ function write(round, tab) {
       async () => (await job.persist(batch)).committed(),
     ][mine % 3]();
     report(`${round} ${tab} ${mine} ${seq}`);
+    // Else all writers would go in step.
+    if (mine % 7 === 0) await new Promise((resolve) => setTimeout(resolve));
   };
   const loop = async () => {
     while (!stopped) await one().catch(() => new Promise((resolve) => setTimeout(resolve, 1)));
