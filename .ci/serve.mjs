@@ -18,6 +18,9 @@ const TYPES = {
   '.wasm': 'application/wasm',
 };
 
+/** Everything the demo needs is its own; wasm is compiled, nothing else is evaluated. */
+const POLICY = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; object-src 'none'";
+
 /** The file that a request path names, or null if there is none inside its folder. */
 async function find(mounts, path) {
   const [prefix, folder] = mounts.find(([candidate]) => path.startsWith(candidate)) ?? [];
@@ -58,13 +61,10 @@ async function answer({ mounts, policy }, request, response) {
 
 /**
  * Serves `mounts` (path prefix to folder) on `port` of 127.0.0.1, 0 for any; answers `{ url, close }`.
- * The longest prefix of a path decides. `inline` are the hashes of scripts that pages may hold in themselves.
+ * The longest prefix of a path decides. Everything is answered with the Content-Security-Policy `policy`.
  */
-export async function serve(mounts, port = 0, inline = []) {
-  const ordered = Object.entries(mounts).sort(([a], [b]) => b.length - a.length);
-  // Everything a page needs is its own; wasm is compiled, nothing else is evaluated.
-  const scripts = ["'self'", "'wasm-unsafe-eval'", ...inline.map((hash) => `'${hash}'`)].join(' ');
-  const site = { mounts: ordered, policy: `default-src 'self'; script-src ${scripts}; object-src 'none'` };
+export async function serve(mounts, port = 0, policy = POLICY) {
+  const site = { mounts: Object.entries(mounts).sort(([a], [b]) => b.length - a.length), policy };
   const server = createServer((request, response) => {
     answer(site, request, response).catch((error) => {
       console.error(`serve: ${request.url}: ${error.message}`);

@@ -11,6 +11,7 @@
 export type Signal = typeof globalThis extends { AbortSignal: { prototype: infer Found } } ? Found : {
   readonly aborted: boolean;
   readonly reason: any;
+  throwIfAborted(): void;
   addEventListener(type: "abort", listener: () => void): void;
   removeEventListener(type: "abort", listener: () => void): void;
 };
@@ -422,8 +423,10 @@ export interface ScanOptions extends ReadOptions {
  * arrays can be used again at once.
  *
  * Preconditions are checked in order before the batch's own operations, and see all batches before it. If one
- * does not hold, nothing of the batch is applied and it is a `Conflict`. Limits are checked when the batch is
- * handed to a job, before anything is queued.
+ * does not hold, nothing of the batch is applied and it is a `Conflict`.
+ *
+ * @throws {@link PersistencyError} From the method that adds it: `InvalidArgument` for what is malformed,
+ * `TooLarge` for what is beyond {@link limits}. The batch stays as it was.
  *
  * @example
  * ```ts
@@ -491,7 +494,8 @@ export class Batch {
  * const seq = await receipt.durable(); // survives a loss of power, as far as the browser can promise
  * ```
  */
-export interface Receipt {
+export class Receipt {
+  private constructor();
   /**
    * Waits until the batch is committed: other tabs see it, and the death of this tab or its worker cannot
    * undo it. Resolves with its seq; that of a batch without operations is the job's seq at its turn.
@@ -651,15 +655,15 @@ export interface JobStats {
   /** Bytes in the queue now. */
   readonly queuedBytes: number;
   /** Batches committed. */
-  readonly batchesCommitted: bigint;
+  readonly batchesCommitted: number;
   /** Writes that failed. */
-  readonly batchesFailed: bigint;
+  readonly batchesFailed: number;
   /** Transactions that committed batches. */
-  readonly groups: bigint;
+  readonly groups: number;
   /** Transactions that made commits durable for somebody who waited. */
-  readonly syncs: bigint;
+  readonly syncs: number;
   /** Reads asked for. */
-  readonly reads: bigint;
+  readonly reads: number;
 }
 
 /** The limits that a caller can meet, the same on every platform; see {@link limits}. */
@@ -699,7 +703,7 @@ export function estimate(): Promise<{ usage?: number; quota?: number; persisted?
 
 /**
  * Asks the browser not to evict this origin's storage; tells whether it has agreed, false where it cannot be
- * asked. Some browsers ask the user, so call it where that is expected.
+ * asked. Some browsers ask the user, so call it where that is expected, and let nothing wait for it.
  */
 export function requestPersistence(): Promise<boolean>;
 
@@ -715,11 +719,11 @@ export const version: string;
  * sees every batch that was accepted on this root before the read was asked for, possibly later ones too,
  * each whole.
  *
- * **Errors.** Every method can answer `Closed` (the job or root has been closed), `JobNotFound` (the job has
- * been dropped), `Timeout` (unless `deadlineMs` is null), `Corrupt` and `Backend`; the last with the outcome
- * `Unknown` if the worker died, after which the next call starts another one. Category, key and payload
- * beyond {@link limits} are `TooLarge`, and what has the wrong type `InvalidArgument`, found before anything
- * is queued. Methods name what they add to that.
+ * **Errors.** Methods that return a promise reject it, others throw. Every method can answer `Closed` (the
+ * job or root has been closed), `JobNotFound` (the job has been dropped), `Timeout` (unless `deadlineMs` is
+ * null), `Corrupt` and `Backend`; the last with the outcome `Unknown` if the worker died, after which the
+ * next call starts another one. Category, key and payload beyond {@link limits} are `TooLarge`, and what has
+ * the wrong type `InvalidArgument`, found before anything is queued. Methods name what they add to that.
  *
  * **Cancellation.** A read takes an `AbortSignal`. A write has none: ignoring its promise changes nothing,
  * and what has been accepted is committed.
@@ -732,10 +736,11 @@ export const version: string;
  * const payload = await job.get("msg", key("channel-1", 1n)); // Uint8Array or undefined
  * ```
  */
-export interface Job extends AsyncDisposable {
+export class Job implements AsyncDisposable {
+  private constructor();
   /** The job's id. */
   readonly id: string;
-  /** The options with which it is open. */
+  /** The options with which it is open, the defaults among them. */
   options(): JobOptions;
   /** Whether calls on this handle are still taken. */
   isOpen(): boolean;
@@ -974,7 +979,7 @@ export interface Persistency extends JobsById, AsyncDisposable {}
  * await job.persistPut("msg", key("channel-1", 1n), "hi"); // accepted
  * await job.flush(); // durable
  * const rows = await job.scan("msg", { prefix: key("channel-1"), reverse: true, limit: 50 });
- * console.log(new TextDecoder().decode(rows[0].payload)); // hi
+ * console.log(new TextDecoder().decode(rows[0]?.payload)); // hi
  * await p.close();
  * ```
  */
@@ -984,8 +989,8 @@ export class Persistency {
    * Makes an independent root and starts its worker; nothing is created before its first job is opened.
    *
    * @throws {@link PersistencyError} `InvalidArgument` if `root` is empty or an option is unknown;
-   * `Unsupported` without IndexedDB, or without a worker where one is required; `Backend` if the package's
-   * files cannot be loaded.
+   * `Unsupported` without a browser, without a worker where one is required, or if the package's files cannot
+   * be loaded.
    *
    * @example
    * ```ts
@@ -1063,8 +1068,8 @@ export class Persistency {
    */
   close(): Promise<void>;
   /**
-   * Ends the root and its worker at once, without waiting: calls under way reject with the outcome `Unknown`,
-   * and what is not committed may be lost.
+   * Ends the worker at once, as if it had died: calls under way reject with the outcome `Unknown`, what is
+   * not committed may be lost, and the next call starts another one.
    */
   terminate(): void;
   /** The same as `close`, for `await using`. */

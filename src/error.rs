@@ -93,8 +93,8 @@ impl Error {
     }
 
     /// The same error with the platform's own error behind it.
-    pub(crate) fn with_source(mut self, source: Box<dyn std::error::Error + Send + Sync>) -> Self {
-        self.edit().source = Some(Arc::from(source));
+    pub(crate) fn with_source(mut self, source: Arc<dyn std::error::Error + Send + Sync>) -> Self {
+        self.edit().source = Some(source);
         self
     }
 

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::batch::{Batch, CheckedBatch, check_category, check_row};
-use crate::engine::Got;
 use crate::error::{Error, ErrorKind, Result};
 use crate::job_info::{JobInfo, JobStats, SeqWatch};
 use crate::key::Key;
@@ -20,7 +19,7 @@ use crate::range::{Span, prefix_range};
 use crate::receipt::Receipt;
 use crate::scan::Scan;
 use crate::watch::{LogReader, Position, Watch};
-use crate::worker::{Answer, Command, Link, LogChange, Read, Slot, Task};
+use crate::worker::{Answer, Command, Details, Found, Link, LogChange, Read, Slot, Task};
 
 /// An open job: one tenant's ordered map of rows, each a (category, key) with a payload.
 ///
@@ -44,6 +43,13 @@ use crate::worker::{Answer, Command, Link, LogChange, Read, Slot, Task};
 #[derive(Clone)]
 pub struct Job {
     handle: Arc<JobHandle>,
+}
+
+/// A task, and what it takes of the queue.
+pub(crate) struct Weighed {
+    task: Task,
+    operations: usize,
+    bytes: usize,
 }
 
 /// What the clones of a job's handle share.
@@ -93,13 +99,13 @@ impl Job {
     ///
     /// `TooLarge`; `Unsupported` if the job is open for reading only.
     pub async fn persist(&self, batch: impl Into<Batch>) -> Result<Receipt> {
-        let slot = self.accept(batch.into(), false, "persist").await?;
+        let slot = self.queue(self.batch_task(batch.into(), false, "persist")?, "persist").await?;
         Ok(Receipt::new(slot, Arc::clone(self.link())))
     }
 
     /// Queues a batch if there is room for it now; `Overloaded` if there is not.
     pub fn try_persist(&self, batch: impl Into<Batch>) -> Result<Receipt> {
-        let (task, operations, bytes) = self.batch_task(batch.into(), false, "try_persist")?;
+        let Weighed { task, operations, bytes } = self.batch_task(batch.into(), false, "try_persist")?;
         let slot = self.link().try_accept(task, operations, bytes);
         let slot = slot.map_err(|error| self.explain(error, None, "try_persist"))?;
         Ok(Receipt::new(slot, Arc::clone(self.link())))
@@ -210,8 +216,9 @@ impl Job {
 
     /// How many rows a range of the category holds; an inverted or empty range holds none.
     pub async fn count(&self, category: &str, range: impl RangeBounds<Key>) -> Result<u64> {
-        let span = Span::of(&range);
-        self.count_span(category, span).await.map_err(|error| self.explain(error, Some(category), "count"))
+        let Some(read) = self.count_read(category, Span::of(&range))? else { return Ok(0) };
+        let found = self.link().read(read).await.and_then(Found::count);
+        found.map_err(|error| self.explain(error, Some(category), "count"))
     }
 
     /// A scan of a range of the category in key order; an inverted or empty range yields no row.
@@ -226,7 +233,7 @@ impl Job {
 
     /// The categories that hold rows, in the byte order of their names.
     pub async fn categories(&self) -> Result<Vec<String>> {
-        let found = self.link().read(|reply| Read::Categories { reply }).await;
+        let found = self.link().read(Read::Categories).await.and_then(Found::strings);
         found.map_err(|error| self.explain(error, None, "categories"))
     }
 
@@ -254,7 +261,7 @@ impl Job {
 
     /// Where the job stands: its generation and last commit, read anew.
     pub async fn position(&self) -> Result<Position> {
-        let details = self.link().read(|reply| Read::Details { reply }).await;
+        let details = self.link().read(Read::Details).await.and_then(Found::details);
         let record = details.map_err(|error| self.explain(error, None, "position"))?.record;
         Ok(Position { generation: record.generation, seq: record.committed_seq })
     }
@@ -327,22 +334,8 @@ impl Job {
 
     /// What the job is and where it stands.
     pub async fn info(&self) -> Result<JobInfo> {
-        let details = self.link().read(|reply| Read::Details { reply }).await;
-        let details = details.map_err(|error| self.explain(error, None, "info"))?;
-        let record = details.record;
-        Ok(JobInfo {
-            id: self.id().to_owned(),
-            generation: record.generation,
-            created_ms: record.created_ms,
-            committed_seq: record.committed_seq,
-            durable_seq: record.durable_seq.max(self.durable_seq()),
-            shared: details.shared,
-            mode: self.options().mode,
-            bytes: details.bytes,
-            log: record.log.retention,
-            log_first_seq: record.log.first_seq,
-            log_holders: record.log.holders.into_iter().collect(),
-        })
+        let details = self.link().read(Read::Details).await.and_then(Found::details);
+        Ok(self.info_of(*details.map_err(|error| self.explain(error, None, "info"))?))
     }
 
     /// What the job has done since it was opened here.
@@ -363,7 +356,7 @@ impl Job {
     /// Looks for damage in everything that is stored; one sentence for each finding, none if all is
     /// well. Reads the whole job.
     pub async fn check(&self) -> Result<Vec<String>> {
-        let findings = self.link().read(|reply| Read::Check { reply }).await;
+        let findings = self.link().read(Read::Check).await.and_then(Found::strings);
         findings.map_err(|error| self.explain(error, None, "check"))
     }
 
@@ -374,48 +367,63 @@ impl Job {
     /// `Unsupported` if the job is open for reading only.
     pub async fn compact(&self) -> Result<()> {
         self.check_writable("compact")?;
-        let done = self.link().read(|reply| Read::Compact { reply }).await;
-        done.map_err(|error| self.explain(error, None, "compact"))
+        let done = self.link().read(Read::Compact).await;
+        done.map(drop).map_err(|error| self.explain(error, None, "compact"))
     }
 
     // ---- inside -------------------------------------------------------------------------------
+
+    pub(crate) fn info_of(&self, details: Details) -> JobInfo {
+        let record = details.record;
+        JobInfo {
+            id: self.id().to_owned(),
+            generation: record.generation,
+            created_ms: record.created_ms,
+            committed_seq: record.committed_seq,
+            durable_seq: record.durable_seq.max(self.durable_seq()),
+            shared: details.shared,
+            mode: self.options().mode,
+            bytes: details.bytes,
+            log: record.log.retention,
+            log_first_seq: record.log.first_seq,
+            log_holders: record.log.holders.into_pairs(),
+        }
+    }
 
     pub(crate) fn link(&self) -> &Arc<Link> {
         &self.handle.link
     }
 
-    /// Applies a batch; its seq, and whether a row that it deleted had been there if that is asked for.
-    pub(crate) async fn apply(
-        &self,
-        batch: Batch,
-        report_existed: bool,
-        operation: &str,
-    ) -> Result<(u64, bool)> {
-        let slot = self.accept(batch, report_existed, operation).await?;
+    async fn apply(&self, batch: Batch, report_existed: bool, operation: &str) -> Result<(u64, bool)> {
+        self.carry_out(self.batch_task(batch, report_existed, operation)?, operation).await
+    }
+
+    /// Queues a task and waits for it; its seq, and whether a row that it deleted had been there.
+    pub(crate) async fn carry_out(&self, weighed: Weighed, operation: &str) -> Result<(u64, bool)> {
+        let slot = self.queue(weighed, operation).await?;
         Ok(done(slot.settled().await?))
     }
 
-    async fn accept(&self, batch: Batch, report_existed: bool, operation: &str) -> Result<Arc<Slot>> {
-        let (task, operations, bytes) = self.batch_task(batch, report_existed, operation)?;
+    async fn queue(
+        &self,
+        Weighed { task, operations, bytes }: Weighed,
+        operation: &str,
+    ) -> Result<Arc<Slot>> {
         let accepted = self.link().accept(task, operations, bytes).await;
         accepted.map_err(|error| self.explain(error, None, operation))
     }
 
-    fn batch_task(
-        &self,
-        batch: Batch,
-        report_existed: bool,
-        operation: &str,
-    ) -> Result<(Task, usize, usize)> {
+    /// The task of a batch, if it is within every limit.
+    pub(crate) fn batch_task(&self, batch: Batch, report_existed: bool, operation: &str) -> Result<Weighed> {
         self.check_writable(operation)?;
         let category = batch.operations().first().map(|op| op.category().to_owned());
         let batch = CheckedBatch::try_from(batch)
             .map_err(|error| self.explain(error, category.as_deref(), operation))?;
         let (operations, bytes) = (batch.entries(), batch.bytes);
-        Ok((Task::Batch { batch, report_existed }, operations, bytes))
+        Ok(Weighed { task: Task::Batch { batch, report_existed }, operations, bytes })
     }
 
-    fn check_writable(&self, operation: &str) -> Result<()> {
+    pub(crate) fn check_writable(&self, operation: &str) -> Result<()> {
         if self.options().mode != OpenMode::ReadOnly {
             return Ok(());
         }
@@ -423,41 +431,43 @@ impl Job {
         Err(self.explain(error, None, operation))
     }
 
-    pub(crate) async fn points(
+    async fn points(
         &self,
         category: &str,
         keys: Vec<Key>,
         presence_only: bool,
         operation: &str,
     ) -> Result<Vec<Option<Vec<u8>>>> {
-        let explain = |error| self.explain(error, Some(category), operation);
-        check_category(category).map_err(explain)?;
-        if keys.len() > limits::BATCH_OPERATIONS_MAX {
-            let message = format!("{} keys, the limit is {}", keys.len(), limits::BATCH_OPERATIONS_MAX);
-            return Err(explain(Error::new(ErrorKind::TooLarge, message)));
-        }
-        for key in &keys {
-            check_row(category, key).map_err(explain)?;
-        }
-        let category = Arc::from(category);
-        let keys = keys.into_iter().map(Key::into_bytes).collect();
-        let found = self.link().read(|reply| Read::Get { category, keys, presence_only, reply }).await;
-        match found.map_err(explain)? {
-            Got::Payloads(payloads) => Ok(payloads),
-            Got::TooLarge(bytes) => {
-                let message = format!("payloads of {bytes} bytes, the limit is {}", limits::SCAN_BYTES_MAX);
-                Err(explain(Error::new(ErrorKind::TooLarge, message)))
-            }
-        }
+        let read = self.points_read(category, keys, presence_only, operation)?;
+        let found = self.link().read(read).await.and_then(Found::payloads);
+        found.map_err(|error| self.explain(error, Some(category), operation))
     }
 
-    async fn count_span(&self, category: &str, span: Span) -> Result<u64> {
-        check_category(category)?;
-        if span.is_empty() {
-            return Ok(0);
-        }
-        let category = Arc::from(category);
-        self.link().read(|reply| Read::Count { category, span, reply }).await
+    /// The read that looks up keys, if the category and the keys are within their limits.
+    pub(crate) fn points_read(
+        &self,
+        category: &str,
+        keys: Vec<Key>,
+        presence_only: bool,
+        operation: &str,
+    ) -> Result<Read> {
+        let check = || {
+            check_category(category)?;
+            if keys.len() > limits::BATCH_OPERATIONS_MAX {
+                let message = format!("{} keys, the limit is {}", keys.len(), limits::BATCH_OPERATIONS_MAX);
+                return Err(Error::new(ErrorKind::TooLarge, message));
+            }
+            keys.iter().try_for_each(|key| check_row(category, key))
+        };
+        check().map_err(|error| self.explain(error, Some(category), operation))?;
+        let keys = keys.into_iter().map(Key::into_bytes).collect();
+        Ok(Read::Get { category: Arc::from(category), keys, presence_only })
+    }
+
+    /// The read that counts a span; none if it holds no key.
+    pub(crate) fn count_read(&self, category: &str, span: Span) -> Result<Option<Read>> {
+        check_category(category).map_err(|error| self.explain(error, Some(category), "count"))?;
+        Ok((!span.is_empty()).then(|| Read::Count { category: Arc::from(category), span }))
     }
 
     async fn start_watch(&self, from: Option<Position>, category: &str, span: Span) -> Result<Watch> {
@@ -468,20 +478,22 @@ impl Job {
     }
 
     async fn change_log(&self, name: &str, change: LogChange, operation: &str) -> Result<u64> {
+        Ok(self.carry_out(self.log_task(name, change, operation)?, operation).await?.0)
+    }
+
+    /// The task that changes what the log keeps for the holder `name`.
+    pub(crate) fn log_task(&self, name: &str, change: LogChange, operation: &str) -> Result<Weighed> {
         self.check_writable(operation)?;
-        let explain = |error| self.explain(error, None, operation);
-        if name.is_empty() {
-            let error = Error::new(ErrorKind::InvalidArgument, "a log holder's name has at least one byte");
-            return Err(explain(error));
-        }
-        limits::check_bytes("log holder's name", name.len(), limits::LOG_HOLDER_BYTES_MAX)
-            .map_err(explain)?;
-        let slot = self.link().accept(Task::Log(change), 1, name.len()).await.map_err(explain)?;
-        Ok(done(slot.settled().await?).0)
+        let check = || match name.is_empty() {
+            true => Err(Error::new(ErrorKind::InvalidArgument, "a log holder's name has at least one byte")),
+            false => limits::check_bytes("log holder's name", name.len(), limits::LOG_HOLDER_BYTES_MAX),
+        };
+        check().map_err(|error| self.explain(error, None, operation))?;
+        Ok(Weighed { task: Task::Log(change), operations: 1, bytes: name.len() })
     }
 
     /// The error with the words that say where it happened.
-    fn explain(&self, error: Error, category: Option<&str>, operation: &str) -> Error {
+    pub(crate) fn explain(&self, error: Error, category: Option<&str>, operation: &str) -> Error {
         match category {
             Some(category) => {
                 error.in_context(format_args!("job {:?}, category {category:?}, {operation}", self.id()))

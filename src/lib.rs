@@ -36,6 +36,7 @@ mod job_id;
 mod job_info;
 pub mod key;
 mod limits;
+mod names;
 mod options;
 mod payload;
 mod persistency;

@@ -57,6 +57,8 @@ pub use message_pack::MessagePack;
 
 #[cfg(feature = "serde")]
 mod message_pack {
+    use std::sync::Arc;
+
     use serde::Serialize;
     use serde::de::DeserializeOwned;
 
@@ -89,7 +91,7 @@ mod message_pack {
         fn to_payload(&self) -> Result<Vec<u8>> {
             rmp_serde::to_vec_named(&self.0).map_err(|cause| {
                 Error::new(ErrorKind::InvalidArgument, "a value that MessagePack cannot hold")
-                    .with_source(Box::new(cause))
+                    .with_source(Arc::new(cause))
             })
         }
     }
@@ -99,7 +101,7 @@ mod message_pack {
             let mut left = payload;
             let value = rmp_serde::from_read(&mut left).map_err(|cause| {
                 Error::new(ErrorKind::InvalidArgument, "bytes that are no MessagePack of this type")
-                    .with_source(Box::new(cause))
+                    .with_source(Arc::new(cause))
             })?;
             if left.is_empty() {
                 return Ok(MessagePack(value));

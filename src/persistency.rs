@@ -2,8 +2,6 @@
 //!
 //! Knows which jobs are open and sees to it that each is open once; never looks into one.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,6 +11,7 @@ use crate::engine::Claim;
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::{Job, JobHandle};
 use crate::job_id::JobId;
+use crate::names::Names;
 use crate::options::{Durability, JobOptions, OpenMode};
 use crate::place::Place;
 use crate::worker::{Bounds, Command, Link, Start};
@@ -66,7 +65,7 @@ pub(crate) struct RootCore {
 #[derive(Default)]
 struct State {
     closed: bool,
-    jobs: HashMap<String, Tenant>,
+    jobs: Names<Tenant>,
 }
 
 /// A job that this root has opened.
@@ -243,7 +242,7 @@ impl Persistency {
         let ids: Vec<String> = {
             let mut state = lock(&core.state);
             state.closed = true;
-            state.jobs.keys().cloned().collect()
+            state.jobs.names()
         };
         let links: Vec<Arc<Link>> = ids.iter().filter_map(|id| core.begin_end(id, Command::Close)).collect();
         if let Some(claim) = &*core.claim.lock().await {
@@ -253,7 +252,7 @@ impl Persistency {
         for link in links {
             errors.extend(link.closed_down().await.err());
         }
-        lock(&core.state).jobs.clear();
+        lock(&core.state).jobs = Names::default();
         core.claim.lock().await.take();
         let others = errors.len().saturating_sub(1);
         match errors.into_iter().next() {
@@ -348,24 +347,22 @@ impl RootCore {
         if state.closed {
             return Err(root_closed());
         }
-        match state.jobs.entry(id.to_owned()) {
-            Entry::Occupied(place) => match place.get() {
-                Tenant::Open(handle) if handle.link.has_ended() => {
-                    Ok(Tenant::Ending(Arc::clone(&handle.link)))
-                }
-                Tenant::Open(handle) if options.is_some_and(|options| *options != handle.options) => {
-                    let message = format!("job {id:?} is open with other options");
-                    Err(Error::new(ErrorKind::InvalidArgument, message))
-                }
-                Tenant::Open(handle) => Ok(Tenant::Open(Arc::clone(handle))),
-                Tenant::Ending(link) => Ok(Tenant::Ending(Arc::clone(link))),
-            },
-            Entry::Vacant(place) => {
+        match state.jobs.get(id) {
+            Some(Tenant::Open(handle)) if handle.link.has_ended() => {
+                Ok(Tenant::Ending(Arc::clone(&handle.link)))
+            }
+            Some(Tenant::Open(handle)) if options.is_some_and(|options| *options != handle.options) => {
+                let message = format!("job {id:?} is open with other options");
+                Err(Error::new(ErrorKind::InvalidArgument, message))
+            }
+            Some(Tenant::Open(handle)) => Ok(Tenant::Open(Arc::clone(handle))),
+            Some(Tenant::Ending(link)) => Ok(Tenant::Ending(Arc::clone(link))),
+            None => {
                 let options = options.cloned().unwrap_or_default();
                 let (start, link) = self.start(id, &options, claim);
                 self.place.start(start)?;
                 let handle = Arc::new(JobHandle { link, options, _root: Arc::clone(self) });
-                place.insert(Tenant::Open(Arc::clone(&handle)));
+                state.jobs.insert(id, Tenant::Open(Arc::clone(&handle)));
                 Ok(Tenant::Open(handle))
             }
         }
@@ -403,15 +400,13 @@ impl RootCore {
     /// Starts deleting a job that is not in the table; `None` if it has come there meanwhile.
     fn begin_destroy(self: &Arc<Self>, id: &str, claim: Arc<dyn Claim>) -> Result<Option<Arc<Link>>> {
         let mut state = lock(&self.state);
-        match state.jobs.entry(id.to_owned()) {
-            Entry::Occupied(_) => Ok(None),
-            Entry::Vacant(place) => {
-                let (start, link) = self.start(id, &JobOptions::default(), claim);
-                self.place.destroy(start)?;
-                place.insert(Tenant::Ending(Arc::clone(&link)));
-                Ok(Some(link))
-            }
+        if state.jobs.get(id).is_some() {
+            return Ok(None);
         }
+        let (start, link) = self.start(id, &JobOptions::default(), claim);
+        self.place.destroy(start)?;
+        state.jobs.insert(id, Tenant::Ending(Arc::clone(&link)));
+        Ok(Some(link))
     }
 
     /// Takes a job that has ended out of the table.

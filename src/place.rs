@@ -103,6 +103,6 @@ where
 
 fn started(spawned: std::io::Result<()>) -> Result<()> {
     spawned.map_err(|error| {
-        Error::new(ErrorKind::Backend, "no worker could be started").with_source(Box::new(error))
+        Error::new(ErrorKind::Backend, "no worker could be started").with_source(Arc::new(error))
     })
 }

@@ -27,10 +27,13 @@
 //!             4  CRC-32 (IEEE) of everything before
 //! ```
 
-use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use crc::{CRC_32_ISO_HDLC, Crc};
 
 use crate::engine::{EngineError, Fault};
 use crate::limits;
+use crate::names::Names;
 
 const APPLICATION_ID: [u8; 4] = *b"PSTY";
 const FORMAT: u16 = 1;
@@ -80,7 +83,7 @@ pub(crate) struct LogState {
     /// Offset of the next part on the scale of all bytes ever logged.
     pub(crate) end_offset: u64,
     /// Named holders and the seq up to which each has released the log.
-    pub(crate) holders: BTreeMap<String, u64>,
+    pub(crate) holders: Names<u64>,
 }
 
 impl LogState {
@@ -91,7 +94,7 @@ impl LogState {
 
     /// The last seq that nobody holds; commits up to it may go as far as the retention wants.
     pub(crate) fn released_seq(&self) -> u64 {
-        self.holders.values().copied().min().unwrap_or(u64::MAX)
+        self.holders.iter().map(|(_, seq)| *seq).min().unwrap_or(u64::MAX)
     }
 }
 
@@ -138,14 +141,14 @@ impl Record {
         out.extend(self.log.end_offset.to_be_bytes());
         // Both lengths are bounded where a holder is accepted, see `limits`.
         out.extend((self.log.holders.len() as u16).to_be_bytes());
-        for (name, seq) in &self.log.holders {
+        for (name, seq) in self.log.holders.iter() {
             out.push(name.len() as u8);
             out.extend(name.as_bytes());
             out.extend(seq.to_be_bytes());
         }
         out.extend((self.extension.len() as u32).to_be_bytes());
         out.extend(&self.extension);
-        out.extend(crc32fast::hash(&out).to_be_bytes());
+        out.extend(checksum(&out).to_be_bytes());
         out
     }
 
@@ -157,7 +160,7 @@ impl Record {
     /// `None` if the bytes are not a record.
     fn read(bytes: &[u8]) -> Result<Option<Self>, EngineError> {
         let Some((body, sum)) = bytes.split_last_chunk::<4>() else { return Ok(None) };
-        if crc32fast::hash(body) != u32::from_be_bytes(*sum) {
+        if checksum(body) != u32::from_be_bytes(*sum) {
             return Ok(None);
         }
         let mut input = Input(body);
@@ -173,6 +176,13 @@ impl Record {
         }
         Ok(required.and_then(|required| input.rest(required)))
     }
+}
+
+/// CRC-32 as in IEEE 802.3. Its table is made by the first use: a browser need not load it.
+static CRC_32: LazyLock<Crc<u32>> = LazyLock::new(|| Crc::<u32>::new(&CRC_32_ISO_HDLC));
+
+fn checksum(bytes: &[u8]) -> u32 {
+    CRC_32.checksum(bytes)
 }
 
 /// What is left of a record's bytes.
@@ -234,11 +244,11 @@ impl Input<'_> {
         };
         let (first_seq, end_offset) = (self.u64()?, self.u64()?);
         let count = self.u16()?;
-        let mut holders = BTreeMap::new();
+        let mut holders = Names::default();
         for _ in 0..count {
             let len = self.u8()?;
-            let name = std::str::from_utf8(self.take(usize::from(len))?).ok()?.to_owned();
-            holders.insert(name, self.u64()?);
+            let name = self.take(usize::from(len))?.to_vec();
+            holders.insert(&String::from_utf8(name).ok()?, self.u64()?);
         }
         Some(LogState { retention, first_seq, end_offset, holders })
     }

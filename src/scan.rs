@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::key::Key;
 use crate::limits;
 use crate::range::Span;
-use crate::worker::{Link, Read};
+use crate::worker::{Found, Link, Read};
 
 /// One row of a category.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -75,13 +75,19 @@ impl Scan {
     }
 
     /// The rows, all or those of the first page, and whether there are more.
-    pub(crate) async fn page(&self, whole: bool) -> Result<(Vec<Row>, bool)> {
-        let explain = |error: Error| {
-            error.in_context(format_args!("job {:?}, category {:?}, scan", self.link.id, self.category))
-        };
-        check_category(&self.category).map_err(explain)?;
+    async fn page(&self, whole: bool) -> Result<(Vec<Row>, bool)> {
+        let Some(read) = self.read(whole)? else { return Ok((Vec::new(), false)) };
+        let found = self.link.read(read).await.and_then(Found::page);
+        let page = found.map_err(|error| self.explain(error))?;
+        let rows = page.rows.into_iter().map(|(key, payload)| Row { key: Key::from(key), payload });
+        Ok((rows.collect(), page.more))
+    }
+
+    /// The read of all rows or of the first page; none if there can be no row.
+    pub(crate) fn read(&self, whole: bool) -> Result<Option<Read>> {
+        check_category(&self.category).map_err(|error| self.explain(error))?;
         if self.limit == 0 || self.span.is_empty() {
-            return Ok((Vec::new(), false));
+            return Ok(None);
         }
         let rows_max = if whole { self.limit } else { self.limit.min(limits::PAGE_ROWS_MAX) };
         let page = PageRequest {
@@ -92,11 +98,11 @@ impl Scan {
             bytes_max: limits::SCAN_BYTES_MAX,
             keys_only: self.keys_only,
         };
-        let category = Arc::clone(&self.category);
-        let found = self.link.read(|reply| Read::Page { page, category, whole, reply }).await;
-        let page = found.map_err(explain)?;
-        let rows = page.rows.into_iter().map(|(key, payload)| Row { key: Key::from(key), payload });
-        Ok((rows.collect(), page.more))
+        Ok(Some(Read::Page { page, category: Arc::clone(&self.category), whole }))
+    }
+
+    fn explain(&self, error: Error) -> Error {
+        error.in_context(format_args!("job {:?}, category {:?}, scan", self.link.id, self.category))
     }
 }
 

@@ -11,7 +11,7 @@ use futures_core::Stream;
 use crate::commit_log::Commit;
 use crate::error::{Error, ErrorKind, Result};
 use crate::range::Span;
-use crate::worker::{Link, Progress, Read, WatchGuard};
+use crate::worker::{Found, Link, Progress, Read, WatchGuard};
 
 /// A place in a job's history: everything up to `seq` of one generation.
 ///
@@ -159,7 +159,7 @@ impl Commits {
         from: Option<Position>,
         within: Option<(Arc<str>, Span)>,
     ) -> Result<Self> {
-        let details = link.read(|reply| Read::Details { reply }).await?;
+        let details = link.read(Read::Details).await?.details()?;
         let now = Position { generation: details.record.generation, seq: details.record.committed_seq };
         let position = from.unwrap_or(now);
         if position.generation != now.generation {
@@ -187,7 +187,7 @@ impl Commits {
     /// Asks the worker for what follows the position.
     async fn fetch(&mut self, follow: bool) {
         let after = self.position.seq;
-        match self.link.read(|reply| Read::Commits { after, follow, reply }).await {
+        match self.link.read(Read::Commits { after, follow }).await.and_then(Found::commits) {
             Ok(page) => {
                 self.waiting.extend(page.lost.map(|(from, to)| WatchItem::Lagged { from, to }));
                 let commits = page.commits.into_iter().filter_map(|commit| self.clip(commit));

@@ -6,7 +6,7 @@ import { cpSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } f
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { brotliCompressSync } from 'node:zlib';
-import { build } from 'esbuild';
+import { build, transform } from 'esbuild';
 
 /** Gzipped bytes at most that a page loads until its first call is answered. */
 const BUDGET_BYTES = 90_000;
@@ -17,17 +17,32 @@ const LOADED = ['index.js', 'worker.js', WASM];
 const ENTRIES = ['index.js', 'worker.js', 'page.js'];
 /** The oldest browsers whose syntax is kept to: those with module workers and BroadcastChannel. */
 const TARGETS = ['chrome103', 'firefox114', 'safari15.4'];
+/** The module that wasm-opt, shortening names, has everything imported from. */
+const MODULE = 'a';
 /** What stays in the template. */
 const UNPUBLISHED = ['src', 'type-tests', 'package.json'];
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
-/** Finds the glue where it was generated. */
+/** Finds the glue where it was generated, and has it use the short names that the wasm was given. */
 const glue = (generated) => ({
   name: 'glue',
   setup(bundler) {
     const path = join(generated, 'persistency.js');
+    const { imports, exports } = JSON.parse(readFileSync(join(generated, 'names.json'), 'utf8'));
+    const short = Object.fromEntries([
+      ...imports.map(([module]) => [module, MODULE]),
+      ...imports.map(([, name, now]) => [name, now]),
+      ...exports.map(([name, now]) => [name, now]),
+    ]);
+    const quoted = Object.keys(short).map((name) => name.replace(/[^\w]/g, '\\$&'));
+    const names = new RegExp(`^(?:${quoted.join('|')})$`);
     bundler.onResolve({ filter: /\/wasm\/persistency\.js$/ }, () => ({ path }));
+    bundler.onLoad({ filter: /\/persistency\.js$/ }, async (file) => {
+      if (file.path !== path) return undefined;
+      const options = { mangleProps: names, mangleQuoted: true, mangleCache: short, target: TARGETS };
+      return { contents: (await transform(readFileSync(path, 'utf8'), options)).code, loader: 'js' };
+    });
   },
 });
 
@@ -40,7 +55,7 @@ const pageHost = {
   },
 };
 
-async function bundle(entry, generated, out, banner) {
+async function bundle(entry, generated, out, { version, license }) {
   await build({
     entryPoints: [join(root, 'pkg-template', 'src', entry)],
     outfile: join(out, entry),
@@ -48,11 +63,9 @@ async function bundle(entry, generated, out, banner) {
     format: 'esm',
     target: TARGETS,
     charset: 'utf8',
-    minifySyntax: true,
-    minifyWhitespace: true,
-    // What users meet in stack traces keeps its names.
-    minifyIdentifiers: entry !== 'index.js',
-    banner: { js: banner },
+    minify: true,
+    banner: { js: `/*! persistency ${version} | ${license} */` },
+    define: { PACKAGE_VERSION: JSON.stringify(version) },
     plugins: [glue(generated), pageHost],
     logLevel: 'warning',
   });
@@ -94,9 +107,7 @@ async function main(generated, crate) {
   const out = join(root, 'pkg');
   rmSync(out, { recursive: true, force: true });
   mkdirSync(out);
-  const { version, license } = crate;
-  const banner = `/*! persistency ${version} | ${license} */`;
-  for (const entry of ENTRIES) await bundle(entry, generated, out, banner);
+  for (const entry of ENTRIES) await bundle(entry, generated, out, crate);
   cpSync(join(generated, WASM), join(out, WASM));
   for (const name of readdirSync(join(root, 'pkg-template')).filter((each) => !UNPUBLISHED.includes(each))) {
     cpSync(join(root, 'pkg-template', name), join(out, name), { recursive: true });

@@ -8,6 +8,7 @@ import { once } from 'node:events';
 import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { chromium } from 'playwright-core';
+import { readme } from '../../pkg-template/type-tests/examples.mjs';
 import { serve } from '../serve.mjs';
 import { project, run, tool } from './projects.mjs';
 import { freePort, until, withBrowser } from './webdriver.mjs';
@@ -24,10 +25,34 @@ const STORED = { rows: [[3], [2], [1]], stored: ['persistency/consumer/alpha'] }
 /** What it tells when all that went through a worker: the page itself opened no database. */
 const BY_WORKER = { ...STORED, databasesOpened: 0, workers: 1 };
 
+/** What the README says a Content-Security-Policy has to allow, and nothing else. */
+const policy = (scripts) =>
+  `default-src 'none'; connect-src 'self'; worker-src 'self'; script-src 'self' 'wasm-unsafe-eval' ${scripts}`;
+
 const shown = () => document.querySelector('output')?.textContent;
 const pause = () => new Promise((resolve) => setTimeout(resolve, POLL_MS));
 
-/** Each builds the app in `folder` and answers the folders to serve and what the address has to say. */
+/** What stands before and behind a program so that its page tells what it logs. */
+const LISTEN = `
+  globalThis.logged = [];
+  const shownAs = (value) => (typeof value === "bigint" ? value + "n" : String(value));
+  console.log = (...values) => globalThis.logged.push(values.map(shownAs).join(" "));
+`;
+const TELL = `
+  document.querySelector("output").textContent = JSON.stringify(globalThis.logged);
+`;
+
+/** Serves a project as it is: its page names the package in an import map. */
+function plain(folder) {
+  const map = JSON.stringify({ imports: { persistency: './node_modules/persistency/index.js' } });
+  const page = join(folder, 'index.html');
+  const html = readFileSync(page, 'utf8');
+  writeFileSync(page, html.replace('</title>', `</title><script type="importmap">${map}</script>`));
+  const digest = createHash('sha256').update(map).digest('base64');
+  return { mounts: { '/': folder }, scripts: `'sha256-${digest}'` };
+}
+
+/** Each builds the app in its folder; answers the folders to serve, and options of `Persistency.open`. */
 function builds({ root }) {
   const node = (folder, ...args) => run(folder, process.execPath, ...args);
   const served = (folder) => ({ mounts: { '/': join(folder, 'dist') } });
@@ -42,14 +67,7 @@ function builds({ root }) {
     return served(folder);
   };
   return {
-    'a plain page with an import map': (folder) => {
-      const map = JSON.stringify({ imports: { persistency: './node_modules/persistency/index.js' } });
-      const page = join(folder, 'index.html');
-      const html = readFileSync(page, 'utf8');
-      writeFileSync(page, html.replace('</title>', `</title><script type="importmap">${map}</script>`));
-      const digest = createHash('sha256').update(map).digest('base64');
-      return { mounts: { '/': folder }, inline: [`sha256-${digest}`] };
-    },
+    'a plain page with an import map': plain,
     'a Vite 5 build': vite(5),
     'a Vite 6 build': vite(6),
     'a Vite 7 build': vite(7),
@@ -102,20 +120,20 @@ async function develop(root, version, folder) {
 function visitor({ scratch, flags }) {
   let browser;
   return {
-    /** Loads a page with `options` in its address; answers what it told, and its workers' global scopes. */
+    /** Loads a page; answers what it told, and the global scopes of its workers. */
     visit: async (url, options = {}) => {
       browser ??= await chromium.launchPersistentContext(join(scratch, 'consumers'), {
         executablePath: '/usr/bin/chromium', args: flags['goog:chromeOptions'].args,
       });
       const page = await browser.newPage();
-      const errors = [];
-      page.on('pageerror', ({ message }) => errors.push(message));
+      const failed = once(page, 'pageerror').then(([error]) => { throw error; });
+      failed.catch(() => {});
       try {
-        await page.goto(withOptions(url, options));
-        const answer = await page.waitForFunction(shown, null, { timeout: ANSWER_MS });
+        await page.goto(`${url}?${new URLSearchParams(options)}`);
+        const answered = page.waitForFunction(shown, null, { timeout: ANSWER_MS });
+        const told = JSON.parse(await (await Promise.race([answered, failed])).jsonValue());
         const scope = (worker) => worker.evaluate(() => globalThis.constructor.name);
-        const scopes = await Promise.all(page.workers().map(scope));
-        return { told: JSON.parse(await answer.jsonValue()), scopes, errors };
+        return { told, scopes: await Promise.all(page.workers().map(scope)) };
       } finally {
         await page.close();
       }
@@ -124,29 +142,30 @@ function visitor({ scratch, flags }) {
   };
 }
 
-/** The address of a page that opens its root with `options`. */
-const withOptions = (url, options) => `${url}?${new URLSearchParams(options)}`;
-
 export function make(context) {
   const { root, flags } = context;
   const source = join(root, '.ci', 'consumers', 'app');
+  const documented = readme(join(root, 'pkg', 'README.md'));
   const { visit, close } = visitor(context);
   /** What is built and served, by the name of its build: an address and options. */
   const sites = new Map();
   const servers = [];
   let projects = 0;
   const fresh = (files) => project(context, `app-${projects++}`, { source, files });
+  const publish = async ({ mounts, scripts = '' }) => {
+    const server = await serve(mounts, 0, policy(scripts));
+    servers.push(server);
+    return server.url;
+  };
 
   const worksInWorker = async (url, options) => {
-    const expected = { told: BY_WORKER, scopes: ['DedicatedWorkerGlobalScope'], errors: [] };
-    assert.deepEqual(await visit(url, options), expected);
+    const { told, scopes } = await visit(url, options);
+    assert.deepEqual([told, scopes], [BY_WORKER, ['DedicatedWorkerGlobalScope']]);
   };
   const built = (name, build) => async () => {
-    const { mounts, inline, options = {} } = await build(await fresh());
-    const server = await serve(mounts, 0, inline);
-    servers.push(server);
-    sites.set(name, { url: server.url, options });
-    await worksInWorker(server.url, options);
+    const { options = {}, ...site } = await build(await fresh());
+    sites.set(name, { url: await publish(site), options });
+    await worksInWorker(sites.get(name).url, options);
   };
   const developed = (version, files, check) => async () => {
     const server = await develop(root, version, await fresh(files));
@@ -156,7 +175,6 @@ export function make(context) {
       await server.close();
     }
   };
-  const excluded = { 'vite.config.js': 'export default { optimizeDeps: { exclude: ["persistency"] } };\n' };
   const namesExclude = async (url) => {
     const { told: { name, kind, message } } = await visit(url, { worker: 'required' });
     assert.deepEqual([name, kind], ['PersistencyError', 'Unsupported']);
@@ -168,16 +186,22 @@ export function make(context) {
     'Chromium: every build works in its page where no worker is wanted': async () => {
       assert.ok(sites.size > 0);
       for (const [name, { url, options }] of sites) {
-        const { told, scopes, errors } = await visit(url, { ...options, worker: 'none' });
+        const { told, scopes } = await visit(url, { ...options, worker: 'none' });
         const { databasesOpened, ...rest } = told;
-        assert.deepEqual([rest, scopes, errors], [{ ...STORED, workers: 0 }, [], []], name);
+        assert.deepEqual([rest, scopes], [{ ...STORED, workers: 0 }, []], name);
         assert.ok(databasesOpened > 0, name);
       }
+    },
+    "Chromium: the program of the package's README logs what it says it logs": async () => {
+      const { program, output } = documented;
+      const url = await publish(plain(await fresh({ 'main.js': `${LISTEN}${program}${TELL}` })));
+      assert.ok(output.length > 5);
+      assert.deepEqual((await visit(url)).told, output);
     },
     'Chromium: Vite 8 development works in a worker': developed(8, {}, worksInWorker),
     ...Object.fromEntries([7, 6, 5].map((version) => [
       `Chromium: Vite ${version} development works in a worker with optimizeDeps.exclude`,
-      developed(version, excluded, worksInWorker),
+      developed(version, documented.files, worksInWorker),
     ])),
     'Chromium: the error of Vite 7 development names optimizeDeps.exclude': developed(7, {}, namesExclude),
     'Firefox: a plain page and a Vite 8 build work in a worker': async () => {

@@ -8,8 +8,8 @@ import { project, run, tool } from './projects.mjs';
 
 /** What is published. */
 const FILES = [
-  'LICENSE-APACHE', 'LICENSE-MIT', 'index.d.ts', 'index.js', 'package.json', 'page.js', 'persistency.wasm',
-  'worker.js',
+  'LICENSE-APACHE', 'LICENSE-MIT', 'README.md', 'index.d.ts', 'index.js', 'package.json', 'page.js',
+  'persistency.wasm', 'worker.js',
 ];
 /** What is loaded by its address; nobody imports names from it. */
 const ASSETS = ['worker.js', 'page.js', 'persistency.wasm'];
@@ -35,7 +35,8 @@ function typeTests(context) {
   const source = join(root, 'pkg-template', 'type-tests');
   const examples = declarationExamples(join(root, 'pkg', 'index.d.ts'));
   const files = Object.fromEntries(examples.map(({ source: text }, at) => [`example-${at}.ts`, text]));
-  const configurations = readdirSync(source).filter((name) => /^tsconfig.*\.json$/.test(name));
+  const paths = readdirSync(source, { recursive: true });
+  const configurations = paths.filter((path) => path.endsWith('tsconfig.json'));
   let folder;
   const check = (compiler, configuration) => async () => {
     folder ??= await project(context, 'types', { source, files });

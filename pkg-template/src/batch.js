@@ -1,7 +1,7 @@
 // Batches: operations applied in order, all or nothing, behind optional preconditions.
 // Never touches a job; what is malformed or too large is refused where it is added.
 
-import { categoryOf, keyOf, payloadOf } from "./bytes.js";
+import { bounded, categoryOf, keyOf, payloadOf } from "./bytes.js";
 import { PersistencyError, tooLarge } from "./error.js";
 import { limits } from "./limits.js";
 import { rangeOf } from "./range.js";
@@ -34,13 +34,17 @@ export class Batch {
 
   /** Adds: remove every row whose key begins with `prefix`; an empty one means the whole category. */
   deletePrefix(category, prefix) {
-    return this.deleteRange(category, { prefix: keyOf(prefix) });
+    return this.deleteRange(category, { prefix });
   }
 
   /** Adds: remove every row whose key lies in the range; all rows without one. */
   deleteRange(category, range) {
     const { start, end } = rangeOf(range);
     const name = this.#named(category);
+    // A bound is at most one byte longer than the longest key, when it was made exclusive.
+    const max = limits().keyBytes + 1;
+    bounded("range start", start, max);
+    if (end) bounded("range end", end, max);
     this.#weigh(name.length + start.length + (end?.length ?? 0));
     this.#packed.byte(ENTRY.deleteRange).bytes(name).range({ start, end });
     this.#operations += 1;

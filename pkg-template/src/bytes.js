@@ -53,6 +53,15 @@ export function seqOf(seq) {
   return seq;
 }
 
+/** The signal of a read's options, if they are options. */
+export function signalOf(options = {}) {
+  if (typeof options !== "object" || options === null) throw invalid("the options are an object");
+  const { signal } = options;
+  // Not `instanceof`: a frame's signals are of another AbortSignal.
+  if (signal !== undefined && typeof signal?.throwIfAborted !== "function") throw invalid("signal is an AbortSignal");
+  return signal;
+}
+
 /** A name or an id of something, which has at least one byte. */
 export function nameOf(what, name, max) {
   const bytes = bounded(what, utf8(what, name), max);

@@ -8,3 +8,6 @@ export { limits } from "./limits.js";
 export { Persistency } from "./persistency.js";
 export { KeyRange, prefixRange } from "./range.js";
 export { estimate, requestPersistence } from "./storage.js";
+
+/** The version of the package, which the crate has too. */
+export const version = PACKAGE_VERSION;

@@ -2,11 +2,11 @@
 // Checks what it is given, sends it, and reads the answer; what it means is decided in the worker.
 
 import { Batch } from "./batch.js";
-import { categoryOf, keyOf, nameOf, seqOf } from "./bytes.js";
+import { categoryOf, keyOf, nameOf, seqOf, signalOf } from "./bytes.js";
 import { asyncDispose } from "./dispose.js";
 import { changed, invalid, PersistencyError, within } from "./error.js";
 import { Key } from "./key.js";
-import { limits } from "./limits.js";
+import { HOLDER_BYTES_MAX, limits } from "./limits.js";
 import { rangeOf } from "./range.js";
 import { Commits, Rows, SeqWatch } from "./stream.js";
 import { jobClosed, modeOf } from "./tenant.js";
@@ -16,8 +16,6 @@ import { OP } from "./wire.js";
 const SCAN = ["reverse", "limit", "keysOnly", "signal"];
 /** A limit that limits nothing. */
 const UNLIMITED = 0xffff_ffff;
-/** Bytes of a log holder's name at most. */
-const HOLDER_BYTES_MAX = 255;
 
 /** What became of an accepted batch. */
 export class Receipt {
@@ -186,8 +184,8 @@ export class Job {
     return this.#watch("watchFrom", positionOf(position), category, range);
   }
 
-  logFrom(position, { signal } = {}) {
-    const from = positionOf(position);
+  logFrom(position, options) {
+    const [from, signal] = [positionOf(position), signalOf(options)];
     return new Commits(this.#tenant(), OP.logFrom, (writer, stream, at) => writer.count(stream).position(at), from, signal);
   }
 
@@ -246,7 +244,7 @@ export class Job {
     return this.#shared;
   }
 
-  async #call(operation, write, options = {}) {
+  async #call(operation, write, options) {
     return this.#tenant().call(operation, write, signalOf(options));
   }
 
@@ -263,9 +261,13 @@ export class Job {
   async #points(operation, presenceOnly, category, keys, options) {
     const body = within(this.#shared.at(operation), () => {
       const { batchOperations } = limits();
-      const all = [...keys].map(keyOf);
-      if (all.length > batchOperations) {
-        throw new PersistencyError("TooLarge", `${all.length} keys, the limit is ${batchOperations}`);
+      if (typeof keys?.[Symbol.iterator] !== "function") throw invalid("the keys are a list of keys");
+      const all = [];
+      for (const key of keys) {
+        if (all.length === batchOperations) {
+          throw new PersistencyError("TooLarge", `more than ${batchOperations} keys, the limit`);
+        }
+        all.push(keyOf(key));
       }
       return [categoryOf(category), all];
     });
@@ -313,7 +315,10 @@ export class Job {
       if (limit !== undefined && !(Number.isInteger(limit) && limit >= 0) && limit !== Infinity) {
         throw invalid("a limit is an integer from 0");
       }
-      return [name, bounds, { reverse: Boolean(reverse), limit, keysOnly: Boolean(keysOnly), signal: signalOf({ signal }) }];
+      if ([reverse, keysOnly].some((flag) => flag !== undefined && typeof flag !== "boolean")) {
+        throw invalid("reverse and keysOnly are booleans");
+      }
+      return [name, bounds, { reverse, limit, keysOnly, signal: signalOf({ signal }) }];
     });
   }
 }
@@ -322,17 +327,10 @@ Object.defineProperty(Job.prototype, asyncDispose, {
   value() { return this.close(); },
 });
 
-function signalOf(options) {
-  if (typeof options !== "object" || options === null) throw invalid("the options are an object");
-  const { signal } = options;
-  if (signal !== undefined && !(signal instanceof AbortSignal)) throw invalid("signal is an AbortSignal");
-  return signal;
-}
-
 function positionOf(position) {
   const { generation, seq } = position ?? {};
   if (!(generation instanceof Uint8Array) || generation.length !== 16) {
     throw invalid("a position has a generation of 16 bytes");
   }
-  return { generation: Uint8Array.from(generation), seq: seqOf(seq) };
+  return { generation: new Uint8Array(generation), seq: seqOf(seq) };
 }

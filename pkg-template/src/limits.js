@@ -28,3 +28,5 @@ export const QUEUE_BYTES = 16 * MIB;
 export const DEADLINE_MS = 30_000;
 /** Errors that nobody has asked for yet, kept per job; beyond it they are only counted. */
 export const KEPT_ERRORS_MAX = 1024;
+/** Bytes of a log holder's name at most. */
+export const HOLDER_BYTES_MAX = 255;

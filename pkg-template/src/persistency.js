@@ -3,7 +3,7 @@
 
 import { nameOf, utf8 } from "./bytes.js";
 import { asyncDispose } from "./dispose.js";
-import { closed, invalid, PersistencyError, within } from "./error.js";
+import { changed, closed, invalid, PersistencyError, within } from "./error.js";
 import { Job } from "./job.js";
 import { DEADLINE_MS, limits } from "./limits.js";
 import { Link } from "./link.js";
@@ -90,8 +90,9 @@ export class Persistency {
 
   /** Opens a job, or creates it. */
   async openJob(id, options) {
-    const [name, wanted] = within(`job ${JSON.stringify(id)}, openJob`, () =>
-      [idOf(id), options === undefined ? undefined : optionsOf(options)]);
+    const name = idOf(id);
+    const wanted = options === undefined ? undefined :
+      within(`job ${JSON.stringify(id)}, openJob`, () => optionsOf(options));
     for (;;) {
       this.#check();
       const there = this.#tenants.get(id);
@@ -137,7 +138,7 @@ export class Persistency {
 
   /** Deletes a job and everything in it. */
   async dropJob(id) {
-    const name = within(`job ${JSON.stringify(id)}, dropJob`, () => idOf(id));
+    const name = idOf(id);
     this.#check();
     const there = this.#tenants.get(id);
     if (there && !there.isOpen) await there.opened.catch(() => {});
@@ -172,7 +173,9 @@ export class Persistency {
     }
     this.#link.end("the root has been closed");
     this.#tenants.clear();
-    if (failed.length > 0) throw failed[0];
+    const [first, ...others] = failed;
+    if (others.length > 0) throw changed(first, { message: `${first.message}; other jobs that failed: ${others.length}` });
+    if (first) throw first;
   }
 
   #check() {
@@ -180,6 +183,7 @@ export class Persistency {
   }
 
   #open(id) {
+    idOf(id);
     this.#check();
     const there = this.#tenants.get(id);
     if (this.hasJob(id)) return there;
@@ -270,15 +274,15 @@ Object.defineProperty(Persistency.prototype, asyncDispose, {
 });
 
 // Every operation of a job in the form that takes the job's id on the root.
+const AsyncFunction = (async () => {}).constructor;
 for (const name of Object.getOwnPropertyNames(Job.prototype)) {
   if (["constructor", "id", "options", "isOpen", "close"].includes(name)) continue;
-  Object.defineProperty(Persistency.prototype, name, {
-    value(id, ...rest) {
-      return plain(this, id)[name](...rest);
-    },
-    writable: true,
-    configurable: true,
-  });
+  const call = (root, id, rest) => plain(root, id)[name](...rest);
+  // A job that is not open rejects where the job's own method would.
+  const value = Job.prototype[name] instanceof AsyncFunction
+    ? async function (id, ...rest) { return call(this, id, rest); }
+    : function (id, ...rest) { return call(this, id, rest); };
+  Object.defineProperty(Persistency.prototype, name, { value, writable: true, configurable: true });
 }
 
 /** The id's bytes, if it is one. */
@@ -292,5 +296,8 @@ function openOptions(root, options) {
   }
   const { worker = "auto" } = options;
   if (!PLACES.includes(worker)) throw invalid(`worker is one of ${PLACES.join(", ")}`);
+  if (options.wasmModule !== undefined && !(options.wasmModule instanceof WebAssembly.Module)) {
+    throw invalid("wasmModule is a WebAssembly.Module");
+  }
   return { ...options, worker };
 }

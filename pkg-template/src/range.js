@@ -1,10 +1,9 @@
 // Ranges of keys: how callers say them, and the one half-open form that is sent.
 // Never refuses a range that is inverted or empty: it holds no key.
 
-import { bounded, bytesOf } from "./bytes.js";
+import { bytesOf } from "./bytes.js";
 import { invalid } from "./error.js";
 import { Key } from "./key.js";
-import { limits } from "./limits.js";
 
 /** Keys from `start` up to but without `end`, or to the last if there is no `end`. */
 export class KeyRange {
@@ -20,9 +19,9 @@ export function prefixRange(prefix) {
   bytesOf("prefix", prefix);
   let last = prefix.length - 1;
   while (last >= 0 && prefix[last] === 0xff) last -= 1;
-  const end = last < 0 ? undefined : Key.from(prefix.subarray(0, last + 1));
+  const end = last < 0 ? undefined : new Key(prefix.subarray(0, last + 1));
   if (end) end[last] += 1;
-  return new KeyRange(Key.from(prefix), end);
+  return new KeyRange(new Key(prefix), end);
 }
 
 /** The key directly after `key`. */
@@ -41,24 +40,23 @@ const BOUNDS = ["prefix", "start", "end", "gt", "gte", "lt", "lte"];
  * mean the whole category.
  */
 export function rangeOf(range = {}, others = []) {
-  if (range instanceof KeyRange) return range;
-  if (typeof range !== "object" || range === null) throw invalid("a range is an object");
-  for (const name of Object.keys(range)) {
-    if (!BOUNDS.includes(name) && !others.includes(name)) throw invalid(`a range has no "${name}"`);
+  // Bytes and lists are objects too, and an empty one would mean the whole category.
+  if (typeof range !== "object" || range === null || Symbol.iterator in range) {
+    throw invalid("a range is an object with bounds");
   }
-  const { prefix, start, end, gt, gte = start, lt, lte } = range;
+  for (const name of Object.keys(range)) {
+    if (BOUNDS.includes(name)) {
+      // One that is there but undefined is a mistake that would mean all keys; but a KeyRange has no end so.
+      if (name !== "end" || range.end !== undefined) bytesOf(`range's ${name}`, range[name]);
+    } else if (!others.includes(name)) throw invalid(`a range has no "${name}"`);
+  }
   const said = BOUNDS.filter((name) => range[name] !== undefined).join(", ");
+  const { prefix, start, gte = start, gt, lt, end = lt, lte } = range;
   if (prefix !== undefined) {
     if (said !== "prefix") throw invalid(`a range has a prefix or bounds, not ${said}`);
-    return prefixRange(bound("prefix", prefix));
+    return prefixRange(prefix);
   }
   if (!/^(start|gte?)?(, )?(end|lte?)?$/.test(said)) throw invalid(`a range has one bound on each side, not ${said}`);
-  const first = gt === undefined ? Key.from(bound("bound", gte ?? [])) : successor(bound("bound", gt));
-  const stop = end ?? lt;
-  if (stop !== undefined) return new KeyRange(first, Key.from(bound("bound", stop)));
-  return new KeyRange(first, lte === undefined ? undefined : successor(bound("bound", lte)));
+  const last = lte === undefined ? end : successor(lte);
+  return new KeyRange(gt === undefined ? new Key(gte) : successor(gt), last && new Key(last));
 }
-
-/** One byte more than a key may have, for the successor of the longest. */
-const bound = (what, bytes) =>
-  Array.isArray(bytes) ? bytes : bounded(what, bytesOf(what, bytes), limits().keyBytes + 1);

@@ -1,7 +1,7 @@
 // What is read bit by bit: rows by pages, commits by watches and the log, watermarks.
 // Never skips a commit silently, also where the worker dies in between.
 
-import { text8 } from "./bytes.js";
+import { seqOf, signalOf, text8 } from "./bytes.js";
 import { asyncDispose } from "./dispose.js";
 import { PersistencyError } from "./error.js";
 import { Key } from "./key.js";
@@ -92,7 +92,7 @@ export class Rows extends Steps {
         at = 0;
         if (limit !== undefined) limit -= rows.length;
         const last = rows.at(-1).key;
-        if (reverse) end = Key.from(last);
+        if (reverse) end = new Key(last);
         else start = successor(last);
       }
       at += 1;
@@ -201,7 +201,8 @@ function pause(ms, signal) {
   });
 }
 
-function readItem(reader) {
+/** One item of a watch or the log. */
+export function readItem(reader) {
   if (!reader.flag()) return { type: "lagged", from: reader.number(), to: reader.number() };
   const seq = reader.number();
   const timeMs = Number(reader.number());
@@ -248,8 +249,9 @@ export class SeqWatch extends Steps {
   }
 
   /** Resolves with the seq when it is at least `seq`. */
-  async atLeast(seq, { signal } = {}) {
-    await this.#tenant.progress(() => this.seq() >= seq, signal);
+  async atLeast(seq, options) {
+    seqOf(seq);
+    await this.#tenant.progress(() => this.seq() >= seq, signalOf(options));
     return this.seq();
   }
 }

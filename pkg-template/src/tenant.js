@@ -126,19 +126,22 @@ export class Tenant {
     try {
       return await this.#link.call(operation, this.number, write, { deadlineMs, signal });
     } catch (error) {
+      if (!(error instanceof PersistencyError) || error === signal?.reason) throw error;
+      // Arguments have been checked, so this is a worker that has no such job any more.
+      if (this.ended && error.kind === "InvalidArgument") throw this.ended;
       // What comes from the worker names the job already.
-      if (!(error instanceof PersistencyError) || error.message.startsWith("job ")) throw error;
+      if (error.message.startsWith("job ")) throw error;
       const name = Object.keys(OP).find((each) => OP[each] === operation);
       throw changed(error, { message: `${this.at(name)}: ${error.message}` });
     }
   }
 
-
   /** The place of a batch in the queue if there is room now, or `Overloaded`. */
   tryApply(batch) {
     this.checkWritable();
     const weight = weigh(batch);
-    // Without a worker nothing can be accepted at once.
+    // Without a worker nothing can be accepted at once; but the next try may find one.
+    if (!this.#link.isLive) this.#link.start().catch(() => {});
     const slot = this.#link.isLive ? this.#queue.tryAccept(weight) : undefined;
     if (!slot) throw overloaded();
     this.#send(slot, weight, weight.packed, false);
@@ -181,7 +184,13 @@ export class Tenant {
   /** Resolves when a committed seq is durable. */
   async durable(seq) {
     if (this.durableSeq >= seq) return;
-    await this.call(OP.durable, (writer) => writer.number(seq));
+    try {
+      await this.call(OP.durable, (writer) => writer.number(seq));
+    } catch (error) {
+      // Closing made everything durable that was accepted.
+      await this.ending?.catch(() => {});
+      if (this.durableSeq < seq) throw error;
+    }
     this.advanced(0n, seq);
   }
 
@@ -230,8 +239,9 @@ export class Tenant {
     });
   }
 
+  /** From the last: of those who wait for room none is let in because one before it gives up. */
   #tell() {
-    for (const look of [...this.#watching]) look();
+    for (const look of [...this.#watching].reverse()) look();
   }
 
   /** The outcome of a flush or close: errors that nobody has been told go before its own. */

@@ -140,7 +140,7 @@ export class Reader {
 
   /** The next bytes as a value of their own: one that is kept must not keep its whole frame. */
   copy(Type = Uint8Array) {
-    return Type.from(this.bytes());
+    return new Type(this.bytes());
   }
 
   string() {

@@ -28,29 +28,32 @@ function fenced(text) {
   return blocks;
 }
 
+/** An example as a module; one that imports nothing may use what the prelude has. */
+function compiled(name, source) {
+  return { name, source: /^import /m.test(source) ? source : `${PRELUDE}{\n${source}}\n` };
+}
+
 /** The examples of index.d.ts, each as a TypeScript module of its own. */
 export function declarationExamples(path) {
   const words = readFileSync(path, 'utf8').split('\n').map((line) => line.replace(/^\s*\* ?/, ''));
-  return fenced(words.join('\n')).map(({ line, source }) => ({
-    name: `index.d.ts line ${line}`,
-    source: /^import /m.test(source) ? source : `${PRELUDE}{\n${source}}\n`,
-  }));
+  return fenced(words.join('\n')).map(({ line, source }) => compiled(`index.d.ts line ${line}`, source));
 }
 
 /**
  * The README's code. `program`: all blocks that are marked `js` and no more, in their order, which are one
- * module. `output`: what it says with console.log, a line for each, as the comments behind the calls tell.
+ * module. `output`: what it says with console.log, a line for each call, as the comments behind them tell.
  * `files`: the blocks that are marked with a name too, such as a bundler's configuration, by that name.
+ * `compiled`: the blocks marked `ts`, each as a module; they need syntax or files that not every page has.
  */
 export function readme(path) {
-  const blocks = fenced(readFileSync(path, 'utf8')).filter(({ words }) => words[0] === 'js');
-  const program = blocks.filter(({ words }) => words.length === 1).map(({ source }) => source).join('\n');
-  const said = program.matchAll(/^\s*console\.log\(.*\); \/\/ (.*)$/gm);
+  const blocks = fenced(readFileSync(path, 'utf8'));
+  const marked = (language, words) =>
+    blocks.filter((block) => block.words[0] === language && block.words.length === words);
+  const program = marked('js', 1).map(({ source }) => source).join('\n');
   return {
     program,
-    output: Array.from(said, ([, words]) => words),
-    files: Object.fromEntries(
-      blocks.filter(({ words }) => words.length > 1).map(({ words, source }) => [words[1], source]),
-    ),
+    output: Array.from(program.matchAll(/console\.log\(.*\);? \/\/ (.*)$/gm), ([, said]) => said),
+    files: Object.fromEntries(marked('js', 2).map(({ words, source }) => [words[1], source])),
+    compiled: marked('ts', 1).map(({ line, source }) => compiled(`README.md line ${line}`, source)),
   };
 }

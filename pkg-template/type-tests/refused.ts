@@ -120,7 +120,7 @@ new Persistency("r");
 new KeyRange();
 // @ts-expect-error errors come from the package
 new PersistencyError("no");
-// @ts-expect-error a job is opened, and has no value of its own
+// @ts-expect-error a job is opened
 new Job();
 // @ts-expect-error the root's form takes the job's id first
 p.flush();

@@ -8,7 +8,7 @@ import type {
   Bytes, Commit, DecodeType, ErrorKind, Job, JobInfo, JobStats, KeyRange, Lagged, Limits, LogReader, Op,
   Outcome, Part, Position, Receipt, Row, Rows, SeqWatch, Watch, WatchFrom, WatchItem,
 } from "persistency";
-import type { Equal, Expect, Given } from "./equal";
+import type { Equal, Expect, Given } from "./equal.js";
 
 declare const p: Persistency;
 declare const job: Job;

@@ -1,25 +1,31 @@
-//! The memory engine: jobs as persistent ordered maps, for the root `:memory:` and as the tests' oracle.
+//! The memory engine: jobs as ordered maps, for the root `:memory:` and as the tests' oracle.
 //!
 //! Never touches a medium: durable equals committed, and a job lives as long as its engine is open.
+//!
+//! A long walk lets others on its thread go on, and has one view all the same: a write waits until the
+//! walks under way are through, then decides and writes without a pause. Gets wait for nothing.
 
 #[cfg(test)]
 mod tests;
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Range;
 use std::future::poll_fn;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
 use async_trait::async_trait;
-use imbl::OrdMap;
+use tokio::sync::RwLock;
 
+use super::row_key::{Bounds, after_category, category_prefix, split_row_key};
 use super::{
-    Change, Claim, Engine, EngineError, Fault, Get, Got, Look, OpenMode, Page, PageRequest, Point, Seen,
-    Sharing, Site, Space, Verify, Want, Write,
+    Change, Claim, Engine, EngineError, Fault, Get, Got, Look, OpenMode, Page, PageRequest, Point,
+    RECORD_KEY, Seen, Sharing, Site, Space, Verify, Want, Write,
 };
 use crate::batch::Op;
+use crate::names::Names;
 use crate::range::Span;
 
 type Result<T, E = EngineError> = std::result::Result<T, E>;
@@ -30,13 +36,15 @@ const ROWS_PER_TURN: usize = 1024;
 /// The jobs of one `:memory:` root; two sites that were made apart do not see each other.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct MemorySite {
-    open: Arc<Mutex<BTreeSet<String>>>,
+    open: Arc<Mutex<Names<()>>>,
 }
 
 /// One job in memory.
 #[derive(Debug)]
 pub(crate) struct MemoryEngine {
     contents: RefCell<Contents>,
+    /// Walks share it and a write has it alone.
+    turn: RwLock<()>,
     listing: RefCell<Option<Listing>>,
 }
 
@@ -47,14 +55,15 @@ struct Listing {
     id: String,
 }
 
-/// One ordered key space; both sides shared, so that copying a path of the tree copies no bytes.
-type Table = OrdMap<Arc<[u8]>, Arc<[u8]>>;
+/// One ordered key space.
+type Table = BTreeMap<Vec<u8>, Vec<u8>>;
 
-/// All that a job holds; a clone is a snapshot and costs the same whatever the job's size.
-#[derive(Clone, Debug, Default)]
+/// All that a job holds.
+#[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Contents {
-    /// No category is empty.
-    rows: OrdMap<Arc<str>, Table>,
+    /// By row keys: the rows of all categories.
+    rows: Table,
     log: Table,
     meta: Table,
     /// Keys and payloads of everything above.
@@ -62,7 +71,7 @@ pub(crate) struct Contents {
 }
 
 impl MemorySite {
-    fn open_ids(&self) -> MutexGuard<'_, BTreeSet<String>> {
+    fn open_ids(&self) -> MutexGuard<'_, Names<()>> {
         // A set of names is whole whatever panicked while it was held.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -78,17 +87,21 @@ impl MemorySite {
     /// The root opens a job once, so one that is open already is `Busy`.
     pub(crate) fn open_now(&self, id: &str, mode: OpenMode, first_record: &[u8]) -> Result<MemoryEngine> {
         let mut open = self.open_ids();
-        if open.contains(id) {
+        if open.get(id).is_some() {
             return Err(EngineError::new(Fault::Busy, "the job in memory is open already"));
         }
         if mode != OpenMode::Create {
             return Err(EngineError::new(Fault::Missing, "a job in memory exists only while it is open"));
         }
-        open.insert(id.to_owned());
+        open.insert(id, ());
         let mut contents = Contents::default();
-        contents.put(&Point::record(), first_record);
+        contents.put(&Space::Meta, RECORD_KEY, first_record);
         let listing = Listing { site: self.clone(), id: id.to_owned() };
-        Ok(MemoryEngine { contents: RefCell::new(contents), listing: RefCell::new(Some(listing)) })
+        Ok(MemoryEngine {
+            contents: RefCell::new(contents),
+            turn: RwLock::new(()),
+            listing: RefCell::new(Some(listing)),
+        })
     }
 }
 
@@ -107,7 +120,7 @@ impl Site for MemorySite {
     }
 
     async fn list(&self) -> Result<Vec<String>> {
-        Ok(self.open_ids().iter().cloned().collect())
+        Ok(self.open_ids().names())
     }
 
     async fn destroy(&self, _id: &str) -> Result<()> {
@@ -122,7 +135,7 @@ impl Engine for MemoryEngine {
     }
 
     async fn get(&self, get: Get, verify: Verify) -> Result<Seen<Got>> {
-        let contents = self.snapshot();
+        let contents = self.contents.borrow();
         let found: Vec<_> = get.points.iter().map(|point| contents.get(point)).collect();
         let found_none = found.iter().all(Option::is_none);
         let bytes: usize = match get.presence_only {
@@ -132,84 +145,90 @@ impl Engine for MemoryEngine {
         let got = if bytes > get.bytes_max {
             Got::TooLarge(bytes)
         } else {
-            let payload = |payload: &Arc<[u8]>| if get.presence_only { Vec::new() } else { payload.to_vec() };
+            let payload = |payload: &Vec<u8>| if get.presence_only { Vec::new() } else { payload.clone() };
             Got::Payloads(found.into_iter().map(|row| row.map(payload)).collect())
         };
         Ok(contents.seen(got, found_none, verify))
     }
 
-    async fn page(&self, page: PageRequest, verify: Verify) -> Result<Seen<Page>> {
-        let contents = self.snapshot();
-        let found = match contents.table(&page.space) {
-            Some(table) => read_page(table, &page).await,
-            None => Page::default(),
+    async fn page(&self, request: PageRequest, verify: Verify) -> Result<Seen<Page>> {
+        let _turn = self.turn.read().await;
+        let mut page = Page::default();
+        let mut bytes = 0;
+        let mut take = |key: &[u8], payload: &[u8]| {
+            let payload = if request.keys_only { &[] } else { payload };
+            bytes += key.len() + payload.len();
+            let full = page.rows.len() >= request.rows_max || bytes > request.bytes_max;
+            if full && !page.rows.is_empty() {
+                page.more = true;
+                return false;
+            }
+            page.rows.push((key.to_vec(), payload.to_vec()));
+            true
         };
-        let found_none = found.rows.is_empty();
-        Ok(contents.seen(found, found_none, verify))
+        self.walk(&request.space, &request.span, request.reverse, &mut take).await;
+        let found_none = page.rows.is_empty();
+        Ok(self.contents.borrow().seen(page, found_none, verify))
     }
 
     async fn count(&self, category: Arc<str>, span: Span, verify: Verify) -> Result<Seen<u64>> {
-        let contents = self.snapshot();
+        let _turn = self.turn.read().await;
         let mut count = 0;
-        if let Some(table) = contents.rows.get(&category) {
-            let mut turn = Turn::default();
-            for _row in rows_of(table, &span) {
-                count += 1;
-                turn.step().await;
-            }
-        }
-        Ok(contents.seen(count, count == 0, verify))
+        let mut take = |_: &[u8], _: &[u8]| {
+            count += 1;
+            true
+        };
+        self.walk(&Space::Rows(category), &span, false, &mut take).await;
+        Ok(self.contents.borrow().seen(count, count == 0, verify))
     }
 
+    /// Goes from one category to the next, whatever they hold.
     async fn categories(&self, bytes_max: usize, verify: Verify) -> Result<Seen<Vec<String>>> {
-        let contents = self.snapshot();
+        let contents = self.contents.borrow();
         let mut names = Vec::new();
         let mut bytes = 0;
-        let mut turn = Turn::default();
-        for name in contents.rows.keys() {
+        let mut bounds = Bounds { lower: Vec::new(), upper: None };
+        while let Some((row, _)) = rows_of(&contents.rows, &bounds).next() {
+            let (name, prefix) = split_row_key(row).ok_or_else(misplaced)?;
             bytes += name.len();
             if bytes > bytes_max {
                 let message = format!("the categories' names are more than {bytes_max} bytes");
                 return Err(EngineError::new(Fault::TooLarge, message));
             }
-            names.push(name.to_string());
-            turn.step().await;
+            bounds.lower = after_category(&row[..prefix]).unwrap_or_default();
+            names.push(name);
         }
         let found_none = names.is_empty();
         Ok(contents.seen(names, found_none, verify))
     }
 
-    /// Works on a copy that becomes the job's contents at once in the end; whatever happens before,
-    /// a panic of the decision or a dropped future, leaves them as they were.
+    /// Nothing is written before all is decided, and nothing can go wrong after that; whatever happens
+    /// before, a panic of the decision or a dropped future, leaves the contents as they were.
     async fn apply(&self, change: Change) -> Result<()> {
-        let mut next = self.snapshot();
-        let found = change.reads.iter().map(|look| next.look(look)).collect();
+        let _turn = self.turn.write().await;
+        let found = change.reads.iter().map(|look| self.contents.borrow().look(look)).collect();
         if let Some(writes) = (change.decide)(found) {
-            for write in &writes {
-                next.write(write).await;
-            }
-            *self.contents.borrow_mut() = next;
+            let mut contents = self.contents.borrow_mut();
+            writes.iter().for_each(|write| contents.write(write));
         }
         Ok(())
     }
 
     async fn check(&self) -> Result<Vec<String>> {
-        let contents = self.snapshot();
+        let contents = self.contents.borrow();
+        let tables = [&contents.rows, &contents.log, &contents.meta];
+        let counted: u64 = tables.into_iter().map(bytes_of).sum();
         let mut findings = Vec::new();
-        let mut bytes = 0;
-        let mut turn = Turn::default();
-        for table in contents.rows.values().chain([&contents.log, &contents.meta]) {
-            for (key, payload) in table {
-                bytes += row_bytes(key, payload);
-                turn.step().await;
-            }
-        }
+        // What a row weighs does not count how its category is written.
+        let prefixes =
+            contents.rows.keys().filter_map(|row| split_row_key(row)).map(|(_, prefix)| prefix as u64);
+        let bytes = counted - prefixes.sum::<u64>();
         if bytes != contents.bytes {
             findings
                 .push(format!("The job holds {bytes} bytes, not the {} that it counted.", contents.bytes));
         }
-        if contents.rows.values().any(Table::is_empty) {
-            findings.push("A category without rows is listed.".to_owned());
+        if contents.rows.keys().any(|row| split_row_key(row).is_none()) {
+            findings.push(misplaced().message.clone());
         }
         Ok(findings)
     }
@@ -232,6 +251,7 @@ impl Engine for MemoryEngine {
 
 impl MemoryEngine {
     /// What the job holds now; later commits do not change it.
+    #[cfg(test)]
     pub(crate) fn snapshot(&self) -> Contents {
         self.contents.borrow().clone()
     }
@@ -241,27 +261,60 @@ impl MemoryEngine {
     pub(crate) fn restore(&self, contents: Contents) {
         self.contents.replace(contents);
     }
+
+    /// Shows the rows of a span in key order, from either end, until `take` has enough.
+    async fn walk(
+        &self,
+        space: &Space,
+        span: &Span,
+        reverse: bool,
+        take: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) {
+        let prefix = prefix_of(space);
+        let Some(mut bounds) = Bounds::of(&prefix, span) else { return };
+        loop {
+            let last = {
+                let contents = self.contents.borrow();
+                let mut rows = rows_of(contents.table(space), &bounds);
+                let mut last = None;
+                for _ in 0..ROWS_PER_TURN {
+                    let Some((key, payload)) = (if reverse { rows.next_back() } else { rows.next() }) else {
+                        return;
+                    };
+                    if !take(&key[prefix.len()..], payload) {
+                        return;
+                    }
+                    last = Some(key);
+                }
+                last.cloned().unwrap_or_default()
+            };
+            if !bounds.narrow(last, reverse) {
+                return;
+            }
+            yield_now().await;
+        }
+    }
 }
 
 impl Contents {
-    fn table(&self, space: &Space) -> Option<&Table> {
+    fn table(&self, space: &Space) -> &Table {
         match space {
-            Space::Rows(category) => self.rows.get(category),
-            Space::Log => Some(&self.log),
-            Space::Meta => Some(&self.meta),
+            Space::Rows(_) => &self.rows,
+            Space::Log => &self.log,
+            Space::Meta => &self.meta,
         }
     }
 
     fn table_mut(&mut self, space: &Space) -> &mut Table {
         match space {
-            Space::Rows(category) => self.rows.entry(Arc::clone(category)).or_default(),
+            Space::Rows(_) => &mut self.rows,
             Space::Log => &mut self.log,
             Space::Meta => &mut self.meta,
         }
     }
 
-    fn get(&self, point: &Point) -> Option<&Arc<[u8]>> {
-        self.table(&point.space)?.get(point.key.as_slice())
+    fn get(&self, point: &Point) -> Option<&Vec<u8>> {
+        self.table(&point.space).get(&key_of(&point.space, &point.key))
     }
 
     /// No more of a payload than the decision wants to see.
@@ -274,127 +327,85 @@ impl Contents {
         self.get(&look.point).map(|payload| payload[..payload.len().min(bytes_max)].to_vec())
     }
 
-    /// What a read found, with the record of the same snapshot where it is wanted.
+    /// What a read found, with the record of the same view where it is wanted.
     fn seen<T>(&self, value: T, found_none: bool, verify: Verify) -> Seen<T> {
         let wanted = match verify {
             Verify::Never => false,
             Verify::WhenEmpty => found_none,
             Verify::Always => true,
         };
-        let record = wanted.then(|| self.get(&Point::record()).map(|record| record.to_vec()));
+        let record = wanted.then(|| self.meta.get(RECORD_KEY).cloned());
         Seen { value, record }
     }
 
-    async fn write(&mut self, write: &Write) {
+    fn write(&mut self, write: &Write) {
         match write {
-            Write::Rows(operations) => {
-                let mut turn = Turn::default();
-                for op in operations.iter() {
-                    self.operate(op).await;
-                    turn.step().await;
-                }
-            }
-            Write::Put(point, value) => self.put(point, value),
-            Write::DeleteSpan(space, span) => self.delete_span(space, span).await,
+            Write::Rows(operations) => operations.iter().for_each(|op| self.operate(op)),
+            Write::Put(Point { space, key }, value) => self.put(space, key, value),
+            Write::DeleteSpan(space, span) => self.delete_span(space, span),
             Write::Empty => {
                 let meta = std::mem::take(&mut self.meta);
-                let bytes = meta.iter().map(|(key, payload)| row_bytes(key, payload)).sum();
+                let bytes = bytes_of(&meta);
                 *self = Contents { meta, bytes, ..Contents::default() };
             }
         }
     }
 
-    async fn operate(&mut self, op: &Op) {
+    fn operate(&mut self, op: &Op) {
         let space = Space::Rows(Arc::clone(op.category_shared()));
         match op {
-            Op::Put { key, payload, .. } => {
-                self.put(&Point { space, key: key.as_bytes().to_vec() }, payload);
-            }
-            Op::Delete { key, .. } => self.delete(&space, key.as_bytes()),
-            Op::DeleteRange { range, .. } => self.delete_span(&space, &range.span()).await,
+            Op::Put { key, payload, .. } => self.put(&space, key.as_bytes(), payload),
+            Op::Delete { key, .. } => self.delete(&space, &key_of(&space, key.as_bytes())),
+            Op::DeleteRange { range, .. } => self.delete_span(&space, &range.span()),
         }
     }
 
-    fn put(&mut self, point: &Point, payload: &[u8]) {
-        let old = self.table_mut(&point.space).insert(Arc::from(point.key.as_slice()), Arc::from(payload));
-        self.bytes += row_bytes(&point.key, payload);
-        if let Some(old) = old {
-            self.bytes -= row_bytes(&point.key, &old);
+    fn put(&mut self, space: &Space, key: &[u8], payload: &[u8]) {
+        let old = self.table_mut(space).insert(key_of(space, key), payload.to_vec());
+        self.bytes += payload.len() as u64;
+        match old {
+            Some(old) => self.bytes -= old.len() as u64,
+            None => self.bytes += key.len() as u64,
         }
     }
 
+    /// Removes what lies under a key of the table.
     fn delete(&mut self, space: &Space, key: &[u8]) {
-        // Asked first, since a category must not come into being by a deletion.
-        if self.table(space).is_none_or(|table| !table.contains_key(key)) {
-            return;
-        }
-        let table = self.table_mut(space);
-        let old = table.remove(key);
-        let emptied = table.is_empty();
-        if let Some(old) = old {
-            self.bytes -= row_bytes(key, &old);
-        }
-        if let (true, Space::Rows(category)) = (emptied, space) {
-            self.rows.remove(category);
+        if let Some(old) = self.table_mut(space).remove(key) {
+            self.bytes -= (key.len() - prefix_of(space).len() + old.len()) as u64;
         }
     }
 
-    async fn delete_span(&mut self, space: &Space, span: &Span) {
-        let Some(table) = self.table(space).cloned() else { return };
-        let mut turn = Turn::default();
-        for (key, _) in rows_of(&table, span) {
-            self.delete(space, key);
-            turn.step().await;
-        }
+    fn delete_span(&mut self, space: &Space, span: &Span) {
+        let Some(bounds) = Bounds::of(&prefix_of(space), span) else { return };
+        let keys: Vec<_> = rows_of(self.table(space), &bounds).map(|(key, _)| key.clone()).collect();
+        keys.iter().for_each(|key| self.delete(space, key));
     }
 }
 
-async fn read_page(table: &Table, request: &PageRequest) -> Page {
-    let mut rows = rows_of(table, &request.span);
-    let mut page = Page::default();
-    let mut bytes = 0;
-    let mut turn = Turn::default();
-    while let Some((key, payload)) = if request.reverse { rows.next_back() } else { rows.next() } {
-        let payload: &[u8] = if request.keys_only { &[] } else { payload };
-        bytes += key.len() + payload.len();
-        let first = page.rows.is_empty();
-        if !first && (page.rows.len() >= request.rows_max || bytes > request.bytes_max) {
-            page.more = true;
-            break;
-        }
-        page.rows.push((key.to_vec(), payload.to_vec()));
-        turn.step().await;
+/// What the keys of a space begin with in their table.
+fn prefix_of(space: &Space) -> Vec<u8> {
+    match space {
+        Space::Rows(category) => category_prefix(category),
+        Space::Log | Space::Meta => Vec::new(),
     }
-    page
 }
 
-/// The rows of a span in key order, from either end; none where it is empty or inverted.
-fn rows_of<'a>(
-    table: &'a Table,
-    span: &'a Span,
-) -> impl DoubleEndedIterator<Item = (&'a Arc<[u8]>, &'a Arc<[u8]>)> {
-    let end = span.end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-    let bounds: (Bound<&[u8]>, Bound<&[u8]>) = (Bound::Included(span.start.as_slice()), end);
-    // What an inverted range means is not left to the map.
-    let rows = (!span.is_empty()).then(|| table.range::<_, [u8]>(bounds));
-    rows.into_iter().flatten()
+fn key_of(space: &Space, key: &[u8]) -> Vec<u8> {
+    [&prefix_of(space), key].concat()
 }
 
-fn row_bytes(key: &[u8], payload: &[u8]) -> u64 {
-    (key.len() + payload.len()) as u64
+fn rows_of<'a>(table: &'a Table, bounds: &Bounds) -> Range<'a, Vec<u8>, Vec<u8>> {
+    let upper = bounds.upper.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+    table.range::<[u8], _>((Bound::Included(bounds.lower.as_slice()), upper))
 }
 
-/// Counts a walk's steps and lets others on the thread go on after every [`ROWS_PER_TURN`].
-#[derive(Default)]
-struct Turn(usize);
+fn bytes_of(table: &Table) -> u64 {
+    table.iter().map(|(key, payload)| (key.len() + payload.len()) as u64).sum()
+}
 
-impl Turn {
-    async fn step(&mut self) {
-        self.0 += 1;
-        if self.0.is_multiple_of(ROWS_PER_TURN) {
-            yield_now().await;
-        }
-    }
+fn misplaced() -> EngineError {
+    EngineError::new(Fault::Corrupt, "a row's key begins with no category")
 }
 
 /// Lets the other tasks of the thread that are ready go on once.

@@ -13,6 +13,7 @@ pub(crate) mod faulty;
 #[cfg(test)]
 pub(crate) mod laws;
 pub(crate) mod memory;
+mod row_key;
 
 // The platform's own storage is chosen here, and with it how long a call may take by default.
 #[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
@@ -29,6 +30,7 @@ mod indexed_db;
 pub(crate) use indexed_db::{DEADLINE_DEFAULT, IndexedDbSite as PlatformSite};
 
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -317,25 +319,51 @@ pub(crate) enum Fault {
 }
 
 /// An engine's failure: what to do about it, whether anything may have been applied, and why.
-pub(crate) struct EngineError {
+///
+/// One pointer wide, since nearly every result carries one.
+pub(crate) struct EngineError(Box<Failed>);
+
+/// What an [`EngineError`] says.
+pub(crate) struct Failed {
     pub(crate) fault: Fault,
     pub(crate) outcome: Outcome,
     pub(crate) message: String,
-    pub(crate) source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    pub(crate) source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
 impl EngineError {
     /// A failure that changed nothing.
     pub(crate) fn new(fault: Fault, message: impl Into<String>) -> Self {
-        EngineError { fault, outcome: Outcome::NotApplied, message: message.into(), source: None }
+        EngineError(Box::new(Failed {
+            fault,
+            outcome: Outcome::NotApplied,
+            message: message.into(),
+            source: None,
+        }))
     }
 
-    pub(crate) fn with_outcome(self, outcome: Outcome) -> Self {
-        EngineError { outcome, ..self }
+    pub(crate) fn with_outcome(mut self, outcome: Outcome) -> Self {
+        self.outcome = outcome;
+        self
     }
 
-    pub(crate) fn with_source(self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
-        EngineError { source: Some(Box::new(source)), ..self }
+    pub(crate) fn with_source(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        self.source = Some(Arc::new(source));
+        self
+    }
+}
+
+impl Deref for EngineError {
+    type Target = Failed;
+
+    fn deref(&self) -> &Failed {
+        &self.0
+    }
+}
+
+impl DerefMut for EngineError {
+    fn deref_mut(&mut self) -> &mut Failed {
+        &mut self.0
     }
 }
 
@@ -352,8 +380,9 @@ impl From<EngineError> for Error {
             Fault::Aborted => ErrorKind::Timeout,
             Fault::Lost | Fault::SyncFailed | Fault::Other => ErrorKind::Backend,
         };
-        let public = Error::new(kind, error.message).with_outcome(error.outcome);
-        match error.source {
+        let Failed { outcome, message, source, .. } = *error.0;
+        let public = Error::new(kind, message).with_outcome(outcome);
+        match source {
             Some(source) => public.with_source(source),
             None => public,
         }

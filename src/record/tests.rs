@@ -3,8 +3,16 @@
 use super::*;
 use crate::testing::test;
 
+fn names(holders: &[(&str, u64)]) -> Names<u64> {
+    let mut names = Names::default();
+    for (name, seq) in holders {
+        names.insert(name, *seq);
+    }
+    names
+}
+
 fn full() -> Record {
-    let holders = [("archive".to_owned(), 7), (String::from("\u{1f600}"), u64::MAX)];
+    let holders = [("archive", 7), ("\u{1f600}", u64::MAX)];
     Record {
         optional_features: 1 << 63 | 5,
         committed_seq: 12,
@@ -16,7 +24,7 @@ fn full() -> Record {
             retention: LogRetention::LastBytes(1 << 40),
             first_seq: 4,
             end_offset: 1 << 50,
-            holders: holders.into(),
+            holders: names(&holders),
         },
         extension: b"of a later library".to_vec(),
         ..Record::new([1; 16], 1_700_000_000_000)
@@ -26,7 +34,7 @@ fn full() -> Record {
 /// The bytes with a sum that fits them.
 fn summed(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes.truncate(bytes.len() - 4);
-    bytes.extend(crc32fast::hash(&bytes).to_be_bytes());
+    bytes.extend(checksum(&bytes).to_be_bytes());
     bytes
 }
 
@@ -103,7 +111,7 @@ fn the_log_is_on_while_somebody_wants_it() {
     let mut log = LogState::default();
     assert!(!log.is_on());
     assert_eq!(log.released_seq(), u64::MAX);
-    log.holders.extend([("a".to_owned(), 9), ("b".to_owned(), 3)]);
+    log.holders = names(&[("a", 9), ("b", 3)]);
     assert!(log.is_on());
     assert_eq!(log.released_seq(), 3);
     assert!(LogState { retention: LogRetention::LastBytes(0), ..LogState::default() }.is_on());

@@ -67,11 +67,11 @@ pub enum Call {
     Next { stream: u32 },
     /// 33: the stream's number. Forgets it.
     End { stream: u32 },
-    /// 40: a holder's name. Answers a seq.
+    /// 40: a holder's name. Answers a seq and a flag.
     HoldLog { name: String },
-    /// 41: a holder's name, a seq. Answers a seq.
+    /// 41: a holder's name, a seq. Answers a seq and a flag.
     AdvanceLog { name: String, seq: u64 },
-    /// 42: a holder's name.
+    /// 42: a holder's name. Answers a seq and a flag.
     ReleaseLog { name: String },
 }
 

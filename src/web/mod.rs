@@ -18,14 +18,15 @@ use wasm_bindgen_futures::spawn_local;
 
 use self::call::Call;
 use self::wire::{Input, Kind, Output, malformed, pack_error, pack_items, pack_page, pack_payloads, range};
+use crate::engine::Page;
 use crate::error::Result;
-use crate::job::Job;
+use crate::job::{Job, Weighed};
 use crate::job_info::{JobInfo, JobStats};
 use crate::options::OpenMode;
 use crate::persistency::Persistency;
-use crate::record::LogRetention;
+use crate::record::{LogRetention, Record};
 use crate::watch::{LogReader, Position, Watch, WatchItem};
-use crate::worker::Progress;
+use crate::worker::{Found, LogChange, Progress, Read};
 
 /// Bytes of answers that are collected before they are posted without waiting for more.
 const OUTBOX_BYTES: usize = 1024 * 1024;
@@ -161,46 +162,6 @@ impl Root {
             Call::Close => self.persistency.close().await?,
             // What is there to be done has been done where the call arrived.
             Call::Ping | Call::Cancel => {}
-            Call::Apply { report_existed, batch } => {
-                let (seq, existed) = self.job(about)?.apply(batch, report_existed, "persist").await?;
-                out.number(seq).flag(existed);
-            }
-            Call::Flush => self.job(about)?.flush().await?,
-            Call::Durable { seq } => self.job(about)?.link().durable(seq).await?,
-            Call::Get { presence_only, many, category, keys } => {
-                let operation = match (presence_only, many) {
-                    (false, false) => "get",
-                    (false, true) => "getMany",
-                    (true, false) => "exists",
-                    (true, true) => "existsMany",
-                };
-                let found = self.job(about)?.points(&category, keys, presence_only, operation).await?;
-                return Ok(pack_payloads(&found));
-            }
-            Call::Count { category, span } => {
-                out.number(self.job(about)?.count(&category, range(span)).await?);
-            }
-            Call::Scan { whole, reverse, keys_only, limit, category, span } => {
-                let mut scan = self.job(about)?.scan(&category, range(span)).limit(limit);
-                if reverse {
-                    scan = scan.reverse();
-                }
-                if keys_only {
-                    scan = scan.keys_only();
-                }
-                let (rows, more) = scan.page(whole).await?;
-                return Ok(pack_page(&rows, more));
-            }
-            Call::Categories => {
-                out.strings(&self.job(about)?.categories().await?);
-            }
-            Call::Info => pack_info(&mut out, &self.job(about)?.info().await?),
-            Call::Stats => pack_stats(&mut out, self.job(about)?.stats()),
-            Call::Check => {
-                out.strings(&self.job(about)?.check().await?);
-            }
-            Call::Compact => self.job(about)?.compact().await?,
-            Call::Position => pack_position(&mut out, self.job(about)?.position().await?),
             Call::Watch { stream, from, category, span } => {
                 let job = self.job(about)?;
                 let watch = match from {
@@ -229,15 +190,30 @@ impl Root {
                 }
             }
             Call::End { stream } => drop(self.streams.take(stream)),
-            Call::HoldLog { name } => {
-                out.number(self.job(about)?.hold_log(&name).await?);
-            }
-            Call::AdvanceLog { name, seq } => {
-                out.number(self.job(about)?.advance_log(&name, seq).await?);
-            }
-            Call::ReleaseLog { name } => self.job(about)?.release_log(&name).await?,
+            call => self.ask(about, call, &mut out).await?,
         }
         Ok(out.0)
+    }
+
+    /// Carries out what is asked of one job and answered by its worker.
+    async fn ask(&self, about: u32, call: Call, out: &mut Output) -> Result<()> {
+        let job = self.job(about)?;
+        match question(&job, call)? {
+            Question::Read { read, category, operation, as_position } => {
+                let found = job.link().read(read).await;
+                let found = found.map_err(|error| job.explain(error, category.as_deref(), operation))?;
+                pack_found(out, &job, found, as_position)?;
+            }
+            Question::Task { weighed, operation } => {
+                let (seq, existed) = job.carry_out(weighed, operation).await?;
+                out.number(seq).flag(existed);
+            }
+            Question::Answered(found) => pack_found(out, &job, found, false)?,
+            Question::Flush => job.flush().await?,
+            Question::Durable(seq) => job.link().durable(seq).await?,
+            Question::Stats => pack_stats(out, job.stats()),
+        }
+        Ok(())
     }
 
     /// Tells how far a job has come until it ends.
@@ -261,6 +237,104 @@ impl Root {
     fn job(&self, number: u32) -> Result<Job> {
         self.jobs.get(number).ok_or_else(malformed)
     }
+}
+
+/// What a call asks of a job's worker.
+enum Question {
+    Read {
+        read: Read,
+        category: Option<String>,
+        operation: &'static str,
+        as_position: bool,
+    },
+    Task {
+        weighed: Weighed,
+        operation: &'static str,
+    },
+    /// Nothing: the answer is known.
+    Answered(Found),
+    Flush,
+    Durable(u64),
+    Stats,
+}
+
+/// What the call asks of the job's worker, if its arguments are within their limits.
+fn question(job: &Job, call: Call) -> Result<Question> {
+    let read = |read, category, operation| {
+        Ok(Question::Read { read, category, operation, as_position: operation == "position" })
+    };
+    let task = |weighed, operation| Ok(Question::Task { weighed, operation });
+    match call {
+        Call::Apply { report_existed, batch } => {
+            task(job.batch_task(batch, report_existed, "persist")?, "persist")
+        }
+        Call::HoldLog { name } => {
+            task(job.log_task(&name.clone(), LogChange::Hold(name), "holdLog")?, "holdLog")
+        }
+        Call::AdvanceLog { name, seq } => {
+            task(job.log_task(&name.clone(), LogChange::Advance(name, seq), "advanceLog")?, "advanceLog")
+        }
+        Call::ReleaseLog { name } => {
+            task(job.log_task(&name.clone(), LogChange::Release(name), "releaseLog")?, "releaseLog")
+        }
+        Call::Get { presence_only, many, category, keys } => {
+            let operation = match (presence_only, many) {
+                (false, false) => "get",
+                (false, true) => "getMany",
+                (true, false) => "exists",
+                (true, true) => "existsMany",
+            };
+            let points = job.points_read(&category, keys, presence_only, operation)?;
+            read(points, Some(category), operation)
+        }
+        Call::Count { category, span } => match job.count_read(&category, span)? {
+            Some(count) => read(count, Some(category), "count"),
+            None => Ok(Question::Answered(Found::Count(0))),
+        },
+        Call::Scan { whole, reverse, keys_only, limit, category, span } => {
+            let mut scan = job.scan(&category, range(span)).limit(limit);
+            if reverse {
+                scan = scan.reverse();
+            }
+            if keys_only {
+                scan = scan.keys_only();
+            }
+            match scan.read(whole)? {
+                Some(page) => read(page, Some(category), "scan"),
+                None => Ok(Question::Answered(Found::Page(Page::default()))),
+            }
+        }
+        Call::Categories => read(Read::Categories, None, "categories"),
+        Call::Info => read(Read::Details, None, "info"),
+        Call::Position => read(Read::Details, None, "position"),
+        Call::Check => read(Read::Check, None, "check"),
+        Call::Compact => {
+            job.check_writable("compact")?;
+            read(Read::Compact, None, "compact")
+        }
+        Call::Flush => Ok(Question::Flush),
+        Call::Durable { seq } => Ok(Question::Durable(seq)),
+        Call::Stats => Ok(Question::Stats),
+        // The others are about no job's worker.
+        _ => Err(malformed()),
+    }
+}
+
+fn pack_found(out: &mut Output, job: &Job, found: Found, as_position: bool) -> Result<()> {
+    match found {
+        Found::Got(_) => *out = Output(pack_payloads(&found.payloads()?)),
+        Found::Page(page) => *out = Output(pack_page(&page.rows, page.more)),
+        Found::Count(count) => drop(out.number(count)),
+        Found::Strings(strings) => drop(out.strings(&strings)),
+        Found::Details(details) if as_position => {
+            let Record { generation, committed_seq, .. } = details.record;
+            pack_position(out, Position { generation, seq: committed_seq });
+        }
+        Found::Details(details) => pack_info(out, &job.info_of(*details)),
+        // Watches and the log read commits, through their streams.
+        Found::Commits(_) | Found::Done => {}
+    }
+    Ok(())
 }
 
 impl Stream {

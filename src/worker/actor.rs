@@ -287,7 +287,8 @@ impl Actor {
         }
         for (number, queued) in std::mem::take(&mut self.waiting_reads) {
             match is_late(queued.deadline) {
-                true => queued.read.fail(timed_out()),
+                // A caller that has gone is not missed.
+                true => drop(queued.reply.send(Err(timed_out()))),
                 false => self.waiting_reads.push_back((number, queued)),
             }
         }
@@ -320,7 +321,7 @@ impl Actor {
         }
         let settled = self.settled();
         for (number, queued) in std::mem::take(&mut self.waiting_reads) {
-            if queued.read.is_abandoned() {
+            if queued.reply.is_closed() {
                 continue;
             }
             if number > settled && self.may_be_touched(number, &queued) {
@@ -328,10 +329,7 @@ impl Actor {
                 continue;
             }
             let (context, recent) = (Rc::clone(&self.context), Rc::clone(&self.recent));
-            self.reads.push(Box::pin(async move {
-                let QueuedRead { read, deadline, _credit } = queued;
-                reads::run(context, recent, read, deadline).await
-            }));
+            self.reads.push(Box::pin(reads::run(context, recent, queued)));
         }
     }
 
@@ -448,7 +446,7 @@ impl Actor {
             self.settle(queued, Err(gone()));
         }
         for (_, queued) in std::mem::take(&mut self.waiting_reads) {
-            queued.read.fail(gone());
+            drop(queued.reply.send(Err(gone())));
         }
         for waiter in std::mem::take(&mut self.waiters) {
             waiter.answer(Err(gone()), &mut self.kept);

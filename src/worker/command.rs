@@ -10,7 +10,8 @@ use super::turn::Task;
 use super::waiters::Flushed;
 use crate::batch::Op;
 use crate::engine::{Got, Page, PageRequest, Point};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits;
 use crate::range::Span;
 
 /// Where an answer goes; a caller that no longer wants it has dropped the other end.
@@ -62,49 +63,94 @@ pub(crate) struct Credit {
 /// A read that waits for the writes accepted before it.
 pub(crate) struct QueuedRead {
     pub(crate) read: Read,
+    pub(crate) reply: Reply<Found>,
     pub(crate) deadline: Option<u64>,
     /// Its share of the bound on reads, given back when it is answered.
     pub(crate) _credit: OwnedSemaphorePermit,
 }
 
-/// What a read wants to know.
+/// What a read wants to know; what answers it is said by each [`Found`].
 pub(crate) enum Read {
     Get {
         category: Arc<str>,
         keys: Vec<Vec<u8>>,
         presence_only: bool,
-        reply: Reply<Got>,
     },
     /// A page of a stream, or a whole scan: then it is an error if it does not fit.
     Page {
         page: PageRequest,
         category: Arc<str>,
         whole: bool,
-        reply: Reply<Page>,
     },
     Count {
         category: Arc<str>,
         span: Span,
-        reply: Reply<u64>,
     },
-    Categories {
-        reply: Reply<Vec<String>>,
-    },
+    Categories,
     /// The commits after a seq, as far as they can still be told.
     Commits {
         after: u64,
         follow: bool,
-        reply: Reply<CommitsPage>,
     },
-    Details {
-        reply: Reply<Details>,
-    },
-    Check {
-        reply: Reply<Vec<String>>,
-    },
-    Compact {
-        reply: Reply<()>,
-    },
+    Details,
+    Check,
+    Compact,
+}
+
+/// What a read found. One type for all, so that a worker has one way to answer.
+pub(crate) enum Found {
+    /// Of `Get`.
+    Got(Got),
+    /// Of `Page`.
+    Page(Page),
+    /// Of `Count`.
+    Count(u64),
+    /// Of `Categories`, and the findings of `Check`.
+    Strings(Vec<String>),
+    /// Of `Commits`.
+    Commits(CommitsPage),
+    /// Of `Details`.
+    Details(Box<Details>),
+    /// Of `Compact`.
+    Done,
+}
+
+/// Defines what takes a certain answer out.
+macro_rules! answers {
+    ($($name:ident: $variant:ident($type:ty);)*) => {
+        impl Found {
+            $(
+                pub(crate) fn $name(self) -> Result<$type> {
+                    match self {
+                        Found::$variant(found) => Ok(found),
+                        _ => Err(Error::new(ErrorKind::Backend, "the worker answered something else")),
+                    }
+                }
+            )*
+        }
+    };
+}
+
+impl Found {
+    /// The payloads that a `Get` found; `TooLarge` if they are more than one answer may hold.
+    pub(crate) fn payloads(self) -> Result<Vec<Option<Vec<u8>>>> {
+        match self.got()? {
+            Got::Payloads(payloads) => Ok(payloads),
+            Got::TooLarge(bytes) => {
+                let message = format!("payloads of {bytes} bytes, the limit is {}", limits::SCAN_BYTES_MAX);
+                Err(Error::new(ErrorKind::TooLarge, message))
+            }
+        }
+    }
+}
+
+answers! {
+    got: Got(Got);
+    page: Page(Page);
+    count: Count(u64);
+    strings: Strings(Vec<String>);
+    commits: Commits(CommitsPage);
+    details: Details(Box<Details>);
 }
 
 /// What the worker knows of its job, for `info` and `stats`.
@@ -128,9 +174,7 @@ impl Read {
             Read::Count { category, span, .. } => op.touches(category, span),
             // It is about what has been committed, not about what has been accepted.
             Read::Commits { .. } => false,
-            Read::Categories { .. } | Read::Details { .. } | Read::Check { .. } | Read::Compact { .. } => {
-                true
-            }
+            Read::Categories | Read::Details | Read::Check | Read::Compact => true,
         }
     }
 
@@ -139,35 +183,6 @@ impl Read {
         match self {
             Read::Get { keys, .. } => keys.len(),
             _ => 1,
-        }
-    }
-
-    /// Whether nobody waits for the answer any more.
-    pub(crate) fn is_abandoned(&self) -> bool {
-        match self {
-            Read::Get { reply, .. } => reply.is_closed(),
-            Read::Page { reply, .. } => reply.is_closed(),
-            Read::Count { reply, .. } => reply.is_closed(),
-            Read::Categories { reply } => reply.is_closed(),
-            Read::Commits { reply, .. } => reply.is_closed(),
-            Read::Details { reply } => reply.is_closed(),
-            Read::Check { reply } => reply.is_closed(),
-            Read::Compact { reply } => reply.is_closed(),
-        }
-    }
-
-    /// Answers with an error.
-    pub(crate) fn fail(self, error: crate::error::Error) {
-        // A send that fails means that the caller has gone, which is its right.
-        match self {
-            Read::Get { reply, .. } => drop(reply.send(Err(error))),
-            Read::Page { reply, .. } => drop(reply.send(Err(error))),
-            Read::Count { reply, .. } => drop(reply.send(Err(error))),
-            Read::Categories { reply } => drop(reply.send(Err(error))),
-            Read::Commits { reply, .. } => drop(reply.send(Err(error))),
-            Read::Details { reply } => drop(reply.send(Err(error))),
-            Read::Check { reply } => drop(reply.send(Err(error))),
-            Read::Compact { reply } => drop(reply.send(Err(error))),
         }
     }
 }

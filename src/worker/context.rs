@@ -61,6 +61,11 @@ pub(crate) fn gone() -> Error {
     Error::new(ErrorKind::JobNotFound, "the job has been dropped or its database deleted")
 }
 
+/// The error of calls that come after the worker has stopped in a way that nobody foresaw.
+pub(crate) fn stopped() -> Error {
+    Error::new(ErrorKind::Backend, "the job's worker stopped: open the job anew")
+}
+
 impl Context {
     pub(crate) fn new(engine: Box<dyn Engine>, clock: Clock, writer: [u8; 16], record: Record) -> Self {
         Context {

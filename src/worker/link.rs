@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
-use super::command::{Command, Credit, QueuedRead, QueuedTask, Read, Reply};
-use super::context::{gone, timed_out};
+use super::command::{Command, Credit, Found, QueuedRead, QueuedTask, Read};
+use super::context::{gone, stopped, timed_out};
 use super::slot::Slot;
 use super::turn::Task;
 use crate::clock::Clock;
@@ -145,12 +145,12 @@ impl Link {
     }
 
     /// Has the worker carry out a read and awaits its answer.
-    pub(crate) async fn read<T>(&self, read: impl FnOnce(Reply<T>) -> Read) -> Result<T> {
+    pub(crate) async fn read(&self, read: Read) -> Result<Found> {
         self.check_open()?;
         let deadline = self.deadline();
         let credit = self.call_credit(&self.reads, deadline).await?;
         let (reply, answer) = oneshot::channel();
-        self.send(Command::Read(QueuedRead { read: read(reply), deadline, _credit: credit }))?;
+        self.send(Command::Read(QueuedRead { read, reply, deadline, _credit: credit }))?;
         self.counters.reads.fetch_add(1, Ordering::Relaxed);
         self.answer(answer).await
     }
@@ -305,7 +305,9 @@ impl Link {
         match (&self.progress.borrow().end, &*self.entrance()) {
             (Some(end), _) => end.afterwards.clone(),
             (None, Entrance::Dropping) => gone(),
-            (None, _) => Error::new(ErrorKind::Closed, "the job has been closed"),
+            // Its worker has stopped just now and is about to say so.
+            (None, Entrance::Open(_)) => stopped(),
+            (None, Entrance::Closing) => Error::new(ErrorKind::Closed, "the job has been closed"),
         }
     }
 

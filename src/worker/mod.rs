@@ -16,6 +16,8 @@ mod slot;
 mod spawn;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod transcripts;
 mod trim;
 mod turn;
 mod waiters;
@@ -25,7 +27,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
-pub(crate) use command::{Command, Read};
+pub(crate) use command::{Command, Details, Found, Read};
 pub(crate) use link::{Bounds, End, Link, Progress, WatchGuard};
 pub(crate) use slot::Slot;
 pub(crate) use spawn::spawn;
@@ -93,11 +95,9 @@ struct EndGuard(Arc<Link>);
 
 impl Drop for EndGuard {
     fn drop(&mut self) {
-        let error = Error::new(ErrorKind::Backend, "the job's worker stopped: open the job anew");
-        let error = error.with_outcome(Outcome::Unknown);
+        let result = Err(context::stopped().with_outcome(Outcome::Unknown));
         // Calls that come later are not even begun.
-        let afterwards = error.clone().with_outcome(Outcome::NotApplied);
-        self.0.publish_end(End { result: Err(error), afterwards, dropped: false });
+        self.0.publish_end(End { result, afterwards: context::stopped(), dropped: false });
     }
 }
 

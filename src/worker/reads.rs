@@ -5,7 +5,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use super::command::{Details, Read, Reply, points};
+use super::command::{Details, Found, QueuedRead, Read, points};
 use super::context::{Context, Failure, gone};
 use super::recent::{CommitsPage, Recent};
 use crate::commit_log::{self, Assembler};
@@ -15,60 +15,10 @@ use crate::limits;
 use crate::range::Span;
 
 /// Runs the read and answers it; returns whether it found the job gone.
-pub(crate) async fn run(
-    context: Rc<Context>,
-    recent: Rc<RefCell<Recent>>,
-    read: Read,
-    deadline: Option<u64>,
-) -> bool {
-    let context = &*context;
-    match read {
-        Read::Get { category, keys, presence_only, reply } => {
-            let get = || Get {
-                points: points(&category, &keys),
-                presence_only,
-                bytes_max: limits::SMALL_GET_BYTES_MAX,
-            };
-            answer(context, deadline, reply, get_points(context, get)).await
-        }
-        Read::Page { page, whole, reply, .. } => {
-            answer(context, deadline, reply, get_page(context, page, whole)).await
-        }
-        Read::Count { category, span, reply } => {
-            let count = || async {
-                let seen = context.engine.count(category.clone(), span.clone(), context.verify()).await?;
-                context.admit(seen)
-            };
-            answer(context, deadline, reply, context.with_connection(count)).await
-        }
-        Read::Categories { reply } => {
-            let categories = || async {
-                let seen = context.engine.categories(limits::SCAN_BYTES_MAX, context.verify()).await?;
-                context.admit(seen)
-            };
-            answer(context, deadline, reply, context.with_connection(categories)).await
-        }
-        Read::Commits { after, follow, reply } => {
-            answer(context, deadline, reply, get_commits(context, &recent, after, follow)).await
-        }
-        Read::Details { reply } => answer(context, deadline, reply, details(context)).await,
-        Read::Check { reply } => answer(context, deadline, reply, check(context)).await,
-        Read::Compact { reply } => {
-            let compact = || async { Ok(context.engine.compact().await?) };
-            answer(context, deadline, reply, context.with_connection(compact)).await
-        }
-    }
-}
-
-/// Awaits the operation until the deadline and sends its answer; returns whether the job is gone.
-async fn answer<T>(
-    context: &Context,
-    deadline: Option<u64>,
-    reply: Reply<T>,
-    operation: impl Future<Output = Result<T, Failure>>,
-) -> bool {
-    let (result, is_gone) = match context.until(deadline, operation).await {
-        Ok(Ok(value)) => (Ok(value), false),
+pub(crate) async fn run(context: Rc<Context>, recent: Rc<RefCell<Recent>>, queued: QueuedRead) -> bool {
+    let QueuedRead { read, reply, deadline, _credit } = queued;
+    let (result, is_gone) = match context.until(deadline, find(&context, &recent, read)).await {
+        Ok(Ok(found)) => (Ok(found), false),
         Ok(Err(Failure::Engine(error))) => (Err(Error::from(error)), false),
         Ok(Err(Failure::Gone)) => (Err(gone()), true),
         Err(late) => (Err(late), false),
@@ -78,21 +28,60 @@ async fn answer<T>(
     is_gone
 }
 
-async fn get_points(context: &Context, get: impl Fn() -> Get) -> Result<Got, Failure> {
-    let small = {
-        let _room = context.small_gets.acquire().await;
-        context.with_connection(|| fetch(context, get())).await?
-    };
-    if !matches!(small, Got::TooLarge(_)) {
-        return Ok(small);
+async fn find(context: &Context, recent: &RefCell<Recent>, read: Read) -> Result<Found, Failure> {
+    let engine = &context.engine;
+    match read {
+        Read::Get { category, keys, presence_only } => {
+            let get = || Get {
+                points: points(&category, &keys),
+                presence_only,
+                bytes_max: limits::SMALL_GET_BYTES_MAX,
+            };
+            get_points(context, &get).await
+        }
+        Read::Page { page, whole, .. } => get_page(context, page, whole).await.map(Found::Page),
+        Read::Commits { after, follow } => {
+            get_commits(context, recent, after, follow).await.map(Found::Commits)
+        }
+        Read::Details => details(context).await.map(|details| Found::Details(Box::new(details))),
+        Read::Check => check(context).await.map(Found::Strings),
+        Read::Count { category, span } => {
+            let count = || async {
+                let seen = engine.count(category.clone(), span.clone(), context.verify()).await?;
+                context.admit(seen).map(Found::Count)
+            };
+            context.with_connection(count).await
+        }
+        Read::Categories => {
+            let categories = || async {
+                let seen = engine.categories(limits::SCAN_BYTES_MAX, context.verify()).await?;
+                context.admit(seen).map(Found::Strings)
+            };
+            context.with_connection(categories).await
+        }
+        Read::Compact => {
+            let compact = || async { Ok(engine.compact().await.map(|()| Found::Done)?) };
+            context.with_connection(compact).await
+        }
     }
-    let _room = context.large_get.acquire().await;
-    let whole = || fetch(context, Get { bytes_max: limits::SCAN_BYTES_MAX, ..get() });
-    context.with_connection(whole).await
 }
 
-async fn fetch(context: &Context, get: Get) -> Result<Got, Failure> {
-    context.admit(context.engine.get(get, context.verify()).await?)
+async fn get_points(context: &Context, get: &dyn Fn() -> Get) -> Result<Found, Failure> {
+    let mut got = {
+        let _room = context.small_gets.acquire().await;
+        fetch(context, get, limits::SMALL_GET_BYTES_MAX).await?
+    };
+    if matches!(got, Got::TooLarge(_)) {
+        let _room = context.large_get.acquire().await;
+        got = fetch(context, get, limits::SCAN_BYTES_MAX).await?;
+    }
+    Ok(Found::Got(got))
+}
+
+async fn fetch(context: &Context, get: &dyn Fn() -> Get, bytes_max: usize) -> Result<Got, Failure> {
+    let fetch =
+        || async { context.admit(context.engine.get(Get { bytes_max, ..get() }, context.verify()).await?) };
+    context.with_connection(fetch).await
 }
 
 /// A page, or all rows in one view: first with a page's room, then with room for everything.
@@ -204,7 +193,7 @@ async fn check(context: &Context) -> Result<Vec<String>, Failure> {
         let page = match context.with_connection(|| logged_commits(context, after)).await {
             Ok((page, _)) => page,
             Err(Failure::Engine(error)) if error.fault == Fault::Corrupt => {
-                findings.push(error.message);
+                findings.push(error.message.clone());
                 break;
             }
             Err(failure) => return Err(failure),

@@ -4,8 +4,7 @@
 //! nowhere else. Nothing here awaits, reads a clock or knows an engine: the engine fetches what
 //! [`Turn::reads`] names, and writes what [`Turn::decide`] returns.
 
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -130,17 +129,15 @@ impl Turn {
     /// What [`Turn::decide`] has to know, the job's record first.
     pub(crate) fn reads(&self) -> Vec<Look> {
         let mut looks = vec![Look { point: Point::record(), want: Want::Payload(usize::MAX) }];
-        let mut seen: BTreeMap<(&str, &[u8]), usize> = BTreeMap::new();
-        for_each_look(&self.tasks, |category, key, want| match seen.entry((&**category, key)) {
-            Entry::Occupied(index) => {
-                if let Some(look) = looks.get_mut(*index.get()) {
-                    look.want = look.want.max(want);
+        let mut seen = Places::new();
+        for_each_look(&self.tasks, |category, key, want| {
+            let index = *seen.entry((category, key)).or_insert(looks.len());
+            match looks.get_mut(index) {
+                Some(look) => look.want = look.want.max(want),
+                None => {
+                    let point = Point { space: Space::Rows(Arc::clone(category)), key: key.to_vec() };
+                    looks.push(Look { point, want });
                 }
-            }
-            Entry::Vacant(place) => {
-                place.insert(looks.len());
-                let point = Point { space: Space::Rows(Arc::clone(category)), key: key.to_vec() };
-                looks.push(Look { point, want });
             }
         });
         looks
@@ -150,8 +147,8 @@ impl Turn {
     ///
     /// `None` for the writes means that nothing changes and no transaction is needed.
     pub(crate) fn decide(&self, found: Vec<Option<Vec<u8>>>) -> (Option<Vec<Write>>, Verdict) {
-        let mut found = found.into_iter();
-        let before = match found.next().flatten().map(|bytes| Record::decode(&bytes)) {
+        let record = found.first().and_then(Option::as_deref);
+        let before = match record.map(Record::decode) {
             None => return (None, Verdict::Gone),
             Some(Err(error)) => return (None, Verdict::Unreadable(error)),
             Some(Ok(record)) if record.dropped || record.generation != self.stamp.generation => {
@@ -166,31 +163,39 @@ impl Turn {
     }
 }
 
+/// Rows by category and key, each with a number. The one kind of map here, since each kind is code.
+type Places<'a> = BTreeMap<(&'a str, &'a [u8]), usize>;
+
 /// The state of a decision between two tasks.
 struct Decision<'a> {
     stamp: Stamp,
     record: Record,
-    /// The rows that some task looks at.
-    watched: BTreeSet<(&'a str, &'a [u8])>,
+    /// The rows that some task looks at, by their index in `payloads`.
+    watched: Places<'a>,
     /// Those of them that are there at this point of the turn. Only those, so that ranges which are
     /// deleted over and over cost nothing once they are empty.
-    present: BTreeMap<(&'a str, &'a [u8]), Vec<u8>>,
+    present: Places<'a>,
+    /// What each watched row held when it was last there.
+    payloads: Vec<Vec<u8>>,
     writes: Vec<Write>,
     time_ms: u64,
 }
 
 impl<'a> Decision<'a> {
-    fn new(turn: &'a Turn, record: Record, mut found: impl Iterator<Item = Option<Vec<u8>>>) -> Self {
-        let (mut watched, mut present) = (BTreeSet::new(), BTreeMap::new());
+    /// `found` answers [`Turn::reads`].
+    fn new(turn: &'a Turn, record: Record, found: Vec<Option<Vec<u8>>>) -> Self {
+        let (mut watched, mut present) = (Places::new(), Places::new());
+        // Numbered as in `reads`, where the record comes first.
         for_each_look(&turn.tasks, |category, key, _| {
-            if watched.insert((&**category, key))
-                && let Some(row) = found.next().flatten()
-            {
-                present.insert((&**category, key), row);
+            let next = watched.len() + 1;
+            let index = *watched.entry((&**category, key)).or_insert(next);
+            if index == next && matches!(found.get(index), Some(Some(_))) {
+                present.insert((category, key), index);
             }
         });
+        let payloads = found.into_iter().map(Option::unwrap_or_default).collect();
         let time_ms = turn.stamp.unix_ms.max(record.last_commit_ms);
-        Decision { stamp: turn.stamp, record, watched, present, writes: Vec::new(), time_ms }
+        Decision { stamp: turn.stamp, record, watched, present, payloads, writes: Vec::new(), time_ms }
     }
 
     fn task(&mut self, task: &'a Task) -> Answer {
@@ -237,7 +242,7 @@ impl<'a> Decision<'a> {
 
     fn holds(&self, precondition: &Precondition) -> bool {
         let place = (&*precondition.category, precondition.key.as_bytes());
-        let now = self.present.get(&place);
+        let now = self.present.get(&place).and_then(|index| self.payloads.get(*index));
         match &precondition.expected {
             Expected::Absent => now.is_none(),
             Expected::Present => now.is_some(),
@@ -262,8 +267,11 @@ impl<'a> Decision<'a> {
         match op {
             Op::Put { category, key, payload } => {
                 let place = (&**category, key.as_bytes());
-                if self.watched.contains(&place) {
-                    self.present.insert(place, payload.clone());
+                if let Some(index) = self.watched.get(&place)
+                    && let Some(held) = self.payloads.get_mut(*index)
+                {
+                    held.clone_from(payload);
+                    self.present.insert(place, *index);
                 }
             }
             Op::Delete { category, key } => {
@@ -303,7 +311,7 @@ impl<'a> Decision<'a> {
                 Some(held) => Answer::Done { seq: *held, existed: true },
                 None if log.holders.len() >= crate::limits::LOG_HOLDERS_MAX => Answer::HoldersFull,
                 None => {
-                    log.holders.insert(name.clone(), seq);
+                    log.holders.insert(name, seq);
                     Answer::Done { seq, existed: false }
                 }
             },

@@ -294,10 +294,13 @@ async fn a_call_that_waits_while_power_is_lost_does_nothing() {
 #[async_test]
 async fn an_apply_that_works_while_power_is_lost_is_unsure_and_not_on_the_medium() {
     let (_faults, site, job) = job().await;
-    let mut apply = Box::pin(job.apply(puts(&[1; 5000], true)));
-    assert!(apply.as_mut().now_or_never().is_none(), "5000 operations take several turns");
-    site.lose_power(Survivors::Durable);
-    assert_eq!(told(apply.await), (Fault::Lost, Outcome::Unknown));
+    let Change { reads, decide, durable } = puts(&[1], true);
+    let outage = site.clone();
+    let decide = Box::new(move |found| {
+        outage.lose_power(Survivors::Durable);
+        decide(found)
+    });
+    assert_eq!(told(job.apply(Change { reads, decide, durable }).await), (Fault::Lost, Outcome::Unknown));
     assert_eq!(reopened(&site, job).await, NO_KEYS);
 }
 

@@ -4,13 +4,14 @@
 //! Never repairs, never names a key, and holds a slice of rows and a slice of pieces at a time; each
 //! slice of rows and its pieces are one view.
 
-use super::layout::{Bounds, Store, chunk_count, chunk_len, split_row_key};
+use super::layout::{Store, chunk_count, chunk_len};
 use super::points::{
     CHUNKS_PER_REQUEST, Stored, ask_chunks_note, chunk_key, chunks_before, chunks_of_rows, piece_len,
     split_chunk_key,
 };
 use super::request::{Tx, elements, key_to_bytes, range_of};
 use crate::engine::EngineError;
+use crate::engine::row_key::{Bounds, split_row_key};
 
 /// Rows that are looked at in one view.
 const ROWS_PER_VIEW: usize = 256;

@@ -3,6 +3,7 @@
 //! Never touches a database and has no JavaScript types.
 
 use crate::engine::Space;
+use crate::engine::row_key::{Bounds, category_prefix};
 use crate::range::Span;
 
 /// The version of our databases; the format itself is numbered in the job's record.
@@ -48,13 +49,6 @@ pub(super) struct Area {
     pub(super) prefix: Vec<u8>,
 }
 
-/// A range of keys in a store, not empty: `lower` is within, `upper` is not; none is no bound.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Bounds {
-    pub(super) lower: Vec<u8>,
-    pub(super) upper: Option<Vec<u8>>,
-}
-
 impl Area {
     pub(super) fn of(space: &Space) -> Self {
         match space {
@@ -71,55 +65,8 @@ impl Area {
 
     /// The store's range for a span of the space; `None` if it is empty.
     pub(super) fn bounds(&self, span: &Span) -> Option<Bounds> {
-        if span.is_empty() {
-            return None;
-        }
-        let upper = match &span.end {
-            Some(end) => Some(self.key(end)),
-            None => after_category(&self.prefix),
-        };
-        Some(Bounds { lower: self.key(&span.start), upper })
+        Bounds::of(&self.prefix, span)
     }
-}
-
-/// What every key of a category's rows begins with; no category's is a prefix of another's.
-pub(super) fn category_prefix(category: &str) -> Vec<u8> {
-    let mut prefix = Vec::with_capacity(category.len() + 2);
-    for byte in category.bytes() {
-        prefix.push(byte);
-        if byte == 0 {
-            prefix.push(0xFF);
-        }
-    }
-    prefix.extend([0, 1]);
-    prefix
-}
-
-/// The first key behind all keys of the category with this prefix; `None` for the empty prefix.
-pub(super) fn after_category(prefix: &[u8]) -> Option<Vec<u8>> {
-    let (_, head) = prefix.split_last()?;
-    Some([head, &[2]].concat())
-}
-
-/// Takes a key of `rows` apart: its category and how many bytes that takes; `None` if it is not one of ours.
-pub(super) fn split_row_key(key: &[u8]) -> Option<(String, usize)> {
-    let mut category = Vec::new();
-    let mut at = 0;
-    loop {
-        match (*key.get(at)?, key.get(at + 1)) {
-            (0, Some(1)) => break,
-            (0, Some(0xFF)) => {
-                category.push(0);
-                at += 2;
-            }
-            (0, _) => return None,
-            (byte, _) => {
-                category.push(byte);
-                at += 1;
-            }
-        }
-    }
-    Some((String::from_utf8(category).ok()?, at + 2))
 }
 
 /// The pieces of a long payload of so many bytes.

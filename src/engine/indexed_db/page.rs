@@ -7,9 +7,10 @@ use wasm_bindgen::JsValue;
 use web_sys::IdbKeyRange;
 
 use super::fault::corrupt;
-use super::layout::{Area, Bounds, Store, after_category, split_row_key};
+use super::layout::{Area, Store};
 use super::points::{Stored, load};
 use super::request::{OpenStore, Tx, elements, key_to_bytes};
+use crate::engine::row_key::{Bounds, after_category, split_row_key};
 use crate::engine::{EngineError, Fault, Page, PageRequest};
 
 /// Rows of the first slice, of which nothing is known: 8 MiB at most, long keys excepted.
@@ -68,19 +69,6 @@ fn next_slice(before: usize, rows: usize, bytes: usize, bytes_max: usize) -> usi
     let average = (bytes / rows.max(1)).max(1);
     let fitting = (bytes_max.saturating_sub(bytes) / average).saturating_add(1);
     fitting.min(before * SLICE_GROWTH_MAX).min(SLICE_ROWS_MAX)
-}
-
-impl Bounds {
-    /// Leaves what lies beyond `last`; whether anything can.
-    fn narrow(&mut self, last: Vec<u8>, reverse: bool) -> bool {
-        if reverse {
-            self.upper = Some(last);
-        } else {
-            self.lower = last;
-            self.lower.push(0);
-        }
-        self.upper.as_ref().is_none_or(|upper| self.lower < *upper)
-    }
 }
 
 async fn read_slice(

@@ -20,13 +20,17 @@ use crate::engine::{EngineError, Fault};
 
 /// The browser's `indexedDB`, in a window or in a worker.
 pub(super) fn factory() -> Result<IdbFactory, EngineError> {
-    let absent = || EngineError::new(Fault::Unsupported, "there is no IndexedDB here");
     // Reading the property throws where an opaque origin forbids it.
     let value = Reflect::get(&js_sys::global(), &"indexedDB".into());
-    let value = value
-        .map_err(|value| thrown(&value, During::Opening))
-        .map_err(|error| EngineError { fault: Fault::Unsupported, ..error })?;
-    if value.is_undefined() || value.is_null() { Err(absent()) } else { Ok(value.unchecked_into()) }
+    let value = value.map_err(|value| {
+        let mut error = thrown(&value, During::Opening);
+        error.fault = Fault::Unsupported;
+        error
+    })?;
+    if value.is_undefined() || value.is_null() {
+        return Err(EngineError::new(Fault::Unsupported, "there is no IndexedDB here"));
+    }
+    Ok(value.unchecked_into())
 }
 
 /// A database that is closed when it is dropped.

@@ -14,8 +14,9 @@ use web_sys::{
 };
 
 use super::fault::{During, corrupt, thrown};
-use super::layout::{Bounds, Store};
+use super::layout::Store;
 use crate::engine::EngineError;
+use crate::engine::row_key::Bounds;
 
 /// A transaction as its body sees it.
 pub(super) struct Tx {

@@ -7,7 +7,6 @@
 //! waits for it.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
@@ -45,9 +44,8 @@ impl Mode {
 #[derive(Default)]
 pub(super) struct Ties {
     closed: Cell<bool>,
-    next: Cell<u64>,
     /// Those that have not ended; bounded by the calls under way.
-    runs: RefCell<BTreeMap<u64, Weak<Run>>>,
+    runs: RefCell<Vec<Weak<Run>>>,
 }
 
 impl Ties {
@@ -64,7 +62,7 @@ impl Ties {
     pub(super) fn lose(&self) {
         self.close();
         let runs = std::mem::take(&mut *self.runs.borrow_mut());
-        for run in runs.values().filter_map(Weak::upgrade) {
+        for run in runs.iter().filter_map(Weak::upgrade) {
             let error = run.reason.take().unwrap_or_else(lost);
             run.answer(Err(error.with_outcome(Outcome::Unknown)));
             run.body.replace(None);
@@ -89,7 +87,6 @@ struct Run {
     transaction: IdbTransaction,
     mode: Mode,
     ties: Rc<Ties>,
-    number: u64,
     body: RefCell<Option<Body>>,
     /// Whether the body has returned `Ok`.
     done: Cell<bool>,
@@ -126,19 +123,17 @@ where
         error
     })?;
     let (sender, receiver) = oneshot::channel();
-    let number = ties.next.replace(ties.next.get() + 1);
     let run = Rc::new(Run {
         transaction,
         mode,
         ties: Rc::clone(ties),
-        number,
         body: RefCell::new(None),
         done: Cell::new(false),
         reason: Cell::new(None),
         answer: Cell::new(Some(sender)),
         handlers: RefCell::new(None),
     });
-    ties.runs.borrow_mut().insert(number, Rc::downgrade(&run));
+    ties.runs.borrow_mut().push(Rc::downgrade(&run));
     let tx = run.attach();
     let value = Rc::new(Cell::new(None));
     let slot = Rc::clone(&value);
@@ -252,7 +247,7 @@ impl Run {
         self.transaction.set_onerror(None);
         self.transaction.set_onabort(None);
         self.transaction.set_oncomplete(None);
-        self.ties.runs.borrow_mut().remove(&self.number);
+        self.ties.runs.borrow_mut().retain(|run| !std::ptr::eq(run.as_ptr(), self));
         self.handlers.replace(None);
     }
 

@@ -4,10 +4,11 @@
 
 use wasm_bindgen::JsValue;
 
-use super::layout::{Area, Bounds, CHUNK_BYTES, CHUNKS_NOTE_KEY, INLINE_BYTES_MAX, Store};
+use super::layout::{Area, CHUNK_BYTES, CHUNKS_NOTE_KEY, INLINE_BYTES_MAX, Store};
 use super::points::{chunk_key, chunks_of_row, chunks_of_rows};
 use super::request::{OpenStore, Tx, bytes_to_js};
 use crate::batch::Op;
+use crate::engine::row_key::{Bounds, category_prefix};
 use crate::engine::{EngineError, Point, Space, Write};
 use crate::range::Span;
 
@@ -56,7 +57,7 @@ impl Writer {
     }
 
     fn row(&mut self, op: &Op) -> Result<(), EngineError> {
-        let area = Area { store: Store::Rows, prefix: super::layout::category_prefix(op.category()) };
+        let area = Area { store: Store::Rows, prefix: category_prefix(op.category()) };
         match op {
             Op::Put { key, payload, .. } => self.put(&area.key(key.as_bytes()), payload),
             Op::Delete { key, .. } => {

@@ -157,8 +157,9 @@ impl SqliteEngine {
         match conn.file_control(DEFAULT_NAME, FileControl::SizeHint(&mut bytes)) {
             Ok(()) => self.reserved_pages.set(pages),
             Err(error) => {
-                let error = EngineError::from(error).while_doing("reserving room");
-                return Err(EngineError { fault: Fault::StorageFull, ..error });
+                let mut error = EngineError::from(error).while_doing("reserving room");
+                error.fault = Fault::StorageFull;
+                return Err(error);
             }
         }
         Ok(())

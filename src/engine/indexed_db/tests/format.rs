@@ -5,11 +5,10 @@ use wasm_bindgen::{JsCast, JsValue};
 
 use super::*;
 use crate::engine::indexed_db::fault::{During, JsError};
-use crate::engine::indexed_db::layout::{
-    CHUNK_BYTES, CHUNKS_NOTE_KEY, INLINE_BYTES_MAX, category_prefix, escape_root, split_row_key,
-};
+use crate::engine::indexed_db::layout::{CHUNK_BYTES, CHUNKS_NOTE_KEY, INLINE_BYTES_MAX, escape_root};
 use crate::engine::indexed_db::points::chunk_key;
 use crate::engine::indexed_db::request::bytes_to_js;
+use crate::engine::row_key::{category_prefix, split_row_key};
 use crate::engine::{Fault, RECORD_KEY};
 use crate::testing::async_test;
 

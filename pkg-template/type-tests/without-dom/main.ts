@@ -7,6 +7,7 @@ import type { Job } from "persistency";
 class Giver {
   readonly aborted = false;
   readonly reason = undefined;
+  throwIfAborted(): void {}
   addEventListener(): void {}
   removeEventListener(): void {}
 }
