@@ -33,6 +33,28 @@ const source = (body, args) => `(async () => {
   return JSON.stringify(value, (key, each) => (typeof each === 'bigint' ? Number(each) : each)) ?? 'null';
 })()`;
 
+/** A tab of Chromium. */
+async function chromiumTab(context, url) {
+  const page = await context.newPage();
+  await page.goto(url);
+  return {
+    run: async (body, ...args) => JSON.parse(await within(CALL_MS, page.evaluate(source(body, args)))),
+    open: (next) => page.goto(next),
+    back: () => page.goBack({ waitUntil: 'commit' }),
+    close: () => page.close(),
+    /** Sends a command of the browser's own protocol. */
+    send: async (method, params) => (await context.newCDPSession(page)).send(method, params),
+    async crash() {
+      const session = await context.newCDPSession(page);
+      const crashed = page.waitForEvent('crash');
+      session.send('Page.crash').catch(() => {});
+      await crashed;
+      await page.close();
+      return true;
+    },
+  };
+}
+
 /**
  * Starts Chromium on the profile in folder `profile`. Answers a browser:
  *
@@ -42,37 +64,12 @@ const source = (body, args) => `(async () => {
  */
 export async function startChromium({ flags }, profile) {
   const context = await chromium.launchPersistentContext(profile, {
-    executablePath: '/usr/bin/chromium', args: flags['goog:chromeOptions'].args,
-    ignoreDefaultArgs: ['--disable-back-forward-cache'],
+    ...chromiumOptions(flags), ignoreDefaultArgs: ['--disable-back-forward-cache'],
   });
-  const main = mainProcess('chromium', profile);
-  const tab = async (url) => {
-    const page = await context.newPage();
-    await page.goto(url);
-    return {
-      page,
-      run: async (body, ...args) => JSON.parse(await within(CALL_MS, page.evaluate(source(body, args)))),
-      open: (next) => page.goto(next),
-      back: () => page.goBack({ waitUntil: 'commit' }),
-      close: () => page.close(),
-      send: async (method, params) => {
-        const session = await context.newCDPSession(page);
-        return session.send(method, params);
-      },
-      async crash() {
-        const session = await context.newCDPSession(page);
-        const crashed = page.waitForEvent('crash');
-        session.send('Page.crash').catch(() => {});
-        await crashed;
-        await page.close();
-        return true;
-      },
-    };
-  };
+  const main = mainProcess(profile);
   return {
-    name: 'Chromium',
     context,
-    tab,
+    tab: (url) => chromiumTab(context, url),
     close: () => context.close(),
     async kill() {
       const closed = new Promise((resolve) => context.once('close', resolve));
@@ -82,6 +79,15 @@ export async function startChromium({ flags }, profile) {
     },
   };
 }
+
+/** Starts Chromium with a window that keeps nothing. */
+export async function startPrivateChromium({ flags }) {
+  const browser = await chromium.launch(chromiumOptions(flags));
+  const context = await browser.newContext();
+  return { tab: (url) => chromiumTab(context, url), close: () => browser.close() };
+}
+
+const chromiumOptions = (flags) => ({ executablePath: '/usr/bin/chromium', args: flags['goog:chromeOptions'].args });
 
 /** Starts Firefox in the same way; `prefs` are those that differ. */
 export async function startFirefox({ flags }, profile, prefs = {}) {
@@ -150,7 +156,6 @@ export async function startFirefox({ flags }, profile, prefs = {}) {
     };
   };
   return {
-    name: 'Firefox',
     tab,
     close: () => browser.quit(),
     async kill() {
@@ -173,12 +178,12 @@ function told(pid, name) {
 const processes = () => readdirSync('/proc').filter((name) => /^\d+$/.test(name));
 
 /** The process that was started on this profile, which all others of the browser descend from. */
-function mainProcess(name, profile) {
+function mainProcess(profile) {
   const ours = processes().filter((pid) => {
     const words = (told(pid, 'cmdline') ?? '').split('\0');
     return words.includes(`--user-data-dir=${profile}`) && !words.some((word) => word.startsWith('--type='));
   });
-  if (ours.length !== 1) throw new Error(`${ours.length} processes of ${name} have this profile`);
+  if (ours.length !== 1) throw new Error(`${ours.length} processes have this profile`);
   return Number(ours[0]);
 }
 

@@ -66,13 +66,14 @@ export class Link {
    * Makes a call about a job or another call: `write(writer)` writes its body before this returns.
    *
    * Returns a promise of the answer's Reader. It is answered within `deadlineMs` and ten seconds, if there
-   * is a deadline; an aborted one rejects with the signal's reason.
+   * is a deadline; an aborted one rejects with the signal's reason. A `patient` one waits for as long as
+   * the worker lives, which is asked about every deadline.
    */
-  call(operation, about, write, { deadlineMs = null, signal } = {}) {
+  call(operation, about, write, { deadlineMs = null, signal, patient = false } = {}) {
     return new Promise((resolve, reject) => {
       signal?.throwIfAborted();
       const due = deadlineMs === null ? Infinity : now() + deadlineMs + LATE_MS;
-      const call = { operation, about, due, resolve, reject, cancel: signal !== undefined };
+      const call = { operation, about, due, resolve, reject, cancel: signal !== undefined, patient };
       if (signal) this.#abortable(call, signal);
       if (this.isLive) {
         this.#session.send(call, write);
@@ -137,7 +138,7 @@ export class Link {
         new Promise((resolve, reject) => {
           session.send({ operation, about, due: now() + due + LATE_MS, resolve, reject }, write);
           this.#look();
-        }));
+        }), () => session.dead);
       if (session.dead) throw session.dead;
       session.live = true;
       this.#starting = false;
@@ -310,14 +311,21 @@ class Session {
 
   look(time) {
     if (time > this.#aliveBy) return this.die("it does not answer any more");
-    if (this.#aliveBy !== Infinity) return;
     const late = [...this.#pending.values()].filter((call) => call.due < time);
     if (late.length === 0) return;
-    this.#aliveBy = time + ALIVE_MS;
+    // Who waits for news only is in no hurry, and a worker may be busy for a while.
+    const aliveBy = time + (late.every(({ patient }) => patient) ? START_MS : ALIVE_MS);
+    const asked = this.#aliveBy !== Infinity;
+    this.#aliveBy = Math.min(this.#aliveBy, aliveBy);
+    if (asked) return;
     const alive = () => {
       this.#aliveBy = Infinity;
       // What was asked before the question has had its time.
       for (const call of late) {
+        if (call.patient) {
+          call.due = now() + START_MS;
+          continue;
+        }
         this.#pending.delete(call.number);
         call.reject(timedOut("Unknown"));
       }

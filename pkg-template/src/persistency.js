@@ -35,7 +35,7 @@ export class Persistency {
   constructor(root, options) {
     this.#root = root;
     this.#link = new Link(root, options, {
-      reopen: (call) => this.#reopen(call),
+      reopen: (call, died) => this.#reopen(call, died),
       event: (kind, number, reader) => this.#event(kind, number, reader),
     });
   }
@@ -241,7 +241,7 @@ export class Persistency {
   }
 
   /** Opens the jobs again on a new worker, if they still live the life that they had. */
-  async #reopen(call) {
+  async #reopen(call, died) {
     await Promise.all([...this.#tenants.values()].filter(({ isOpen, tenant }) => isOpen && !tenant.ended).map(async (there) => {
       const { tenant, name } = there;
       if (this.#root === MEMORY) return tenant.vanish(new PersistencyError("Closed", "the job went with its worker"));
@@ -255,8 +255,8 @@ export class Persistency {
         if (generation.some((byte, at) => byte !== tenant.generation[at])) throw jobGone();
         tenant.advanced(reader.number(), reader.number());
       } catch (error) {
-        // Of this job only: the others go on.
-        tenant.vanish(error);
+        // Of this job only: the others go on. If this worker has died too, the next one opens them all.
+        if (!died()) tenant.vanish(error);
       }
     }));
   }

@@ -119,12 +119,12 @@ export class Tenant {
     }
   }
 
-  /** Makes a call about the job; the answer's Reader. */
-  async call(operation, write, signal) {
+  /** Makes a call about the job; the answer's Reader. A `patient` one has no deadline. */
+  async call(operation, write, signal, patient = false) {
     this.check();
-    const { deadlineMs } = this.options;
+    const deadlineMs = patient ? DEADLINE_MS : this.options.deadlineMs;
     try {
-      return await this.#link.call(operation, this.number, write, { deadlineMs, signal });
+      return await this.#link.call(operation, this.number, write, { deadlineMs, signal, patient });
     } catch (error) {
       if (!(error instanceof PersistencyError) || error === signal?.reason) throw error;
       // Arguments have been checked, so this is a worker that has no such job any more.

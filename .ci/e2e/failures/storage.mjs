@@ -15,6 +15,14 @@ const fill = async (lab, bytes, most) => {
     failed = await job.putAcked('big', lab.key(done), lab.bytes(bytes, done + 1)).then(() => undefined, (error) => error);
   }
   if (!failed) return { done };
+  // Less and less, until nothing fits.
+  for (const less of [64 * 1024, 1024]) {
+    let fits = true;
+    for (let number = 0; fits && number < 100; number += 1) {
+      fits = await job.putAcked('big', lab.key('less', less, number), lab.bytes(less)).then(() => true, () => false);
+    }
+  }
+  const second = await lab.told(lab.kept.root.openJob('beta'));
   const mixed = new lab.Batch().put('c', lab.key(1), 'with it').delete('c', lab.key(0)).put('big', lab.key(1000), lab.bytes(bytes));
   const batch = await lab.told(job.persistAcked(mixed));
   const rows = await job.scan('c');
@@ -22,13 +30,13 @@ const fill = async (lab, bytes, most) => {
   const later = [await lab.told(receipt.committed()), await lab.told(job.flush())];
   const deleted = await lab.told(job.persistAcked(new lab.Batch().clear('big')));
   return {
-    done, failed: `${failed.kind} ${failed.outcome}`, batch: `${batch.kind} ${batch.outcome}`,
+    done, failed: `${failed.kind} ${failed.outcome}`, batch: `${batch.kind} ${batch.outcome}`, second: second.kind,
     rows: rows.map(({ payload }) => new TextDecoder().decode(payload)), later: later.map(({ kind }) => kind ?? 'done'),
     deleted: deleted.kind ?? 'done', left: await job.count('big'), check: await job.check(),
   };
 };
 const FULL = {
-  failed: 'StorageFull NotApplied', batch: 'StorageFull NotApplied', rows: ['small'], later: ['StorageFull', 'done'],
+  failed: 'StorageFull NotApplied', second: 'StorageFull', batch: 'StorageFull NotApplied', rows: ['small'], later: ['StorageFull', 'done'],
   deleted: 'done', left: 0, check: [],
 };
 

@@ -121,6 +121,35 @@ export const tabs = [
     },
   },
   {
+    fact: 'a worker that dies again while it opens the jobs leaves them open for the next one',
+    slow: true,
+    async run({ tab }) {
+      const { run } = await tab('/');
+      await run(openJob, LOG);
+      await run(watch);
+      await run(put, 1);
+      // Held up by others, the next worker is still opening the job when it dies too.
+      const told = await run(async (lab, name) => {
+        const { job, root } = lab.kept;
+        const raw = await lab.rawOpen(name);
+        const upgrade = lab.rawOpen(name, 7, (database, transaction) => transaction.abort()).catch(() => {});
+        root.terminate();
+        const call = lab.told(job.putAcked('c', lab.key(2), 'v'));
+        await lab.pause(4000);
+        root.terminate();
+        raw.close();
+        await upgrade;
+        const { kind, outcome } = await call;
+        return { kind, outcome, open: job.isOpen() };
+      }, DATABASE);
+      assert.deepEqual(told, { kind: 'Backend', outcome: 'Unknown', open: true });
+      await run(put, 3);
+      assert.equal(await run((lab) => lab.kept.job.exists('c', lab.key(3))), true);
+      const { seq } = await run(({ kept: { job } }) => job.position());
+      assert.deepEqual(await run(seen, seq, 5000), commits(1, seq));
+    },
+  },
+  {
     fact: 'a worker that ends with a scan and writes under way leaves a job that opens and is whole',
     async run({ tab }) {
       const { run } = await tab('/');
@@ -252,15 +281,67 @@ export const tabs = [
     },
   },
   {
-    fact: 'data of the site cleared by the browser while in use is JobNotFound',
+    fact: 'data of the site cleared by the browser under writes is JobNotFound, and none of them is a new life',
     only: 'Chromium',
     async run({ tab, origin }) {
       const ours = await tab('/');
       const generation = await ours.run(openJob);
       await ours.run(watch);
       await ours.run(put, 1);
+      await ours.run((lab) => {
+        const { job } = lab.kept;
+        const one = async (number) => {
+          for (;;) {
+            const { kind } = await lab.told(job.putAcked('c', lab.key(number), lab.bytes(50_000)));
+            if (kind) return kind;
+          }
+        };
+        lab.kept.writers = Promise.all([2, 3, 4].map(one));
+      });
       await ours.send('Storage.clearDataForOrigin', { origin, storageTypes: 'indexeddb' });
+      assert.deepEqual(await ours.run((lab) => lab.kept.writers), Array(3).fill('JobNotFound'));
       await goneFor(ours, generation);
+    },
+  },
+  {
+    fact: 'a connection that the browser closes under calls is made anew, and what is written is whole',
+    only: 'Chromium',
+    async run({ tab, browser, url }) {
+      const ours = await tab('/');
+      const generation = await ours.run(openJob, LOG);
+      await ours.run(watch);
+      const internals = await browser.context.newPage();
+      await internals.goto('chrome://indexeddb-internals');
+      await ours.run((lab) => {
+        lab.kept.acked = [];
+        lab.kept.failed = [];
+        lab.kept.writing = (async () => {
+          for (let number = 0; !lab.kept.stop; number += 1) {
+            await lab.kept.job.putAcked('c', lab.key(number), 'v')
+              .then((seq) => lab.kept.acked.push(Number(seq)), ({ kind, outcome }) => lab.kept.failed.push(`${kind} ${outcome}`));
+          }
+        })();
+      });
+      const { host } = new URL(url('/'));
+      for (let closed = 0; closed < 3; closed += 1) {
+        const button = internals.locator('.indexeddb-origin', { hasText: host }).locator('.force-close');
+        await button.first().click();
+        await ours.run((lab) => lab.pause(100));
+        await internals.reload();
+      }
+      await internals.close();
+      const { acked, failed, kinds, life } = await ours.run(async (lab) => {
+        lab.kept.stop = true;
+        await lab.kept.writing;
+        const { acked, failed, job } = lab.kept;
+        return { acked, failed, kinds: [await job.count('c'), await job.check()], life: (await job.info()).generation };
+      });
+      console.log(`        ${acked.length} acknowledged, ${failed.length} failed`, failed);
+      assert.equal(life, generation);
+      assert.deepEqual([...new Set(acked)], acked);
+      assert.deepEqual(failed, []);
+      assert.deepEqual(kinds, [acked.length, []]);
+      assert.deepEqual(await ours.run(seen, acked.at(-1), 5000), commits(1, acked.at(-1)));
     },
   },
   {
@@ -335,8 +416,73 @@ export const tabs = [
     },
   },
   {
+    fact: 'a tab that is frozen under its writes is whole afterwards, and who waits for it has its deadline',
+    only: 'Chromium',
+    async run({ tab }) {
+      const [ours, other] = [await tab('/'), await tab('/')];
+      await ours.run(openJob, LOG);
+      await other.run(openJob, { job: { ...LOG.job, deadlineMs: 1000 } });
+      await ours.run((lab) => {
+        lab.kept.failed = [];
+        lab.kept.writing = (async () => {
+          for (let number = 0; !lab.kept.stop; number += 1) {
+            const batch = new lab.Batch();
+            for (let row = 0; row < 20; row += 1) batch.put('c', lab.key(row), String(number));
+            await lab.kept.job.persistAcked(batch).catch(({ kind, outcome }) => lab.kept.failed.push(`${kind} ${outcome}`));
+          }
+        })();
+      });
+      const kinds = [];
+      for (let round = 0; round < 3; round += 1) {
+        await ours.send('Page.setWebLifecycleState', { state: 'frozen' });
+        const { kind = 'done', outcome = '', ms } = await other.run((lab, number) =>
+          lab.told(lab.kept.job.putAcked('other', lab.key(number), 'v')), round);
+        kinds.push(`${kind} ${outcome}`.trim());
+        assert.ok(ms < 12_000, `${ms} ms`);
+        await ours.send('Page.setWebLifecycleState', { state: 'active' });
+        await ours.run((lab) => lab.pause(50));
+      }
+      const { failed, payloads, check } = await ours.run(async (lab) => {
+        lab.kept.stop = true;
+        await lab.kept.writing;
+        const rows = await lab.kept.job.scan('c');
+        const payloads = new Set(rows.map(({ payload }) => new TextDecoder().decode(payload)));
+        return { failed: lab.kept.failed, payloads: payloads.size, check: await lab.kept.job.check() };
+      });
+      console.log(`        the other tab's writes meanwhile: ${kinds.join(', ')}`);
+      assert.ok(kinds.every((kind) => ['done', 'Timeout NotApplied'].includes(kind)), kinds.join());
+      assert.deepEqual({ failed, payloads, check }, { failed: [], payloads: 1, check: [] });
+    },
+  },
+  {
+    fact: 'a tab that is frozen or in the back/forward cache does not hold up who drops its job',
+    async run({ tab, browserName: name, url }) {
+      const [ours, other] = [await tab('/'), await tab('/')];
+      const generation = await ours.run(openJob);
+      await ours.run(watch);
+      await ours.open(url('/').replace(/\/\/[^.]*/, '//elsewhere'));
+      const drop = await other.run((lab) => lab.told(lab.Persistency.open('root').then((root) => root.dropJob('alpha'))));
+      assert.equal(drop.kind, undefined, drop.message);
+      assert.ok(drop.ms < 3000, `${drop.ms} ms`);
+      assert.notEqual(await other.run(openJob), generation);
+      await ours.back();
+      const restored = await ours.run((lab) => lab.kept.job !== undefined);
+      console.log(`        ${name} ${restored ? 'restored the page' : 'loaded the page anew'}`);
+      if (restored) assert.deepEqual(await ours.run(ended), GONE);
+      if (name === 'Firefox') return;
+      await other.run((lab) => lab.kept.root.close());
+      await ours.run(openJob);
+      await ours.send('Page.setWebLifecycleState', { state: 'frozen' });
+      const frozen = await other.run((lab) => lab.told(lab.Persistency.open('root').then((root) => root.dropJob('alpha'))));
+      console.log(`        frozen: ${frozen.kind ?? 'done'} ${frozen.ms} ms`);
+      assert.equal(frozen.kind, undefined, frozen.message);
+      await ours.send('Page.setWebLifecycleState', { state: 'active' });
+      assert.equal((await ours.run((lab) => lab.told(lab.kept.job.get('c', lab.key(1))))).kind, 'JobNotFound');
+    },
+  },
+  {
     fact: 'a page that comes back from the back/forward cache watches on without a gap',
-    async run({ tab, name, url }) {
+    async run({ tab, browserName: name, url }) {
       const [ours, other] = [await tab('/'), await tab('/')];
       await ours.run(openJob, LOG);
       await ours.run(watch);

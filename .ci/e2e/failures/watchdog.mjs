@@ -32,6 +32,25 @@ const works = async (lab, expected) => {
 
 export const watchdog = [
   {
+    fact: 'a watch waits for longer than the deadline of its job, also over a worker that hangs',
+    slow: true,
+    async run({ tab }) {
+      const { run } = await tab('/');
+      await run(openJob, { job: { ...JOB.job, log: { lastBytes: 1_000_000 } }, root: { workerUrl: '/faulty.js' } });
+      await run(async (lab) => {
+        const watching = lab.kept.job.watch('c');
+        lab.kept.first = watching.next().then(({ value }) => value);
+        await lab.pause(40_000);
+        await lab.kept.job.putAcked('c', lab.key(1), 'v');
+        lab.kept.second = watching.next().then(({ value }) => value);
+        lab.break({ loop: true });
+        await lab.told(lab.kept.job.get('c', lab.key(1)));
+        await lab.kept.job.putAcked('c', lab.key(2), 'v');
+      });
+      assert.deepEqual(await run(async ({ kept }) => [(await kept.first).seq, (await kept.second).seq]), [1, 2]);
+    },
+  },
+  {
     fact: 'calls to a worker that hangs are Backend in time, and the next one starts a new worker',
     slow: true,
     async run({ tab }) {
