@@ -21,9 +21,8 @@ let plain;
 export class Persistency {
   static #instance;
 
-  static {
-    plain = (root, id) => root.#open(id).plain;
-  }
+  // A static block would be taken apart for Safari 15, and every private name of the class with it.
+  static #plain = (plain = (root, id) => root.#open(id).plain);
 
   #root;
   #link;

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use crate::batch::{CheckedBatch, Expected, Op, Precondition};
 use crate::commit_log::{self, Commit};
 use crate::engine::{EngineError, Look, Point, Space, Want, Write};
+use crate::error::Quoted;
 use crate::record::{LogRetention, Record};
 
 /// Who takes the turn, and when.
@@ -66,9 +67,9 @@ impl fmt::Display for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Task::Batch { batch, .. } = self else { return f.write_str("change of the log") };
         match &*batch.operations {
-            [Op::Put { category, .. }] => write!(f, "category {category:?}, put"),
-            [Op::Delete { category, .. }] => write!(f, "category {category:?}, delete"),
-            [Op::DeleteRange { category, .. }] => write!(f, "category {category:?}, delete range"),
+            [Op::Put { category, .. }] => write!(f, "category {}, put", Quoted(category)),
+            [Op::Delete { category, .. }] => write!(f, "category {}, delete", Quoted(category)),
+            [Op::DeleteRange { category, .. }] => write!(f, "category {}, delete range", Quoted(category)),
             operations => write!(f, "batch of {} operations", operations.len()),
         }
     }

@@ -41,22 +41,22 @@ pub(super) async fn check_view(tx: Tx, mut progress: Progress) -> Result<Progres
     let range = Bounds { lower: progress.from.clone(), upper: None }.range()?;
     let limit = ROWS_PER_VIEW as u32;
     let (keys, values) = (rows.get_all_keys(&range, limit, false)?, rows.get_all(&range, limit, false)?);
-    let (keys, values) = (elements(&keys.await?)?, elements(&values.await?)?);
+    let (keys, values) = (elements(keys.await?)?, elements(values.await?)?);
     let mut long = Vec::new();
     let mut next = None;
-    for (key, value) in keys.iter().zip(&values) {
-        let row = key_to_bytes(key)?;
+    for (key, value) in keys.iter().zip(values.iter()) {
+        let row = key_to_bytes(&key)?;
         if split_row_key(&row).is_none() {
             progress.find("a row's key begins with no category");
         }
-        match Stored::from_value(value) {
+        match Stored::from_value(&value) {
             Ok(Some(Stored::Long(bytes))) => long.push(Long { row: row.clone(), bytes, pieces: 0 }),
             Ok(_) => {}
             Err(error) => progress.find(&error.message),
         }
         next = Some([&row[..], &[0]].concat());
     }
-    progress.finished = keys.len() < ROWS_PER_VIEW;
+    progress.finished = (keys.length() as usize) < ROWS_PER_VIEW;
     let to = if progress.finished { None } else { next };
     check_pieces(&tx, &mut progress, &mut long, to.as_deref()).await?;
     for Long { bytes, pieces, .. } in long {
@@ -83,25 +83,28 @@ async fn check_pieces(
         let limit = CHUNKS_PER_REQUEST as u32;
         let (keys, values) =
             (chunks.get_all_keys(&range, limit, false)?, chunks.get_all(&range, limit, false)?);
-        let (keys, values) = (elements(&keys.await?)?, elements(&values.await?)?);
-        for (key, value) in keys.iter().zip(&values) {
-            let (row, index) = split_chunk_key(key)?;
+        let (keys, values) = (elements(keys.await?)?, elements(values.await?)?);
+        for (key, value) in keys.iter().zip(values.iter()) {
+            let (row, index) = split_chunk_key(&key)?;
             match long.binary_search_by(|long| long.row.cmp(&row)) {
-                Ok(at) if piece_len(value) == Some(chunk_len(long[at].bytes, index)) => long[at].pieces += 1,
+                Ok(at) if piece_len(&value) == Some(chunk_len(long[at].bytes, index)) => long[at].pieces += 1,
                 Ok(_) => progress.find("a piece of a payload has a wrong length"),
                 Err(_) => progress.find("a piece of a payload has no row"),
             }
         }
-        let Some(last) = keys.last() else { return Ok(()) };
+        let pieces = keys.length();
+        if pieces == 0 {
+            return Ok(());
+        }
         if !std::mem::replace(&mut progress.note_checked, true) && ask_chunks_note(tx)?.await?.is_undefined()
         {
             progress.find("there are pieces of payloads, but not the note that says so");
         }
-        if keys.len() < CHUNKS_PER_REQUEST || progress.findings.len() >= FINDINGS_MAX {
+        if (pieces as usize) < CHUNKS_PER_REQUEST || progress.findings.len() >= FINDINGS_MAX {
             return Ok(());
         }
         // Smaller than `[to]`, whatever its index: the row's key is.
-        let (row, index) = split_chunk_key(last)?;
+        let (row, index) = split_chunk_key(&keys.get(pieces - 1))?;
         range = range_of(&chunk_key(&row, index + 1), upper.as_ref())?;
     }
 }

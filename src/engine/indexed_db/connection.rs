@@ -30,8 +30,10 @@ impl Connection {
     pub(super) async fn open(name: &str) -> Result<Self, EngineError> {
         let connection = Connection::attach(open_existing(name).await?);
         let database = connection.database.get();
-        if database.version() > f64::from(VERSION) {
-            let message = format!("the database has version {}, newer than {VERSION}", database.version());
+        // A whole number below 2^53.
+        let version = database.version() as u64;
+        if version > u64::from(VERSION) {
+            let message = format!("the database has version {version}, newer than {VERSION}");
             return Err(EngineError::new(Fault::TooNew, message));
         }
         let names = database.object_store_names();

@@ -2,17 +2,26 @@
 //!
 //! Never keeps a JavaScript value: errors must be able to leave the thread.
 
+use std::fmt;
+
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::DomException;
 
 use crate::engine::{EngineError, Fault};
 
 /// A JavaScript error, flattened to plain data.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, thiserror::Error)]
 #[error("{name}: {message}")]
 pub(super) struct JsError {
     pub(super) name: String,
     pub(super) message: String,
+}
+
+/// As it is shown.
+impl fmt::Debug for JsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 /// What was being done when JavaScript threw; some names mean different things.
@@ -36,7 +45,7 @@ impl JsError {
             let value = js_sys::Reflect::get(value, &JsValue::from_str(name)).ok()?;
             value.as_string()
         };
-        let message = field("message").unwrap_or_else(|| format!("{value:?}"));
+        let message = field("message").or_else(|| value.as_string()).unwrap_or_else(|| "thrown".to_owned());
         JsError { name: field("name").unwrap_or_else(|| "Error".to_owned()), message }
     }
 

@@ -3,7 +3,6 @@
 //! Never connects again by itself: a lost connection is an answer, and the worker decides.
 
 use std::cell::RefCell;
-use std::future::Future;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,14 +17,14 @@ use super::connection::Connection;
 use super::fault::{corrupt, lost};
 use super::layout::{Area, CHUNKS_NOTE_KEY, Store};
 use super::page::{read_categories, read_page};
-use super::points::{ask_chunks_note, chunks_before, read_points, stores_of, verify_record};
+use super::points::{ask_chunks_note, chunks_before, read_points, read_record, stores_of};
 use super::raw::has_direction;
 use super::request::{Tx, bytes_to_js, range_of};
 use super::transaction::Mode;
 use super::write::Writer;
 use crate::engine::{
-    Change, Engine, EngineError, Fault, Get, Got, Look, OpenMode, Page, PageRequest, Seen, Sharing, Space,
-    Verify, Want,
+    Change, Engine, EngineError, Fault, Found, Get, Got, Look, OpenMode, Query, Seen, Sharing, Space, Verify,
+    Want,
 };
 use crate::range::Span;
 
@@ -77,18 +76,14 @@ impl IndexedDbEngine {
         self.connection.borrow().clone().ok_or_else(lost)
     }
 
-    /// Runs a reading transaction over `store` and what `verify` needs.
-    async fn view<T, F, B>(&self, store: &[Store], verify: Verify, body: F) -> Result<T, EngineError>
-    where
-        T: 'static,
-        F: FnOnce(Tx) -> B,
-        B: Future<Output = Result<T, EngineError>> + 'static,
-    {
-        let mut stores = store.to_vec();
-        if verify != Verify::Never && !stores.contains(&Store::Meta) {
-            stores.push(Store::Meta);
+    async fn damage(&self) -> Result<Vec<String>, EngineError> {
+        let mut progress = Progress::default();
+        while !progress.finished {
+            let _turn = self.turn.read().await;
+            let stores = [Store::Rows, Store::Chunks, Store::Meta];
+            progress = self.connection()?.read(&stores, |tx| check_view(tx, progress)).await?;
         }
-        self.connection()?.read(&stores, body).await
+        Ok(progress.findings)
     }
 
     async fn apply_in_turn(&self, change: Change) -> Result<(), EngineError> {
@@ -114,6 +109,33 @@ impl IndexedDbEngine {
     }
 }
 
+/// The whole of a read inside its transaction; `direction` says whether ranges can be read from their end.
+async fn answer(tx: Tx, query: Query, verify: Verify, direction: bool) -> Result<Seen, EngineError> {
+    let found = match query {
+        Query::Get(Get { points, presence_only, bytes_max }) => {
+            let want = if presence_only { Want::Presence } else { Want::Payload(usize::MAX) };
+            let looks: Vec<Look> = points.into_iter().map(|point| Look { point, want }).collect();
+            Found::Got(read_points(&tx, &looks, bytes_max).await?)
+        }
+        Query::Page(request) => Found::Page(read_page(&tx, request, direction).await?),
+        Query::Count { category, span } => Found::Count(count(&tx, category, &span).await?),
+        Query::Categories { bytes_max } => Found::Categories(read_categories(&tx, bytes_max).await?),
+        // Not read in one transaction, see `read`.
+        Query::Damage | Query::Size => Found::Size(None),
+    };
+    let record = match verify.wants(&found) {
+        true => Some(read_record(&tx).await?),
+        false => None,
+    };
+    Ok(Seen { found, record })
+}
+
+async fn count(tx: &Tx, category: Arc<str>, span: &Span) -> Result<u64, EngineError> {
+    let Some(bounds) = Area::of(&Space::Rows(category)).bounds(span) else { return Ok(0) };
+    let rows = tx.store(Store::Rows)?.count(&bounds.range()?)?.await?;
+    Ok(rows.as_f64().ok_or_else(|| corrupt("a count is not a number"))? as u64)
+}
+
 /// The whole of an `apply` inside its transaction.
 async fn decide_and_write(tx: Tx, change: Change) -> Result<(), EngineError> {
     let note = ask_chunks_note(&tx)?;
@@ -135,58 +157,19 @@ impl Engine for IndexedDbEngine {
         }
     }
 
-    async fn get(&self, get: Get, verify: Verify) -> Result<Seen<Got>, EngineError> {
-        let Get { points, presence_only, bytes_max } = get;
-        let stores = stores_of(&points, presence_only, verify);
-        if stores.is_empty() {
-            return Ok(Seen { value: Got::Payloads(Vec::new()), record: None });
-        }
-        let want = if presence_only { Want::Presence } else { Want::Payload(usize::MAX) };
-        let looks: Vec<Look> = points.into_iter().map(|point| Look { point, want }).collect();
-        self.view(&stores, verify, move |tx| async move {
-            let value = read_points(&tx, &looks, bytes_max).await?;
-            let nothing = matches!(&value, Got::Payloads(payloads) if payloads.iter().all(Option::is_none));
-            Ok(Seen { record: verify_record(&tx, verify, nothing).await?, value })
-        })
-        .await
-    }
-
-    async fn page(&self, page: PageRequest, verify: Verify) -> Result<Seen<Page>, EngineError> {
-        let _turn = self.turn.read().await;
-        let direction = self.direction;
-        let stores: &[Store] = match page.space {
-            Space::Rows(_) if page.keys_only => &[Store::Rows],
-            Space::Rows(_) => &[Store::Rows, Store::Chunks],
-            Space::Log => &[Store::Log],
-            Space::Meta => &[Store::Meta],
+    async fn read(&self, query: Query, verify: Verify) -> Result<Seen, EngineError> {
+        let _turn = match &query {
+            Query::Damage => return Ok(Seen::without_record(Found::Damage(self.damage().await?))),
+            Query::Size => return Ok(Seen::without_record(Found::Size(None))),
+            Query::Get(_) => None,
+            Query::Page(_) | Query::Count { .. } | Query::Categories { .. } => Some(self.turn.read().await),
         };
-        self.view(stores, verify, move |tx| async move {
-            let value = read_page(&tx, page, direction).await?;
-            Ok(Seen { record: verify_record(&tx, verify, value.rows.is_empty()).await?, value })
-        })
-        .await
-    }
-
-    async fn count(&self, category: Arc<str>, span: Span, verify: Verify) -> Result<Seen<u64>, EngineError> {
-        let _turn = self.turn.read().await;
-        self.view(&[Store::Rows], verify, move |tx| async move {
-            let mut value = 0;
-            if let Some(bounds) = Area::of(&Space::Rows(category)).bounds(&span) {
-                let answer = tx.store(Store::Rows)?.count(&bounds.range()?)?.await?;
-                value = answer.as_f64().ok_or_else(|| corrupt("a count is not a number"))? as u64;
-            }
-            Ok(Seen { record: verify_record(&tx, verify, value == 0).await?, value })
-        })
-        .await
-    }
-
-    async fn categories(&self, bytes_max: usize, verify: Verify) -> Result<Seen<Vec<String>>, EngineError> {
-        let _turn = self.turn.read().await;
-        self.view(&[Store::Rows], verify, move |tx| async move {
-            let value = read_categories(&tx, bytes_max).await?;
-            Ok(Seen { record: verify_record(&tx, verify, value.is_empty()).await?, value })
-        })
-        .await
+        let stores = stores_of(&query, verify);
+        if stores.is_empty() {
+            return Ok(Seen::without_record(Found::Got(Got::Payloads(Vec::new()))));
+        }
+        let direction = self.direction;
+        self.connection()?.read(&stores, move |tx| answer(tx, query, verify, direction)).await
     }
 
     async fn apply(&self, change: Change) -> Result<(), EngineError> {
@@ -212,16 +195,6 @@ impl Engine for IndexedDbEngine {
         self.channel.announce(generation, seq);
     }
 
-    async fn check(&self) -> Result<Vec<String>, EngineError> {
-        let mut progress = Progress::default();
-        while !progress.finished {
-            let _turn = self.turn.read().await;
-            let stores = [Store::Rows, Store::Chunks, Store::Meta];
-            progress = self.view(&stores, Verify::Never, |tx| check_view(tx, progress)).await?;
-        }
-        Ok(progress.findings)
-    }
-
     /// IndexedDB gives room back by itself; what is left to do is to forget that there were chunks.
     async fn compact(&self) -> Result<(), EngineError> {
         let _turn = self.turn.write().await;
@@ -234,10 +207,6 @@ impl Engine for IndexedDbEngine {
             Ok(())
         })?;
         running.await
-    }
-
-    async fn bytes(&self) -> Result<Option<u64>, EngineError> {
-        Ok(None)
     }
 
     async fn close(&self) -> Result<(), EngineError> {

@@ -3,8 +3,7 @@
 //! Never holds a cursor over many rows, and never has more than a slice of rows beyond its bounds in
 //! memory: IndexedDB knows a limit of rows but none of bytes, so a page is read in slices.
 
-use wasm_bindgen::JsValue;
-use web_sys::IdbKeyRange;
+use js_sys::Array;
 
 use super::fault::corrupt;
 use super::layout::{Area, Store};
@@ -20,10 +19,10 @@ const SLICE_ROWS_MAX: usize = 1024;
 /// How much larger than the one before a slice can be: sizes seen so far can mislead.
 const SLICE_GROWTH_MAX: usize = 4;
 
-/// A row as the database gave it; the value is undefined where only keys were asked for.
-struct RawRow {
-    key: JsValue,
-    value: JsValue,
+/// Rows as the database gave them: keys, and the values unless only keys were asked for.
+struct Slice {
+    keys: Array,
+    values: Option<Array>,
 }
 
 /// Reads a page; `direction` says whether the browser reads ranges from their end.
@@ -38,14 +37,16 @@ pub(super) async fn read_page(tx: &Tx, request: PageRequest, direction: bool) ->
         // One more than wanted tells whether there is a further row.
         let limit = slice_rows.min(request.rows_max.saturating_sub(page.rows.len()).saturating_add(1));
         let slice = read_slice(&store, &bounds, limit, &request, direction).await?;
-        let exhausted = slice.len() < limit;
+        let rows = slice.keys.length();
         let mut last = Vec::new();
-        for raw in slice {
-            let row = key_to_bytes(&raw.key)?;
+        for index in 0..rows {
+            let row = key_to_bytes(&slice.keys.get(index))?;
             let key = row.get(area.prefix.len()..).ok_or_else(|| corrupt("a row's key is too short"))?;
-            let stored = match request.keys_only {
-                true => Stored::Inline(Vec::new()),
-                false => Stored::from_value(&raw.value)?.ok_or_else(|| corrupt("a row has no value"))?,
+            let stored = match &slice.values {
+                None => Stored::Inline(Vec::new()),
+                Some(values) => {
+                    Stored::from_value(&values.get(index))?.ok_or_else(|| corrupt("a row has no value"))?
+                }
             };
             let total = bytes.saturating_add(key.len()).saturating_add(stored.len());
             let full = page.rows.len() >= request.rows_max || total > request.bytes_max;
@@ -57,6 +58,7 @@ pub(super) async fn read_page(tx: &Tx, request: PageRequest, direction: bool) ->
             page.rows.push((key.to_vec(), load(tx, &row, stored).await?));
             last = row;
         }
+        let exhausted = (rows as usize) < limit;
         if exhausted || !bounds.narrow(last, request.reverse) {
             return Ok(page);
         }
@@ -77,45 +79,34 @@ async fn read_slice(
     limit: usize,
     request: &PageRequest,
     direction: bool,
-) -> Result<Vec<RawRow>, EngineError> {
-    let range = bounds.range()?;
+) -> Result<Slice, EngineError> {
+    let mut range = bounds.range()?;
     // Within u32: a slice is small.
     let rows = limit as u32;
-    if !request.reverse {
-        return read_rows(store, &range, rows, request.keys_only, false).await;
+    // Where ranges cannot be read from their end: find where the slice begins, then read it forwards.
+    let forwards = request.reverse && !direction;
+    if forwards && let Some(first) = store.key_from_end(&range, rows - 1).await? {
+        range = Bounds { lower: key_to_bytes(&first)?, upper: bounds.upper.clone() }.range()?;
     }
-    if direction {
-        return read_rows(store, &range, rows, request.keys_only, true).await;
-    }
-    // Find where the slice begins, then read it forwards.
-    let range = match store.key_from_end(&range, rows - 1).await? {
-        Some(first) => Bounds { lower: key_to_bytes(&first)?, upper: bounds.upper.clone() }.range()?,
-        None => range,
+    let reverse = request.reverse && direction;
+    let keys = store.get_all_keys(&range, rows, reverse)?;
+    let values = match request.keys_only {
+        true => None,
+        false => Some(store.get_all(&range, rows, reverse)?),
     };
-    let mut slice = read_rows(store, &range, rows, request.keys_only, false).await?;
-    slice.reverse();
-    Ok(slice)
-}
-
-/// Keys and values of at most so many rows, from the range's start or from its end.
-async fn read_rows(
-    store: &OpenStore,
-    range: &IdbKeyRange,
-    rows: u32,
-    keys_only: bool,
-    reverse: bool,
-) -> Result<Vec<RawRow>, EngineError> {
-    let keys = store.get_all_keys(range, rows, reverse)?;
-    if keys_only {
-        let keys = elements(&keys.await?)?;
-        return Ok(keys.into_iter().map(|key| RawRow { key, value: JsValue::UNDEFINED }).collect());
-    }
-    let values = store.get_all(range, rows, reverse)?;
-    let (keys, values) = (elements(&keys.await?)?, elements(&values.await?)?);
-    if keys.len() != values.len() {
+    let keys = elements(keys.await?)?;
+    let values = match values {
+        Some(values) => Some(elements(values.await?)?),
+        None => None,
+    };
+    if values.as_ref().is_some_and(|values| values.length() != keys.length()) {
         return Err(corrupt("a range has not as many values as keys"));
     }
-    Ok(keys.into_iter().zip(values).map(|(key, value)| RawRow { key, value }).collect())
+    if forwards {
+        keys.reverse();
+        values.iter().for_each(|values| drop(values.reverse()));
+    }
+    Ok(Slice { keys, values })
 }
 
 /// The categories that hold rows, in order; jumps from one to the next whatever they hold.

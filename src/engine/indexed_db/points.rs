@@ -9,7 +9,7 @@ use web_sys::IdbKeyRange;
 use super::fault::corrupt;
 use super::layout::{Area, CHUNKS_NOTE_KEY, INLINE_BYTES_MAX, Store, chunk_count, chunk_len};
 use super::request::{OpenStore, Request, Tx, bytes_to_js, elements, range_of, value_to_bytes};
-use crate::engine::{EngineError, Got, Look, Point, RECORD_KEY, Space, Verify, Want};
+use crate::engine::{EngineError, Got, Look, Query, RECORD_KEY, Space, Verify, Want};
 
 /// Points that are asked for before the first answer is taken.
 const POINTS_PER_ROUND: usize = 1024;
@@ -44,21 +44,28 @@ impl Stored {
     }
 }
 
-/// The stores that a read of these points works on.
-pub(super) fn stores_of(points: &[Point], presence_only: bool, verify: Verify) -> Vec<Store> {
-    let asks = |store| points.iter().any(|point| store_of(&point.space) == store);
+/// The stores that a query works on.
+pub(super) fn stores_of(query: &Query, verify: Verify) -> Vec<Store> {
     let mut stores = Vec::new();
-    if verify != Verify::Never || asks(Store::Meta) {
-        stores.push(Store::Meta);
-    }
-    if asks(Store::Rows) {
-        stores.push(Store::Rows);
-        if !presence_only {
-            stores.push(Store::Chunks);
+    let mut add = |store| {
+        if !stores.contains(&store) {
+            stores.push(store);
         }
+    };
+    if verify != Verify::Never {
+        add(Store::Meta);
     }
-    if asks(Store::Log) {
-        stores.push(Store::Log);
+    let mut add_space = |space: &Space, with_payloads: bool| {
+        add(store_of(space));
+        if with_payloads && matches!(space, Space::Rows(_)) {
+            add(Store::Chunks);
+        }
+    };
+    match query {
+        Query::Get(get) => get.points.iter().for_each(|point| add_space(&point.space, !get.presence_only)),
+        Query::Page(request) => add_space(&request.space, !request.keys_only),
+        Query::Count { .. } | Query::Categories { .. } => add(Store::Rows),
+        Query::Damage | Query::Size => {}
     }
     stores
 }
@@ -130,7 +137,7 @@ pub(super) async fn load(tx: &Tx, row: &[u8], stored: Stored) -> Result<Vec<u8>,
     // Reserved piece by piece: a wrong length must not become a huge allocation.
     let mut payload = Vec::new();
     for first in (0..chunk_count(bytes)).step_by(CHUNKS_PER_REQUEST) {
-        for piece in pieces(&chunks, row, first).await? {
+        for piece in pieces(&chunks, row, first).await?.iter() {
             payload.extend(value_to_bytes(&piece)?.unwrap_or_default());
         }
         let expected: usize = (0..first + CHUNKS_PER_REQUEST).map(|index| chunk_len(bytes, index)).sum();
@@ -141,10 +148,10 @@ pub(super) async fn load(tx: &Tx, row: &[u8], stored: Stored) -> Result<Vec<u8>,
     Ok(payload)
 }
 
-async fn pieces(chunks: &OpenStore, row: &[u8], first: usize) -> Result<Vec<JsValue>, EngineError> {
+async fn pieces(chunks: &OpenStore, row: &[u8], first: usize) -> Result<Array, EngineError> {
     let (lower, upper) = (chunk_key(row, first), chunk_key(row, first + CHUNKS_PER_REQUEST));
     let range = range_of(&lower, Some(&upper))?;
-    elements(&chunks.get_all(&range, CHUNKS_PER_REQUEST as u32, false)?.await?)
+    elements(chunks.get_all(&range, CHUNKS_PER_REQUEST as u32, false)?.await?)
 }
 
 /// The key of one piece.
@@ -184,19 +191,9 @@ pub(super) fn piece_len(value: &JsValue) -> Option<usize> {
     value.dyn_ref::<Uint8Array>().map(|bytes| bytes.length() as usize)
 }
 
-/// The job's record, if `verify` wants it.
-pub(super) async fn verify_record(
-    tx: &Tx,
-    verify: Verify,
-    found_nothing: bool,
-) -> Result<Option<Option<Vec<u8>>>, EngineError> {
-    match verify {
-        Verify::Always => {}
-        Verify::WhenEmpty if found_nothing => {}
-        Verify::WhenEmpty | Verify::Never => return Ok(None),
-    }
-    let request = tx.store(Store::Meta)?.get(&bytes_to_js(RECORD_KEY))?;
-    Ok(Some(value_to_bytes(&request.await?)?))
+/// The job's record, if there is one.
+pub(super) async fn read_record(tx: &Tx) -> Result<Option<Vec<u8>>, EngineError> {
+    value_to_bytes(&tx.store(Store::Meta)?.get(&bytes_to_js(RECORD_KEY))?.await?)
 }
 
 /// Asks whether there may be chunks: the answer is undefined if there are none.

@@ -211,9 +211,6 @@ pub(super) fn value_to_bytes(value: &JsValue) -> Result<Option<Vec<u8>>, EngineE
 }
 
 /// The elements of an answer of `getAll` or `getAllKeys`.
-pub(super) fn elements(answer: &JsValue) -> Result<Vec<JsValue>, EngineError> {
-    match answer.dyn_ref::<Array>() {
-        Some(array) => Ok(array.iter().collect()),
-        None => Err(corrupt("an answer is not an array")),
-    }
+pub(super) fn elements(answer: JsValue) -> Result<Array, EngineError> {
+    answer.dyn_into().map_err(|_| corrupt("an answer is not an array"))
 }

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use wasm_bindgen_futures::spawn_local;
 
 use super::connection::Connection;
-use super::fault::{During, JsError, corrupt};
+use super::fault::{During, corrupt, thrown};
 use super::job::IndexedDbEngine;
 use super::layout::{Store, VERSION, escape_root};
 use super::owner::claim;
@@ -125,12 +125,16 @@ async fn create(name: &str) -> Result<(), EngineError> {
     receiver.await.unwrap_or_else(forgotten)
 }
 
-/// rexie shows the browser's exception only in its text.
+/// The browser's own exception, where rexie passes one on.
 fn rexie_error(error: &rexie::Error) -> EngineError {
-    let text = format!("{error:?}");
-    const NAMES: [&str; 4] = ["QuotaExceededError", "VersionError", "SecurityError", "InvalidStateError"];
-    let name = NAMES.into_iter().find(|name| text.contains(name)).unwrap_or("Error");
-    JsError { name: name.to_owned(), message: text }.into_engine_error(During::Opening)
+    use idb::Error::{DomException, IndexedDbOpenFailed, ObjectStoreCreateFailed};
+    match error {
+        rexie::Error::IdbError(DomException(exception)) => thrown(exception, During::Opening),
+        rexie::Error::IdbError(IndexedDbOpenFailed(value) | ObjectStoreCreateFailed(value)) => {
+            thrown(value, During::Opening)
+        }
+        _ => EngineError::new(Fault::Other, "the database could not be created"),
+    }
 }
 
 /// Makes sure that the job has its record; writes the first one into a database that is empty.

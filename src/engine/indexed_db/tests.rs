@@ -24,6 +24,7 @@ use super::layout::Store;
 use super::request::{Tx, elements};
 use super::transaction::Mode;
 use crate::batch::Batch;
+use crate::engine::laws::Ask;
 use crate::engine::{
     Change, Engine, EngineError, Get, Got, Look, OpenMode, Point, Site, Space, Verify, Want, Write,
 };
@@ -94,7 +95,7 @@ async fn everything(
         let all = IdbKeyRange::lower_bound(&f64::NEG_INFINITY.into()).expect("a range");
         let (keys, values) =
             (store.get_all_keys(&all, u32::MAX, false)?, store.get_all(&all, u32::MAX, false)?);
-        Ok((elements(&keys.await?)?, elements(&values.await?)?))
+        Ok((elements(keys.await?)?.to_vec(), elements(values.await?)?.to_vec()))
     };
     connection.read(&[store], body).await.expect("reads")
 }
