@@ -17,6 +17,9 @@ const LOOK_MS = 500;
 /** Bytes of calls that are collected before they are posted without waiting for more. */
 const FRAME_BYTES = 1024 * 1024;
 
+/** The root whose jobs live in their worker's memory and nowhere else. */
+export const MEMORY = ":memory:";
+
 const now = () => performance.now();
 
 /** One root's line. */
@@ -36,6 +39,8 @@ export class Link {
   #looking;
   /** Whether the page's own instance has failed, which cannot be started again. */
   #spent = false;
+  /** Since when the page has been waiting in the back/forward cache. */
+  #restingSince;
 
   constructor(root, options, { reopen, event }) {
     this.#root = root;
@@ -125,8 +130,26 @@ export class Link {
   #wait(call) {
     this.#waiting.add(call);
     this.#look();
-    if (!this.#starting) void this.#restart();
+    if (!this.#starting && this.#restingSince === undefined) void this.#restart();
   }
+
+  /**
+   * The page goes into the back/forward cache. Nothing runs there, so a database that it kept open could not
+   * be given up for others: the worker ends, unless somebody waits for it, and the next call starts another.
+   */
+  #hide = ({ persisted }) => {
+    if (!persisted || this.#root === MEMORY || !this.#session?.idle) return;
+    this.#restingSince = now();
+    globalThis.addEventListener("pageshow", this.#show, { once: true });
+    this.end("the page has been left");
+  };
+
+  #show = () => {
+    const rested = now() - this.#restingSince;
+    this.#restingSince = undefined;
+    for (const call of this.#waiting) call.due += rested;
+    if (this.#waiting.size > 0 && !this.#starting) void this.#restart();
+  };
 
   /** Starts a session and has everybody who waits go on. */
   async #restart() {
@@ -141,6 +164,7 @@ export class Link {
         }), () => session.dead);
       if (session.dead) throw session.dead;
       session.live = true;
+      if (this.mode === "worker") globalThis.addEventListener("pagehide", this.#hide);
       this.#starting = false;
       for (const call of this.#leave()) call.run();
     } catch (error) {
@@ -184,6 +208,7 @@ export class Link {
   #died(session) {
     if (session !== this.#session) return;
     this.#session = undefined;
+    globalThis.removeEventListener("pagehide", this.#hide);
     if (session.fatal && this.mode === "page") this.#spent = true;
   }
 
@@ -191,7 +216,7 @@ export class Link {
   #look() {
     this.#looking ??= setInterval(() => {
       const time = now();
-      for (const call of this.#waiting) {
+      for (const call of this.#restingSince === undefined ? this.#waiting : []) {
         if (call.due - LATE_MS > time) continue;
         this.#waiting.delete(call);
         call.fail(timedOut("NotApplied"));
@@ -231,6 +256,11 @@ class Session {
 
   get busy() {
     return this.#pending.size > 0;
+  }
+
+  /** Whether nothing is under way but waiting for news. */
+  get idle() {
+    return [...this.#pending.values()].every(({ patient }) => patient);
   }
 
   use(port) {

@@ -6,11 +6,10 @@ import { asyncDispose } from "./dispose.js";
 import { changed, closed, invalid, PersistencyError, within } from "./error.js";
 import { Job } from "./job.js";
 import { DEADLINE_MS, limits } from "./limits.js";
-import { Link } from "./link.js";
+import { Link, MEMORY } from "./link.js";
 import { jobClosed, jobGone, optionsOf, sameOptions, Tenant, writeOptions } from "./tenant.js";
 import { KIND, OP } from "./wire.js";
 
-const MEMORY = ":memory:";
 const PLACES = ["auto", "required", "none"];
 const OPTIONS = ["worker", "workerUrl", "wasmUrl", "wasmModule"];
 

@@ -52,7 +52,6 @@ export const payloads = [
         const payload = lab.bytes(2 * mib);
         for (let number = 0; number < 144; number += 1) await job.persistPut('c', lab.key(number), payload);
         await job.flush();
-        console.log('written', performance.now());
         const whole = await lab.told(job.scan('c'));
         let [rows, bytes, right] = [0, 0, true];
         for await (const row of job.rows('c')) {
@@ -60,9 +59,7 @@ export const payloads = [
           bytes += row.payload.length;
           right &&= row.payload[12_345] === payload[12_345];
         }
-        console.log('read', performance.now());
         await job.persistAcked(new lab.Batch().clear('c'));
-console.log('cleared', performance.now());
         return { whole: whole.kind, rows, large: bytes > 300_000_000, right };
       }, MIB);
       assert.deepEqual(found, { whole: 'TooLarge', rows: 144, large: true, right: true });

@@ -44,6 +44,7 @@ export const watchdog = [
         await lab.kept.job.putAcked('c', lab.key(1), 'v');
         lab.kept.second = watching.next().then(({ value }) => value);
         lab.break({ loop: true });
+        await lab.pause(50);
         await lab.told(lab.kept.job.get('c', lab.key(1)));
         await lab.kept.job.putAcked('c', lab.key(2), 'v');
       });

@@ -15,6 +15,15 @@ async function told(promise) {
   }
 }
 
+/** Bytes that nothing can make smaller. */
+function noise(length) {
+  const all = new Uint8Array(length);
+  for (let at = 0; at < length; at += NOISE_BYTES) crypto.getRandomValues(all.subarray(at, at + NOISE_BYTES));
+  return all;
+}
+
+const NOISE_BYTES = 65_536;
+
 /** Bytes that look like nothing, the same for the same seed; each block of them is stamped with its number. */
 function bytes(length, seed = 1) {
   const all = new Uint8Array(length);
@@ -63,7 +72,7 @@ const faults = new BroadcastChannel('faults');
 const break_ = (what) => faults.postMessage(what);
 
 globalThis.lab = {
-  ...module, told, bytes, same, rawOpen, rawDelete, break: break_,
+  ...module, told, bytes, noise, same, rawOpen, rawDelete, break: break_,
   pause: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
   /** What must live as long as the page does. */
   kept: {},
