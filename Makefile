@@ -1,5 +1,5 @@
 # Everything a developer runs. Each target is one script; the scripts do the work.
-.PHONY: help setup test demo clean
+.PHONY: help setup test package demo clean
 
 help: ## what can be done here
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1: \2/p' Makefile
@@ -9,6 +9,10 @@ setup: ## install what is missing: browsers, their drivers, wasm tools
 
 test: setup ## format, lints, and the tests in every place (PLACES=native,lint,... for a part)
 	@.ci/test
+
+package: ## build the npm package into pkg/ and print what it weighs
+	@.ci/setup package
+	@.ci/package
 
 demo: ## native quickstart, then the page on 127.0.0.1 (DEMO_PORT sets the port)
 	@.ci/setup demo

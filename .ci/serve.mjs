@@ -18,6 +18,9 @@ const TYPES = {
   '.wasm': 'application/wasm',
 };
 
+/** Everything the demo needs is its own; wasm is compiled, nothing else is evaluated. */
+const POLICY = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; object-src 'none'";
+
 /** The file that a request path names, or null if there is none inside its folder. */
 async function find(mounts, path) {
   const [prefix, folder] = mounts.find(([candidate]) => path.startsWith(candidate)) ?? [];
@@ -33,7 +36,7 @@ async function find(mounts, path) {
   }
 }
 
-async function answer(mounts, request, response) {
+async function answer({ mounts, policy }, request, response) {
   const end = (status, text) => response.writeHead(status, { 'content-type': TYPES['.txt'] }).end(text);
   if (!['GET', 'HEAD'].includes(request.method)) return end(405, 'only GET\n');
   let path;
@@ -49,8 +52,7 @@ async function answer(mounts, request, response) {
     'content-length': (await stat(file)).size,
     'cache-control': 'no-store',
     'x-content-type-options': 'nosniff',
-    // Everything the page needs is its own; wasm is compiled, nothing else is evaluated.
-    'content-security-policy': "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; object-src 'none'",
+    'content-security-policy': policy,
   });
   if (request.method === 'HEAD') return response.end();
   // A file that cannot be read any more ends the answer short, which the length tells.
@@ -59,12 +61,12 @@ async function answer(mounts, request, response) {
 
 /**
  * Serves `mounts` (path prefix to folder) on `port` of 127.0.0.1, 0 for any; answers `{ url, close }`.
- * The longest prefix of a path decides.
+ * The longest prefix of a path decides. Everything is answered with the Content-Security-Policy `policy`.
  */
-export async function serve(mounts, port = 0) {
-  const ordered = Object.entries(mounts).sort(([a], [b]) => b.length - a.length);
+export async function serve(mounts, port = 0, policy = POLICY) {
+  const site = { mounts: Object.entries(mounts).sort(([a], [b]) => b.length - a.length), policy };
   const server = createServer((request, response) => {
-    answer(ordered, request, response).catch((error) => {
+    answer(site, request, response).catch((error) => {
       console.error(`serve: ${request.url}: ${error.message}`);
       response.destroy();
     });

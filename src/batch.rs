@@ -367,3 +367,27 @@ fn check_op(op: &Op) -> Result<()> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::test;
+    use crate::testing::vectors::{batch, section, size};
+
+    const VECTORS: &str = include_str!("../tests/vectors/limits.json");
+
+    #[test]
+    fn batches_are_taken_and_weigh_as_their_vectors_say() {
+        for vector in section(VECTORS, "batches") {
+            let checked = CheckedBatch::try_from(batch(&vector["entries"]));
+            match (checked, vector["kind"].as_str()) {
+                (Ok(checked), None) => {
+                    let weight = (size(&vector["weight"][0]), size(&vector["weight"][1]));
+                    assert_eq!((checked.entries(), checked.bytes), weight, "{vector}");
+                }
+                (Err(error), Some(kind)) => assert_eq!(error.kind().name(), kind, "{vector}"),
+                (checked, _) => panic!("{vector}: {:?}", checked.map(|checked| checked.bytes)),
+            }
+        }
+    }
+}

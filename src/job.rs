@@ -20,7 +20,7 @@ use crate::range::{Span, prefix_range};
 use crate::receipt::Receipt;
 use crate::scan::Scan;
 use crate::watch::{LogReader, Position, Watch};
-use crate::worker::{Answer, Command, Details, Link, LogChange, Read, Reading, Slot, Task};
+use crate::worker::{Answer, Command, Details, Link, LogChange, Read, Reading, Slot, Task, misanswered};
 
 /// An open job: one tenant's ordered map of rows, each a (category, key) with a payload.
 ///
@@ -44,6 +44,13 @@ use crate::worker::{Answer, Command, Details, Link, LogChange, Read, Reading, Sl
 #[derive(Clone)]
 pub struct Job {
     handle: Arc<JobHandle>,
+}
+
+/// A task, and what it takes of the queue.
+pub(crate) struct Weighed {
+    task: Task,
+    operations: usize,
+    bytes: usize,
 }
 
 /// What the clones of a job's handle share.
@@ -93,13 +100,13 @@ impl Job {
     ///
     /// `TooLarge`; `Unsupported` if the job is open for reading only.
     pub async fn persist(&self, batch: impl Into<Batch>) -> Result<Receipt> {
-        let slot = self.accept(batch.into(), false, "persist").await?;
+        let slot = self.queue(self.batch_task(batch.into(), false, "persist")?, "persist").await?;
         Ok(Receipt::new(slot, Arc::clone(self.link())))
     }
 
     /// Queues a batch if there is room for it now; `Overloaded` if there is not.
     pub fn try_persist(&self, batch: impl Into<Batch>) -> Result<Receipt> {
-        let (task, operations, bytes) = self.batch_task(batch.into(), false, "try_persist")?;
+        let Weighed { task, operations, bytes } = self.batch_task(batch.into(), false, "try_persist")?;
         let slot = self.link().try_accept(task, operations, bytes);
         let slot = slot.map_err(|error| self.explain(error, None, "try_persist"))?;
         Ok(Receipt::new(slot, Arc::clone(self.link())))
@@ -210,8 +217,12 @@ impl Job {
 
     /// How many rows a range of the category holds; an inverted or empty range holds none.
     pub async fn count(&self, category: &str, range: impl RangeBounds<Key>) -> Result<u64> {
-        let span = Span::of(&range);
-        self.count_span(category, span).await.map_err(|error| self.explain(error, Some(category), "count"))
+        let Some(query) = self.count_query(category, Span::of(&range))? else { return Ok(0) };
+        match self.link().ask(query, true).await {
+            Ok(Found::Count(rows)) => Ok(rows),
+            Ok(_) => Err(misanswered()),
+            Err(error) => Err(self.explain(error, Some(category), "count")),
+        }
     }
 
     /// A scan of a range of the category in key order; an inverted or empty range yields no row.
@@ -229,7 +240,7 @@ impl Job {
         let query = Query::Categories { bytes_max: limits::SCAN_BYTES_MAX };
         match self.link().ask(query, true).await.map_err(|error| self.explain(error, None, "categories"))? {
             Found::Categories(names) => Ok(names),
-            _ => unreachable!("categories were asked for"),
+            _ => Err(misanswered()),
         }
     }
 
@@ -329,20 +340,7 @@ impl Job {
 
     /// What the job is and where it stands.
     pub async fn info(&self) -> Result<JobInfo> {
-        let Details { record, bytes, shared } = self.details("info").await?;
-        Ok(JobInfo {
-            id: self.id().to_owned(),
-            generation: record.generation,
-            created_ms: record.created_ms,
-            committed_seq: record.committed_seq,
-            durable_seq: record.durable_seq.max(self.durable_seq()),
-            shared,
-            mode: self.options().mode,
-            bytes,
-            log: record.log.retention,
-            log_first_seq: record.log.first_seq,
-            log_holders: record.log.holders.pairs(),
-        })
+        Ok(self.info_of(self.details("info").await?))
     }
 
     /// What the job has done since it was opened here.
@@ -365,7 +363,7 @@ impl Job {
     pub async fn check(&self) -> Result<Vec<String>> {
         match self.link().read(Read::Check).await.map_err(|error| self.explain(error, None, "check"))? {
             Reading::Damage(findings) => Ok(findings),
-            _ => unreachable!("damage was asked for"),
+            _ => Err(misanswered()),
         }
     }
 
@@ -382,42 +380,56 @@ impl Job {
 
     // ---- inside -------------------------------------------------------------------------------
 
+    pub(crate) fn info_of(&self, Details { record, bytes, shared }: Details) -> JobInfo {
+        JobInfo {
+            id: self.id().to_owned(),
+            generation: record.generation,
+            created_ms: record.created_ms,
+            committed_seq: record.committed_seq,
+            durable_seq: record.durable_seq.max(self.durable_seq()),
+            shared,
+            mode: self.options().mode,
+            bytes,
+            log: record.log.retention,
+            log_first_seq: record.log.first_seq,
+            log_holders: record.log.holders.pairs(),
+        }
+    }
+
     pub(crate) fn link(&self) -> &Arc<Link> {
         &self.handle.link
     }
 
-    /// Applies a batch; its seq, and whether a row that it deleted had been there if that is asked for.
-    pub(crate) async fn apply(
-        &self,
-        batch: Batch,
-        report_existed: bool,
-        operation: &str,
-    ) -> Result<(u64, bool)> {
-        let slot = self.accept(batch, report_existed, operation).await?;
+    async fn apply(&self, batch: Batch, report_existed: bool, operation: &str) -> Result<(u64, bool)> {
+        self.carry_out(self.batch_task(batch, report_existed, operation)?, operation).await
+    }
+
+    /// Queues a task and waits for it; its seq, and whether a row that it deleted had been there.
+    pub(crate) async fn carry_out(&self, weighed: Weighed, operation: &str) -> Result<(u64, bool)> {
+        let slot = self.queue(weighed, operation).await?;
         Ok(done(slot.settled().await?))
     }
 
-    async fn accept(&self, batch: Batch, report_existed: bool, operation: &str) -> Result<Arc<Slot>> {
-        let (task, operations, bytes) = self.batch_task(batch, report_existed, operation)?;
+    async fn queue(
+        &self,
+        Weighed { task, operations, bytes }: Weighed,
+        operation: &str,
+    ) -> Result<Arc<Slot>> {
         let accepted = self.link().accept(task, operations, bytes).await;
         accepted.map_err(|error| self.explain(error, None, operation))
     }
 
-    fn batch_task(
-        &self,
-        batch: Batch,
-        report_existed: bool,
-        operation: &str,
-    ) -> Result<(Task, usize, usize)> {
+    /// The task of a batch, if it is within every limit.
+    pub(crate) fn batch_task(&self, batch: Batch, report_existed: bool, operation: &str) -> Result<Weighed> {
         self.check_writable(operation)?;
         let category = batch.operations().first().map(|op| op.category().to_owned());
         let batch = CheckedBatch::try_from(batch)
             .map_err(|error| self.explain(error, category.as_deref(), operation))?;
         let (operations, bytes) = (batch.entries(), batch.bytes);
-        Ok((Task::Batch { batch, report_existed }, operations, bytes))
+        Ok(Weighed { task: Task::Batch { batch, report_existed }, operations, bytes })
     }
 
-    fn check_writable(&self, operation: &str) -> Result<()> {
+    pub(crate) fn check_writable(&self, operation: &str) -> Result<()> {
         if self.options().mode != OpenMode::ReadOnly {
             return Ok(());
         }
@@ -425,54 +437,58 @@ impl Job {
         Err(self.explain(error, None, operation))
     }
 
-    pub(crate) async fn points(
+    async fn points(
         &self,
         category: &str,
         keys: Vec<Key>,
         presence_only: bool,
         operation: &str,
     ) -> Result<Vec<Option<Vec<u8>>>> {
-        let explain = |error| self.explain(error, Some(category), operation);
-        check_category(category).map_err(explain)?;
-        if keys.len() > limits::BATCH_OPERATIONS_MAX {
-            let message = format!("{} keys, the limit is {}", keys.len(), limits::BATCH_OPERATIONS_MAX);
-            return Err(explain(Error::new(ErrorKind::TooLarge, message)));
-        }
-        for key in &keys {
-            check_row(category, key).map_err(explain)?;
-        }
+        let query = self.points_query(category, keys, presence_only, operation)?;
+        let found = self.link().ask(query, true).await.and_then(payloads);
+        found.map_err(|error| self.explain(error, Some(category), operation))
+    }
+
+    /// The query for some keys, if the category and the keys are within their limits.
+    pub(crate) fn points_query(
+        &self,
+        category: &str,
+        keys: Vec<Key>,
+        presence_only: bool,
+        operation: &str,
+    ) -> Result<Query> {
+        let check = || {
+            check_category(category)?;
+            if keys.len() > limits::BATCH_OPERATIONS_MAX {
+                let message = format!("{} keys, the limit is {}", keys.len(), limits::BATCH_OPERATIONS_MAX);
+                return Err(Error::new(ErrorKind::TooLarge, message));
+            }
+            keys.iter().try_for_each(|key| check_row(category, key))
+        };
+        check().map_err(|error| self.explain(error, Some(category), operation))?;
         let space = Space::Rows(Arc::from(category));
         let point = |key: Key| Point { space: space.clone(), key: key.into_bytes() };
         let points = keys.into_iter().map(point).collect();
-        let query = Query::Get(Get { points, presence_only, bytes_max: limits::SCAN_BYTES_MAX });
-        match self.link().ask(query, true).await.map_err(explain)? {
-            Found::Got(Got::Payloads(payloads)) => Ok(payloads),
-            Found::Got(Got::TooLarge(bytes)) => {
-                let message = format!("payloads of {bytes} bytes, the limit is {}", limits::SCAN_BYTES_MAX);
-                Err(explain(Error::new(ErrorKind::TooLarge, message)))
-            }
-            _ => unreachable!("points were asked for"),
-        }
+        Ok(Query::Get(Get { points, presence_only, bytes_max: limits::SCAN_BYTES_MAX }))
     }
 
     async fn details(&self, operation: &str) -> Result<Details> {
         let details = self.link().read(Read::Details).await;
-        Ok(details.map_err(|error| self.explain(error, None, operation))?.details())
+        details.and_then(Reading::details).map_err(|error| self.explain(error, None, operation))
     }
 
-    async fn count_span(&self, category: &str, span: Span) -> Result<u64> {
-        check_category(category)?;
-        if span.is_empty() {
-            return Ok(0);
-        }
-        let category = Arc::from(category);
-        match self.link().ask(Query::Count { category, span }, true).await? {
-            Found::Count(rows) => Ok(rows),
-            _ => unreachable!("a count was asked for"),
-        }
+    /// The query that counts a span; none if it holds no key.
+    pub(crate) fn count_query(&self, category: &str, span: Span) -> Result<Option<Query>> {
+        check_category(category).map_err(|error| self.explain(error, Some(category), "count"))?;
+        Ok((!span.is_empty()).then(|| Query::Count { category: Arc::from(category), span }))
     }
 
-    async fn start_watch(&self, from: Option<Position>, category: &str, span: Span) -> Result<Watch> {
+    pub(crate) async fn start_watch(
+        &self,
+        from: Option<Position>,
+        category: &str,
+        span: Span,
+    ) -> Result<Watch> {
         let explain = |error| self.explain(error, Some(category), "watch");
         check_category(category).map_err(explain)?;
         let within = (Arc::from(category), span);
@@ -480,20 +496,22 @@ impl Job {
     }
 
     async fn change_log(&self, name: &str, change: LogChange, operation: &str) -> Result<u64> {
+        Ok(self.carry_out(self.log_task(name, change, operation)?, operation).await?.0)
+    }
+
+    /// The task that changes what the log keeps for the holder `name`.
+    pub(crate) fn log_task(&self, name: &str, change: LogChange, operation: &str) -> Result<Weighed> {
         self.check_writable(operation)?;
-        let explain = |error| self.explain(error, None, operation);
-        if name.is_empty() {
-            let error = Error::new(ErrorKind::InvalidArgument, "a log holder's name has at least one byte");
-            return Err(explain(error));
-        }
-        limits::check_bytes("log holder's name", name.len(), limits::LOG_HOLDER_BYTES_MAX)
-            .map_err(explain)?;
-        let slot = self.link().accept(Task::Log(change), 1, name.len()).await.map_err(explain)?;
-        Ok(done(slot.settled().await?).0)
+        let check = || match name.is_empty() {
+            true => Err(Error::new(ErrorKind::InvalidArgument, "a log holder's name has at least one byte")),
+            false => limits::check_bytes("log holder's name", name.len(), limits::LOG_HOLDER_BYTES_MAX),
+        };
+        check().map_err(|error| self.explain(error, None, operation))?;
+        Ok(Weighed { task: Task::Log(change), operations: 1, bytes: name.len() })
     }
 
     /// The error with the words that say where it happened.
-    fn explain(&self, error: Error, category: Option<&str>, operation: &str) -> Error {
+    pub(crate) fn explain(&self, error: Error, category: Option<&str>, operation: &str) -> Error {
         match category {
             Some(category) => {
                 let category = Quoted(category);
@@ -501,6 +519,18 @@ impl Job {
             }
             None => error.in_context(format_args!("job {}, {operation}", Quoted(self.id()))),
         }
+    }
+}
+
+/// The payloads that were found; `TooLarge` if they are more than one answer may hold.
+pub(crate) fn payloads(found: Found) -> Result<Vec<Option<Vec<u8>>>> {
+    match found {
+        Found::Got(Got::Payloads(payloads)) => Ok(payloads),
+        Found::Got(Got::TooLarge(bytes)) => {
+            let message = format!("payloads of {bytes} bytes, the limit is {}", limits::SCAN_BYTES_MAX);
+            Err(Error::new(ErrorKind::TooLarge, message))
+        }
+        _ => Err(misanswered()),
     }
 }
 

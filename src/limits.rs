@@ -127,3 +127,70 @@ pub(crate) fn check_bytes(what: &str, bytes: usize, max: usize) -> Result<()> {
     }
     Err(Error::new(ErrorKind::TooLarge, format!("{what} of {bytes} bytes, the limit is {max}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::job_id::JobId;
+    use crate::options::JobOptions;
+    use crate::testing::vectors::{section, size, text};
+    use crate::testing::{async_test, test};
+
+    const VECTORS: &str = include_str!("../tests/vectors/limits.json");
+
+    /// Holds each vector of a section to what `check` comes to.
+    fn held(name: &str, check: impl Fn(&Value) -> Result<()>) {
+        for vector in section(VECTORS, name) {
+            let kind = check(&vector["of"]).err().map(|error| error.kind().name());
+            assert_eq!(kind, vector["kind"].as_str(), "{name}: {vector}");
+        }
+    }
+
+    #[test]
+    fn limits_are_those_of_their_vectors() {
+        let file: Value = serde_json::from_str(VECTORS).unwrap();
+        let limits = limits();
+        let told = json!({
+            "jobIdBytes": limits.job_id_bytes,
+            "categoryBytes": limits.category_bytes,
+            "keyBytes": limits.key_bytes,
+            "payloadBytes": limits.payload_bytes,
+            "batchBytes": limits.batch_bytes,
+            "batchOperations": limits.batch_operations,
+            "scanBytes": limits.scan_bytes,
+            "pageBytes": limits.page_bytes,
+        });
+        assert_eq!(told, file["limits"]);
+        let bounds = json!({
+            "keyPartBytes": KEY_PART_BYTES_MAX,
+            "queueBound": QUEUE_BOUND_MAX,
+            "queueOperations": QUEUE_OPERATIONS_DEFAULT,
+            "queueBytes": QUEUE_BYTES_DEFAULT,
+            "keptErrors": KEPT_ERRORS_MAX,
+            "holderBytes": LOG_HOLDER_BYTES_MAX,
+        });
+        assert_eq!(bounds, file["bounds"]);
+    }
+
+    #[test]
+    fn ids_queues_and_keys_are_taken_as_their_vectors_say() {
+        held("ids", |id| JobId::new(&text(id)).map(drop));
+        held("queues", |bound| JobOptions::new().queue_operations(size(bound)).check());
+        held("queues", |bound| JobOptions::new().queue_bytes(size(bound)).check());
+        held("keys", |part| crate::key!(text(part)).map(drop));
+    }
+
+    #[async_test]
+    async fn log_holders_are_taken_as_their_vectors_say() {
+        let root = crate::Persistency::open(":memory:").unwrap();
+        let job = root.open_job("alpha").await.unwrap();
+        for vector in section(VECTORS, "holders") {
+            let held = job.hold_log(&text(&vector["of"])).await;
+            let kind = held.err().map(|error| error.kind().name());
+            assert_eq!(kind, vector["kind"].as_str(), "{vector}");
+        }
+        root.close().await.unwrap();
+    }
+}

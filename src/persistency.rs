@@ -281,7 +281,7 @@ impl Persistency {
         }
     }
 
-    async fn open_tenant(&self, id: &str, options: Option<JobOptions>) -> Result<Job> {
+    pub(crate) async fn open_tenant(&self, id: &str, options: Option<JobOptions>) -> Result<Job> {
         let explain = |error: Error| error.in_context(format_args!("job {}, open", Quoted(id)));
         JobId::new(id).map_err(explain)?;
         if let Some(options) = &options {

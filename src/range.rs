@@ -151,6 +151,7 @@ fn successor(key: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::key;
+    use crate::testing::vectors::{section, unhex};
     use crate::testing::{Random, test};
 
     fn random_bound(random: &mut Random) -> Bound<Key> {
@@ -242,6 +243,27 @@ mod tests {
             found += usize::from(begins && !prefix.is_empty());
         }
         assert!(found > 500, "the generator hardly ever makes a prefix: {found}");
+    }
+
+    #[test]
+    fn ranges_have_the_form_of_their_vectors() {
+        for vector in section(include_str!("../tests/vectors/ranges.json"), "ranges") {
+            let said = |name: &str| vector["range"].get(name).map(|bytes| Key::from(unhex(bytes)));
+            let bound = |inclusive: Option<Key>, exclusive: Option<Key>| match (inclusive, exclusive) {
+                (Some(key), None) => Bound::Included(key),
+                (None, Some(key)) => Bound::Excluded(key),
+                _ => Bound::Unbounded,
+            };
+            let start = bound(said("gte").or(said("start")), said("gt"));
+            let end = bound(said("lte"), said("lt").or(said("end")));
+            let span = match said("prefix") {
+                Some(prefix) => Span::of(&prefix_range(&prefix)),
+                None => Span::of(&(start, end)),
+            };
+            let end = Some(&vector["end"]).filter(|end| !end.is_null()).map(unhex);
+            assert_eq!(span, Span { start: unhex(&vector["start"]), end }, "{vector}");
+            assert_eq!(Some(span.is_empty()), vector["empty"].as_bool(), "{vector}");
+        }
     }
 
     #[test]

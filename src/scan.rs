@@ -13,7 +13,7 @@ use crate::error::{Error, Quoted, Result};
 use crate::key::Key;
 use crate::limits;
 use crate::range::Span;
-use crate::worker::Link;
+use crate::worker::{Link, misanswered};
 
 /// One row of a category.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -75,29 +75,38 @@ impl Scan {
     }
 
     /// The rows, all or those of the first page, and whether there are more.
-    pub(crate) async fn page(&self, whole: bool) -> Result<(Vec<Row>, bool)> {
-        let explain = |error: Error| {
-            let (job, category) = (Quoted(&self.link.id), Quoted(&self.category));
-            error.in_context(format_args!("job {job}, category {category}, scan"))
-        };
-        check_category(&self.category).map_err(explain)?;
+    async fn page(&self, whole: bool) -> Result<(Vec<Row>, bool)> {
+        let Some(query) = self.query(whole)? else { return Ok((Vec::new(), false)) };
+        match self.link.ask(query, whole).await {
+            Ok(Found::Page(page)) => {
+                let rows = page.rows.into_iter().map(|(key, payload)| Row { key: Key::from(key), payload });
+                Ok((rows.collect(), page.more))
+            }
+            Ok(_) => Err(misanswered()),
+            Err(error) => Err(self.explain(error)),
+        }
+    }
+
+    /// The query for all rows or for the first page; none if there can be no row.
+    pub(crate) fn query(&self, whole: bool) -> Result<Option<Query>> {
+        check_category(&self.category).map_err(|error| self.explain(error))?;
         if self.limit == 0 || self.span.is_empty() {
-            return Ok((Vec::new(), false));
+            return Ok(None);
         }
         let rows_max = if whole { self.limit } else { self.limit.min(limits::PAGE_ROWS_MAX) };
-        let page = PageRequest {
+        Ok(Some(Query::Page(PageRequest {
             space: Space::Rows(Arc::clone(&self.category)),
             span: self.span.clone(),
             reverse: self.reverse,
             rows_max,
             bytes_max: limits::SCAN_BYTES_MAX,
             keys_only: self.keys_only,
-        };
-        let Found::Page(page) = self.link.ask(Query::Page(page), whole).await.map_err(explain)? else {
-            unreachable!("a page was asked for")
-        };
-        let rows = page.rows.into_iter().map(|(key, payload)| Row { key: Key::from(key), payload });
-        Ok((rows.collect(), page.more))
+        })))
+    }
+
+    fn explain(&self, error: Error) -> Error {
+        let (job, category) = (Quoted(&self.link.id), Quoted(&self.category));
+        error.in_context(format_args!("job {job}, category {category}, scan"))
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Never part of a build that is not a test.
 
+pub(crate) mod vectors;
+
 /// The attribute of a test, natively Rust's own and in the browser that of wasm-bindgen-test.
 #[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
 pub(crate) use std::prelude::v1::test;

@@ -11,7 +11,7 @@ use futures_core::Stream;
 use crate::commit_log::Commit;
 use crate::error::{Error, ErrorKind, Result};
 use crate::range::Span;
-use crate::worker::{Link, Progress, Read, Reading, WatchGuard};
+use crate::worker::{Link, Progress, Read, Reading, WatchGuard, misanswered};
 
 /// A place in a job's history: everything up to `seq` of one generation.
 ///
@@ -159,7 +159,7 @@ impl Commits {
         from: Option<Position>,
         within: Option<(Arc<str>, Span)>,
     ) -> Result<Self> {
-        let details = link.read(Read::Details).await?.details();
+        let details = link.read(Read::Details).await?.details()?;
         let now = Position { generation: details.record.generation, seq: details.record.committed_seq };
         let position = from.unwrap_or(now);
         if position.generation != now.generation {
@@ -195,7 +195,7 @@ impl Commits {
                 self.waiting.extend(commits);
                 self.position.seq = page.next_after;
             }
-            Ok(_) => unreachable!("commits were asked for"),
+            Ok(_) => self.failure = Some(misanswered()),
             Err(error) => self.failure = Some(error),
         }
     }

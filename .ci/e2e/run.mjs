@@ -9,11 +9,17 @@ import { fileURLToPath } from 'node:url';
 import { demoMounts, serve } from '../serve.mjs';
 import { digest } from './digest.mjs';
 import * as chromium from './chromium.mjs';
+import * as consumers from './consumers.mjs';
 import * as files from './files.mjs';
 import * as others from './others.mjs';
+import * as packed from './packed.mjs';
+import { pack } from './projects.mjs';
 
 /** Characters of a temporary folder's path that leave room for Chromium's sockets in it (107 in all). */
 const TMPDIR_MAX = 48;
+
+/** In the order in which they run. */
+const GROUPS = [files, packed, chromium, others, consumers];
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 // Some browsers leave files behind; with a temporary folder of our own nothing of them stays.
@@ -33,6 +39,7 @@ async function prepare() {
   const server = await serve(demoMounts(root, native));
   return {
     root, scratch, server,
+    tarball: await pack(root, scratch),
     native: JSON.parse(readFileSync(report, 'utf8')),
     digest: digest(join(root, 'data')),
     flags: JSON.parse(readFileSync(join(root, '.ci', 'webdriver.json'), 'utf8')),
@@ -42,7 +49,7 @@ async function prepare() {
 async function main() {
   const context = await prepare();
   let [passed, failed] = [0, 0];
-  for (const { tests, cleanUp = () => {} } of [files, chromium, others].map((group) => group.make(context))) {
+  for (const { tests, cleanUp = () => {} } of GROUPS.map((group) => group.make(context))) {
     for (const [name, test] of Object.entries(tests)) {
       const started = Date.now();
       try {

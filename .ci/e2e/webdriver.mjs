@@ -12,7 +12,7 @@ const POLL_MS = 100;
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** A port that nobody uses now. */
-async function freePort() {
+export async function freePort() {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address();

@@ -1,14 +1,12 @@
-// Keys: typed parts written as bytes that order as the parts do, byte for byte as the Rust crate does it.
+// Keys: typed parts written as bytes that order as the parts do, and read back, byte for byte as in Rust.
 // Never stores or sends anything; tests/vectors/keys.json is the authority for every byte.
 
-import { PersistencyError, invalid } from "./error.js";
+import { bounded, bytesOf, text8, utf8 } from "./bytes.js";
+import { invalid } from "./error.js";
+import { KEY_PART_BYTES_MAX, limits } from "./limits.js";
 
-/** Bytes of a key at most. */
-const KEY_BYTES_MAX = 128 * 1024;
-/** Bytes of a length-prefixed part at most: its length is written in two bytes. */
-const PART_BYTES_MAX = 0xffff;
-
-const utf8 = new TextEncoder();
+/** Flipped, which puts the negative numbers before the others. */
+const SIGN_BIT = 1n << 63n;
 
 /** The bytes that name a row. Within `key(...)` a Key stands for its own bytes. */
 export class Key extends Uint8Array {}
@@ -48,19 +46,61 @@ text.prefix = (string) => new Part(escaped(string));
 export function key(...parts) {
   const chunks = [];
   for (const part of parts.flat(Infinity)) chunks.push(...encode(part));
-  const bytes = concat(chunks);
-  if (bytes.length > KEY_BYTES_MAX) throw tooLarge("key", bytes.length, KEY_BYTES_MAX);
-  return new Key(bytes.buffer);
+  return new Key(bounded("key", concat(chunks), limits().keyBytes).buffer);
 }
 
-/** The range of `prefix` itself and of every key that begins with it; all keys if it is empty. */
-export function prefixRange(prefix) {
-  let last = prefix.length - 1;
-  while (last >= 0 && prefix[last] === 0xff) last -= 1;
-  if (last < 0) return { start: prefix, end: undefined };
-  const end = Key.from(prefix.subarray(0, last + 1));
-  end[last] += 1;
-  return { start: prefix, end };
+/**
+ * Reads the parts of a key back, given their types: "string", "bytes", "i64", "u64", "u8", "boolean",
+ * "text", "rest" (all that is left, as a Key), or an array of types for an array of parts.
+ */
+export function decodeKey(key, ...types) {
+  // A copy whose slices are no Keys.
+  const bytes = new Uint8Array(bytesOf("key", key));
+  let at = 0;
+
+  const take = (count) => {
+    const left = bytes.length - at;
+    if (count > left) throw invalid(`the next part needs ${count} bytes, ${left} are left`);
+    at += count;
+    return bytes.slice(at - count, at);
+  };
+  const prefixed = () => {
+    const [high, low] = take(2);
+    return take(high * 256 + low);
+  };
+  const unsigned = () => new DataView(take(8).buffer).getBigUint64(0);
+  const boolean = () => {
+    const [byte] = take(1);
+    if (byte > 1) throw invalid("bytes that are no boolean");
+    return byte === 1;
+  };
+  const unescaped = () => {
+    let end = bytes.indexOf(0, at);
+    while (end >= 0 && bytes[end + 1] === 0xff) end = bytes.indexOf(0, end + 2);
+    if (end < 0 || bytes[end + 1] !== 1) throw invalid("bytes that are no text");
+    const escaped = take(end - at);
+    take(2);
+    return escaped.filter((byte, index) => byte !== 0xff || escaped[index - 1] !== 0);
+  };
+  const read = (type) => {
+    switch (type) {
+      case "string": return stringOf(prefixed());
+      case "bytes": return prefixed();
+      case "i64": return unsigned() - SIGN_BIT;
+      case "u64": return unsigned();
+      case "u8": return take(1)[0];
+      case "boolean": return boolean();
+      case "text": return stringOf(unescaped());
+      case "rest": return new Key(take(bytes.length - at).buffer);
+      default:
+        if (Array.isArray(type)) return type.map(read);
+        throw invalid("no type of a key's part");
+    }
+  };
+
+  const parts = types.map(read);
+  if (at < bytes.length) throw invalid(`${bytes.length - at} bytes are left after the last part`);
+  return parts;
 }
 
 function encode(part) {
@@ -68,13 +108,13 @@ function encode(part) {
   if (part instanceof Key) return [part];
   if (part instanceof Uint8Array) return prefixed(part);
   switch (typeof part) {
-    case "string": return prefixed(utf8.encode(wellFormed(part)));
+    case "string": return prefixed(utf8("string in a key", part));
     case "boolean": return [Uint8Array.of(part ? 1 : 0)];
     case "number":
     case "bigint": {
       const value = integer(part);
       if (BigInt.asIntN(64, value) !== value) throw invalid("an integer in a key takes -2^63 to 2^63 - 1");
-      return [eight(value + (1n << 63n))];
+      return [eight(value + SIGN_BIT)];
     }
     default: throw invalid(`no part of a key: ${part === null ? "null" : typeof part}`);
   }
@@ -93,19 +133,20 @@ function eight(value) {
 }
 
 function prefixed(bytes) {
-  if (bytes.length > PART_BYTES_MAX) throw tooLarge("key part", bytes.length, PART_BYTES_MAX);
+  bounded("key part", bytes, KEY_PART_BYTES_MAX);
   return [Uint8Array.of(bytes.length >> 8, bytes.length & 0xff), bytes];
 }
 
-/** UTF-8 has no lone surrogates: encoding would replace them, and different strings become one. */
-function wellFormed(string) {
-  if (typeof string !== "string") throw invalid("text() takes a string");
-  if (/\p{Surrogate}/u.test(string)) throw invalid("a string in a key must not have lone surrogates");
-  return string;
+function stringOf(bytes) {
+  try {
+    return text8(bytes);
+  } catch {
+    throw invalid("bytes that are no string");
+  }
 }
 
 function escaped(string) {
-  const bytes = utf8.encode(wellFormed(string));
+  const bytes = utf8("text", string);
   return bytes.includes(0) ? Uint8Array.from([...bytes].flatMap((byte) => (byte === 0 ? [0, 0xff] : [byte]))) : bytes;
 }
 
@@ -117,8 +158,4 @@ function concat(chunks) {
     at += chunk.length;
   }
   return bytes;
-}
-
-function tooLarge(what, bytes, max) {
-  return new PersistencyError({ kind: "TooLarge", message: `${what} of ${bytes} bytes, the limit is ${max}` });
 }

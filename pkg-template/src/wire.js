@@ -1,172 +1,176 @@
-// How batches and rows cross between page and worker: packed into one byte array each.
-// The other half, and the description of the bytes, is src/web/wire.rs of the crate.
+// How calls and answers cross between page and worker: frames of bytes.
+// Never sends anything. The other half, and the description of the bytes, is src/web/wire.rs and call.rs.
 
-import { invalid } from "./error.js";
-import { Key, prefixRange } from "./key.js";
+import { text8 } from "./bytes.js";
+import { PersistencyError } from "./error.js";
 
-/** The version of the messages between page and worker; both must have the same. */
-export const PROTOCOL = 1;
+/** The version of the frames; page and worker must have the same. */
+export const PROTOCOL = 2;
 
-const PUT = 0;
-const DELETE = 1;
-const DELETE_RANGE = 2;
-const DELETE_FROM = 3;
-const REQUIRE_ABSENT = 16;
-const REQUIRE_PRESENT = 17;
-const REQUIRE_EQUAL = 18;
+/** The operations by their numbers. */
+export const OP = {
+  openJob: 1, closeJob: 2, dropJob: 3, listJobs: 4, close: 5, ping: 6, cancel: 7, apply: 10, flush: 11, durable: 12,
+  get: 20, count: 21, scan: 22, categories: 23, info: 24, stats: 25, check: 26, compact: 27, position: 28,
+  watch: 30, logFrom: 31, next: 32, end: 33, holdLog: 40, advanceLog: 41, releaseLog: 42,
+};
+/** Set in an operation's byte if the call may be given up. */
+export const MAY_CANCEL = 0x80;
 
-/** Bytes of room that a batch starts with. */
-const FIRST_CAPACITY = 1024;
+/** What an answer is. */
+export const KIND = { value: 0, error: 1, progress: 2, ended: 3 };
 
-const utf8 = new TextEncoder();
+/** The entries of a batch by their codes. */
+export const ENTRY = { put: 0, delete: 1, deleteRange: 2, requireAbsent: 16, requirePresent: 17, requireEqual: 18 };
 
-/** Operations applied in order, all or nothing, behind optional preconditions. Copies what it is given. */
-export class Batch {
+/** Bytes of room that a writer starts with. */
+const FIRST_CAPACITY = 256;
+
+/** Bytes that are being written; numbers are big-endian. */
+export class Writer {
   #bytes = new Uint8Array(FIRST_CAPACITY);
-  #used = 0;
-  #operations = 0;
+  #view = new DataView(this.#bytes.buffer);
+  /** How many bytes have been written. */
+  used = 0;
 
-  /** How many operations it holds; preconditions are not counted. */
-  get length() {
-    return this.#operations;
-  }
-
-  /** Adds: insert the row or replace its payload. */
-  put(category, key, payload) {
-    return this.#operation(PUT, category, key, payload);
-  }
-
-  /** Adds: remove the row if it is there. */
-  delete(category, key) {
-    return this.#operation(DELETE, category, key);
-  }
-
-  /** Adds: remove every row whose key begins with `prefix`. */
-  deletePrefix(category, prefix) {
-    return this.deleteRange(category, { prefix: bytesOf("prefix", prefix) });
-  }
-
-  /** Adds: remove every row of the range: a prefix, or a start and an end of which either may be left out. */
-  deleteRange(category, range = {}) {
-    const [start, end] = boundsOf(range);
-    if (end === undefined) return this.#operation(DELETE_FROM, category, start);
-    return this.#operation(DELETE_RANGE, category, start, end);
-  }
-
-  /** Adds: remove every row of the category. */
-  clear(category) {
-    return this.deleteRange(category);
-  }
-
-  /** Requires that the row is not there. */
-  requireAbsent(category, key) {
-    return this.#entry(REQUIRE_ABSENT, category, key);
-  }
-
-  /** Requires that the row is there, whatever its payload. */
-  requirePresent(category, key) {
-    return this.#entry(REQUIRE_PRESENT, category, key);
-  }
-
-  /** Requires that the row is there with exactly this payload. */
-  requireEqual(category, key, payload) {
-    return this.#entry(REQUIRE_EQUAL, category, key, payload);
-  }
-
-  /** The packed form, as a copy that can be given away. */
-  pack() {
-    return this.#bytes.slice(0, this.#used);
-  }
-
-  #operation(code, category, ...parts) {
-    this.#entry(code, category, ...parts);
-    this.#operations += 1;
+  byte(byte) {
+    const at = this.#room(1);
+    this.#bytes[at] = byte;
     return this;
   }
 
-  #entry(code, category, ...parts) {
-    const name = utf8.encode(categoryOf(category));
-    if (name.length > 0xffff) throw invalid("the category is far too long");
-    for (const part of parts) bytesOf("key or payload", part);
-    const size = parts.reduce((sum, part) => sum + 4 + part.length, 3 + name.length);
-    const view = this.#room(size);
-    view.setUint8(0, code);
-    view.setUint16(1, name.length);
-    this.#bytes.set(name, this.#used + 3);
-    let at = 3 + name.length;
-    for (const part of parts) {
-      view.setUint32(at, part.length);
-      this.#bytes.set(part, this.#used + at + 4);
-      at += 4 + part.length;
-    }
-    this.#used += size;
+  count(count) {
+    const at = this.#room(4);
+    this.#view.setUint32(at, count);
     return this;
   }
 
-  /** A view of the unused room, which is at least `size` bytes. */
+  number(bigint) {
+    const at = this.#room(8);
+    this.#view.setBigUint64(at, bigint);
+    return this;
+  }
+
+  raw(bytes) {
+    const at = this.#room(bytes.length);
+    this.#bytes.set(bytes, at);
+    return this;
+  }
+
+  bytes(bytes) {
+    return this.count(bytes.length).raw(bytes);
+  }
+
+  range({ start, end }) {
+    this.bytes(start).byte(end === undefined ? 0 : 1);
+    return end === undefined ? this : this.bytes(end);
+  }
+
+  position({ generation, seq }) {
+    return this.raw(generation).number(seq);
+  }
+
+  /** Writes what `write` writes behind its length. */
+  measured(write) {
+    const at = this.#room(4);
+    write(this);
+    this.#view.setUint32(at, this.used - at - 4);
+    return this;
+  }
+
+  /** What has been written, not copied. */
+  written() {
+    return this.#bytes.subarray(0, this.used);
+  }
+
+  /** Makes room for `size` bytes, perhaps in a larger buffer; returns where it begins. */
   #room(size) {
-    const needed = this.#used + size;
-    if (needed > this.#bytes.length) {
-      const grown = new Uint8Array(Math.max(needed, 2 * this.#bytes.length));
-      grown.set(this.#bytes.subarray(0, this.#used));
+    const at = this.used;
+    this.used += size;
+    if (this.used > this.#bytes.length) {
+      const grown = new Uint8Array(Math.max(this.used, 2 * this.#bytes.length));
+      grown.set(this.#bytes.subarray(0, at));
       this.#bytes = grown;
+      this.#view = new DataView(grown.buffer);
     }
-    return new DataView(this.#bytes.buffer, this.#used);
+    return at;
   }
 }
 
-/** The rows of a packed page, and whether there are more behind them. */
-export function unpackPage(packed) {
-  const view = new DataView(packed.buffer, packed.byteOffset, packed.byteLength);
-  const rows = [];
-  let at = 1;
-  const bytes = (Type) => {
-    const end = at + 4 + view.getUint32(at);
-    // Copies, so that a row that is kept does not keep its whole page.
-    const copy = Type.from(packed.subarray(at + 4, end));
-    at = end;
-    return copy;
-  };
-  while (at < packed.length) rows.push({ key: bytes(Key), payload: bytes(Uint8Array) });
-  return { rows, more: packed[0] === 1 };
-}
+/** Bytes that have not been read yet; a RangeError if there are too few. */
+export class Reader {
+  #bytes;
+  #view;
+  #at = 0;
 
-/** What a range may say. */
-const RANGE = ["prefix", "start", "end"];
-
-/**
- * A range as its first key and the first key above it, as copies of exactly their own bytes.
- *
- * A property that is neither a range's nor in `others` is refused: a misspelt bound would otherwise
- * mean the whole category.
- */
-export function boundsOf(range, others = []) {
-  if (typeof range !== "object" || range === null) throw invalid("a range is an object");
-  for (const name of Object.keys(range)) {
-    if (!RANGE.includes(name) && !others.includes(name)) throw invalid(`a range has no "${name}"`);
+  constructor(bytes) {
+    this.#bytes = bytes;
+    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
-  let { prefix, start, end } = range;
-  if (prefix !== undefined) {
-    if (start !== undefined || end !== undefined) throw invalid("a range has a prefix, or a start and an end");
-    ({ start, end } = prefixRange(bytesOf("prefix", prefix)));
+
+  get ended() {
+    return this.#at >= this.#bytes.length;
   }
-  const last = end === undefined ? undefined : copy(bytesOf("end", end));
-  return [copy(bytesOf("start", start ?? new Key())), last];
-}
 
-/** A plain array of its own: a view would be posted with its whole buffer. */
-export const copy = (bytes) => Uint8Array.from(bytes);
-
-/** The category, if it is a string that UTF-8 can hold. */
-export function categoryOf(category) {
-  if (typeof category !== "string" || /\p{Surrogate}/u.test(category)) {
-    throw invalid("a category is a string without lone surrogates");
+  byte() {
+    return this.#view.getUint8(this.#step(1));
   }
-  return category;
-}
 
-/** The bytes, if they are bytes. */
-export function bytesOf(what, bytes) {
-  if (!(bytes instanceof Uint8Array)) throw invalid(`${what} must be a Uint8Array`);
-  return bytes;
+  flag() {
+    return this.byte() === 1;
+  }
+
+  count() {
+    return this.#view.getUint32(this.#step(4));
+  }
+
+  number() {
+    return this.#view.getBigUint64(this.#step(8));
+  }
+
+  /** The next bytes, not copied. */
+  take(size) {
+    const at = this.#step(size);
+    if (this.#at > this.#bytes.length) throw new RangeError("a message ends early");
+    return this.#bytes.subarray(at, this.#at);
+  }
+
+  bytes() {
+    return this.take(this.count());
+  }
+
+  /** The next bytes as a value of their own: one that is kept must not keep its whole frame. */
+  copy(Type = Uint8Array) {
+    return new Type(this.bytes());
+  }
+
+  string() {
+    return text8(this.bytes());
+  }
+
+  strings() {
+    return Array.from({ length: this.count() }, () => this.string());
+  }
+
+  position() {
+    return { generation: Uint8Array.from(this.take(16)), seq: this.number() };
+  }
+
+  error() {
+    const outcome = ["NotApplied", "Applied", "Unknown"][this.byte()];
+    const retryable = this.flag();
+    const index = this.count();
+    const [kind, message, cause] = [this.string(), this.string(), this.string()];
+    return new PersistencyError(kind, message, {
+      outcome,
+      retryable,
+      conflictIndex: index === 0xffff_ffff ? undefined : index,
+      cause: cause ? new Error(cause) : undefined,
+    });
+  }
+
+  #step(size) {
+    const at = this.#at;
+    this.#at += size;
+    return at;
+  }
 }

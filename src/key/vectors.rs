@@ -11,6 +11,9 @@ use crate::error::{ErrorKind, Result};
 use crate::payload::ToPayload;
 use crate::range::prefix_range;
 use crate::testing::test;
+use crate::testing::vectors::{list, section, string, unhex};
+
+const VECTORS: &str = include_str!("../../tests/vectors/keys.json");
 
 /// A part as the file writes it.
 struct Part<'a>(&'a Value);
@@ -89,44 +92,23 @@ fn key(parts: &Value) -> Key {
     crate::key!(Parts(parts)).unwrap()
 }
 
-fn list(value: &Value) -> &[Value] {
-    value.as_array().unwrap()
-}
-
-fn string(value: &Value) -> &str {
-    value.as_str().unwrap()
-}
-
-fn unhex(value: &Value) -> Vec<u8> {
-    let digits = string(value);
-    (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()).collect()
-}
-
-/// The entries of one section, of which there are some.
-fn section(name: &str) -> Vec<Value> {
-    let file: Value = serde_json::from_str(include_str!("../../tests/vectors/keys.json")).unwrap();
-    let entries = list(&file[name]).to_vec();
-    assert!(!entries.is_empty(), "no vectors in {name}");
-    entries
-}
-
 #[test]
 fn keys_have_the_bytes_of_their_vectors() {
-    for vector in section("keys") {
+    for vector in section(VECTORS, "keys") {
         assert_eq!(key(&vector["parts"]), Key::from(unhex(&vector["hex"])), "{vector}");
     }
 }
 
 #[test]
 fn payloads_have_the_bytes_of_their_vectors() {
-    for vector in section("payloads") {
+    for vector in section(VECTORS, "payloads") {
         assert_eq!(Parts(&vector["parts"]).to_payload().unwrap(), unhex(&vector["hex"]), "{vector}");
     }
 }
 
 #[test]
 fn the_bytes_of_every_vector_are_read_back() {
-    for vector in section("keys").iter().chain(&section("payloads")) {
+    for vector in section(VECTORS, "keys").iter().chain(&section(VECTORS, "payloads")) {
         let bytes = unhex(&vector["hex"]);
         let (mut input, mut again) = (Decoder::new(&bytes), Vec::new());
         for part in list(&vector["parts"]) {
@@ -139,7 +121,7 @@ fn the_bytes_of_every_vector_are_read_back() {
 
 #[test]
 fn lists_of_keys_ascend() {
-    for keys in section("ascending") {
+    for keys in section(VECTORS, "ascending") {
         assert!(list(&keys).len() > 1);
         assert!(list(&keys).windows(2).all(|pair| key(&pair[0]) < key(&pair[1])), "{keys}");
     }
@@ -147,14 +129,14 @@ fn lists_of_keys_ascend() {
 
 #[test]
 fn different_parts_of_the_same_bytes_are_the_same_key() {
-    for pair in section("same") {
+    for pair in section(VECTORS, "same") {
         assert_eq!(key(&pair[0]), key(&pair[1]), "{pair}");
     }
 }
 
 #[test]
 fn prefix_ranges_end_where_their_vectors_say() {
-    for vector in section("prefix_ranges") {
+    for vector in section(VECTORS, "prefix_ranges") {
         let prefix = Key::from(unhex(&vector["prefix"]));
         let stop = Some(&vector["stop"]).filter(|stop| !stop.is_null()).map(|stop| Key::from(unhex(stop)));
         let range = prefix_range(&prefix);
@@ -165,7 +147,7 @@ fn prefix_ranges_end_where_their_vectors_say() {
 
 #[test]
 fn prefix_ranges_hold_their_members_alone() {
-    for vector in section("prefix_members") {
+    for vector in section(VECTORS, "prefix_members") {
         let prefix = key(&vector["prefix"]);
         let range = prefix_range(&prefix);
         assert!(list(&vector["inside"]).iter().all(|parts| range.contains(&key(parts))), "{vector}");
@@ -178,7 +160,7 @@ fn prefix_ranges_hold_their_members_alone() {
 
 #[test]
 fn keys_beyond_a_limit_are_too_large() {
-    for parts in section("too_large") {
+    for parts in section(VECTORS, "too_large") {
         assert_eq!(crate::key!(Parts(&parts)).unwrap_err().kind(), ErrorKind::TooLarge, "{parts}");
     }
 }

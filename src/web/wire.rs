@@ -22,7 +22,6 @@ use crate::batch::{Batch, Op};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 use crate::range::{KeyRange, Span};
-use crate::scan::Row;
 use crate::watch::WatchItem;
 
 /// Version of everything in this module and in [`super::call`].
@@ -176,12 +175,12 @@ pub fn unpack_batch(packed: &[u8]) -> Result<Batch> {
 }
 
 /// Writes a page: a flag that is 1 if there are more rows behind it, then each row's key and payload.
-pub fn pack_page(rows: &[Row], more: bool) -> Vec<u8> {
-    let size = rows.iter().map(|row| 8 + row.key.len() + row.payload.len()).sum::<usize>();
+pub fn pack_page(rows: &[(Vec<u8>, Vec<u8>)], more: bool) -> Vec<u8> {
+    let size = rows.iter().map(|(key, payload)| 8 + key.len() + payload.len()).sum::<usize>();
     let mut out = Output(Vec::with_capacity(1 + size));
     out.flag(more);
-    for row in rows {
-        out.bytes(row.key.as_bytes()).bytes(&row.payload);
+    for (key, payload) in rows {
+        out.bytes(key).bytes(payload);
     }
     out.0
 }
@@ -203,8 +202,7 @@ pub fn pack_payloads(payloads: &[Option<Vec<u8>>]) -> Vec<u8> {
 ///
 /// An item is a flag that is 1 for a commit. A commit is its seq and its time (8 bytes each), its
 /// writer (16), and its operations as bytes in the form of a batch; a gap is its first and its last seq.
-pub fn pack_items(items: &[WatchItem], behind: u64) -> Vec<u8> {
-    let mut out = Output::default();
+pub fn pack_items(out: &mut Output, items: &[WatchItem], behind: u64) {
     out.number(behind);
     for item in items {
         match item {
@@ -221,7 +219,6 @@ pub fn pack_items(items: &[WatchItem], behind: u64) -> Vec<u8> {
             }
         }
     }
-    out.0
 }
 
 /// Writes an error: its outcome and whether it can be tried again (1 byte each), the index of the
@@ -270,8 +267,14 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use serde_json::Value;
+
     use crate::commit_log::Commit;
+    use crate::error::Outcome;
+    use crate::testing::vectors::{batch, list, section, string, unhex};
     use crate::testing::{Random, test};
+
+    const VECTORS: &str = include_str!("../../tests/vectors/wire.json");
 
     fn entry(code: u8, category: &str, parts: &[&[u8]]) -> Vec<u8> {
         let mut out = Output::default();
@@ -315,6 +318,58 @@ mod tests {
         assert_eq!(unpack_batch(&[]).unwrap(), Batch::new());
     }
 
+    /// A number that a string holds, which may be larger than those of JSON.
+    fn number(value: &Value) -> u64 {
+        string(value).parse().unwrap()
+    }
+
+    #[test]
+    fn batches_are_read_from_the_bytes_of_their_vectors() {
+        for vector in section(VECTORS, "batches") {
+            assert_eq!(
+                unpack_batch(&unhex(&vector["packed"])).unwrap(),
+                batch(&vector["entries"]),
+                "{vector}"
+            );
+        }
+    }
+
+    #[test]
+    fn items_have_the_bytes_of_their_vectors() {
+        let item = |vector: &Value| match (vector.get("lagged"), vector.get("commit")) {
+            (Some(gap), None) => WatchItem::Lagged { from: number(&gap[0]), to: number(&gap[1]) },
+            (None, Some(commit)) => WatchItem::Commit(Commit {
+                seq: number(&commit["seq"]),
+                time_ms: number(&commit["timeMs"]),
+                writer: unhex(&commit["writer"]).try_into().unwrap(),
+                operations: batch(&commit["operations"]).operations().into(),
+            }),
+            _ => panic!("{vector}"),
+        };
+        for vector in section(VECTORS, "items") {
+            let items: Vec<_> = list(&vector["items"]).iter().map(item).collect();
+            let mut packed = Output::default();
+            pack_items(&mut packed, &items, number(&vector["behind"]));
+            assert_eq!(packed.0, unhex(&vector["packed"]), "{vector}");
+        }
+    }
+
+    #[test]
+    fn errors_have_the_bytes_of_their_vectors() {
+        for vector in section(VECTORS, "errors") {
+            let error = match vector["kind"].as_str().unwrap() {
+                "Conflict" => Error::conflict(2, "require_absent in category"),
+                "StorageFull" => Error::new(ErrorKind::StorageFull, string(&vector["message"])),
+                "Backend" => Error::new(ErrorKind::Backend, string(&vector["message"]))
+                    .with_outcome(Outcome::Unknown)
+                    .with_source(Arc::new(std::io::Error::other(string(&vector["cause"])))),
+                "Timeout" => Error::new(ErrorKind::Timeout, "").with_outcome(Outcome::Applied),
+                other => panic!("unknown error {other}"),
+            };
+            assert_eq!(pack_error(&error), unhex(&vector["packed"]), "{vector}");
+        }
+    }
+
     #[test]
     fn a_batch_that_ends_early_is_refused() {
         let packed = entry(PUT, "category", &[b"key", b"payload"]);
@@ -339,7 +394,7 @@ mod tests {
 
     #[test]
     fn a_page_has_its_rows_and_whether_there_are_more() {
-        let row = |key: &[u8], payload: &[u8]| Row { key: Key::from(key), payload: payload.to_vec() };
+        let row = |key: &[u8], payload: &[u8]| (key.to_vec(), payload.to_vec());
         let packed = pack_page(&[row(b"k", b"vv"), row(b"", b"")], true);
         assert_eq!(packed, [b"\x01\0\0\0\x01k\0\0\0\x02vv".as_slice(), &[0; 8]].concat());
         assert_eq!(pack_page(&[], false), [0]);
@@ -361,7 +416,9 @@ mod tests {
         let operations: Arc<[Op]> = batch.operations().to_vec().into();
         let commit = Commit { seq: 7, time_ms: 8, writer: [9; 16], operations };
         let items = [WatchItem::Lagged { from: 1, to: 6 }, WatchItem::Commit(commit)];
-        let packed = pack_items(&items, 7);
+        let mut packed = Output::default();
+        pack_items(&mut packed, &items, 7);
+        let packed = packed.0;
         let mut input = Input(&packed);
         assert_eq!(input.number().unwrap(), 7);
         assert_eq!((input.flag().unwrap(), input.number().unwrap(), input.number().unwrap()), (false, 1, 6));

@@ -10,7 +10,7 @@ use super::turn::Task;
 use super::waiters::Flushed;
 use crate::batch::Op;
 use crate::engine::{Found, Query, Space};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::record::Record;
 
 /// Where an answer goes; a caller that no longer wants it has dropped the other end.
@@ -103,12 +103,17 @@ pub(crate) struct Details {
 
 impl Reading {
     /// The answer to [`Read::Details`].
-    pub(crate) fn details(self) -> Details {
+    pub(crate) fn details(self) -> Result<Details> {
         match self {
-            Reading::Details(details) => details,
-            _ => unreachable!("details were asked for"),
+            Reading::Details(details) => Ok(details),
+            _ => Err(misanswered()),
         }
     }
+}
+
+/// What is said where a worker answers another question than it was asked; it never does.
+pub(crate) fn misanswered() -> Error {
+    Error::new(ErrorKind::Backend, "the worker answered another question")
 }
 
 impl QueuedRead {

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
-use super::command::{Command, Credit, QueuedRead, QueuedTask, Read, Reading};
+use super::command::{Command, Credit, QueuedRead, QueuedTask, Read, Reading, misanswered};
 use super::context::{gone, stopped, timed_out};
 use super::slot::Slot;
 use super::turn::Task;
@@ -160,7 +160,7 @@ impl Link {
     pub(crate) async fn ask(&self, query: Query, whole: bool) -> Result<Found> {
         match self.read(Read::Ask { query, whole }).await? {
             Reading::Found(found) => Ok(found),
-            _ => unreachable!("a query is answered by what the engine found"),
+            _ => Err(misanswered()),
         }
     }
 

@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
-pub(crate) use command::{Command, Details, Read, Reading};
+pub(crate) use command::{Command, Details, Read, Reading, misanswered};
 pub(crate) use link::{Bounds, End, Link, Progress, WatchGuard};
 pub(crate) use slot::Slot;
 pub(crate) use spawn::spawn;

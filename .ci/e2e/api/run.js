@@ -1,0 +1,62 @@
+// Runs one test of tests.js in this page, for a driver outside: `runTest(name, options)`.
+// Never lets a promise's rejection pass that nobody has handled.
+
+import * as persistency from "/pkg/index.js";
+import { equal } from "./checks.js";
+import { tests } from "./tests.js";
+
+/** Milliseconds that one test may take. */
+const TEST_MS = 30_000;
+
+const rejections = [];
+globalThis.addEventListener("unhandledrejection", (event) => {
+  event.preventDefault();
+  rejections.push(String(event.reason?.stack ?? event.reason));
+});
+
+let roots = 0;
+
+/** What a test is given: the package, and ways to open what is closed when the test is over. */
+function makeContext(options) {
+  const opened = [];
+  return {
+    ...persistency,
+    options,
+    /** A root's name that nobody has. */
+    freshName: () => `api-${Date.now()}-${roots += 1}`,
+    async open(name = this.freshName(), more = {}) {
+      const root = await persistency.Persistency.open(name, { ...options, ...more });
+      opened.push(root);
+      return root;
+    },
+    async job(jobOptions, id = "alpha") {
+      const root = await this.open();
+      return { root, job: await root.openJob(id, jobOptions) };
+    },
+    async cleanUp() {
+      await Promise.allSettled(opened.map((root) => root.close()));
+    },
+  };
+}
+
+globalThis.runTest = async (name, options) => {
+  const context = makeContext(options);
+  let timer;
+  try {
+    await Promise.race([
+      tests[name](context),
+      new Promise((_, reject) => {
+        timer = setTimeout(() => reject(new Error(`not done within ${TEST_MS} ms`)), TEST_MS);
+      }),
+    ]);
+    await context.cleanUp();
+    await new Promise((resolve) => setTimeout(resolve));
+    equal(rejections.splice(0), [], "unhandled rejections");
+    return null;
+  } catch (error) {
+    await context.cleanUp();
+    return `${error?.message ?? error}\n${error?.stack ?? ""}`;
+  } finally {
+    clearTimeout(timer);
+  }
+};

@@ -1,0 +1,14 @@
+// The tests of the JavaScript API, by their names. Each takes what run.js makes and fails by throwing.
+// They run in a page, as an application would; the names can be read anywhere.
+
+import { deathTests } from "./deaths.js";
+import { jobTests } from "./jobs.js";
+import { misuseTests } from "./misuse.js";
+import { modelTests } from "./model.js";
+import { readTests } from "./reads.js";
+import { streamTests } from "./streams.js";
+import { writeTests } from "./writes.js";
+
+export const tests = {
+  ...writeTests, ...readTests, ...streamTests, ...jobTests, ...misuseTests, ...deathTests, ...modelTests,
+};

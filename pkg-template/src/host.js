@@ -1,0 +1,65 @@
+// The side on which the wasm instance runs: loads it, hands it frames, and says so when it can no more.
+// Decides nothing; what a call means is the crate's business.
+
+import init, { hello, Host } from "./wasm/persistency.js";
+
+/** A wasm instance that has trapped must not be called again: what it holds is no longer sound. */
+const isFatal = (error) => error instanceof WebAssembly.RuntimeError;
+
+/**
+ * Serves one root: `post(message, transfer)` is given what goes back.
+ *
+ * Returns what takes the messages of the other side: first `{ protocol, root, wasmUrl, wasmModule }`, then
+ * frames, and at the end perhaps `{ leave: true }`.
+ */
+export function serve(post, isOurs = () => true) {
+  let host;
+  let dead = false;
+
+  function die(error) {
+    if (dead) return;
+    dead = true;
+    post({ fatal: String(error?.message ?? error) });
+  }
+
+  /** Traps outside a call, in one of the crate's own tasks. */
+  function trapped({ error, reason = error }) {
+    if (isFatal(reason) && isOurs(reason)) die(reason);
+  }
+  globalThis.addEventListener("error", trapped);
+  globalThis.addEventListener("unhandledrejection", trapped);
+
+  async function start({ root, wasmUrl, wasmModule }) {
+    try {
+      const module = wasmModule ?? wasmUrl ?? new URL("./persistency.wasm", import.meta.url);
+      await init({ module_or_path: module });
+    } catch (error) {
+      const advice = "it is persistency.wasm of the package, which the option wasmUrl names where it is served " +
+        "elsewhere, and a Content-Security-Policy must allow 'wasm-unsafe-eval'";
+      return post({ failed: `the wasm module could not be loaded: ${error?.message ?? error}; ${advice}` });
+    }
+    try {
+      host = new Host(root, (frame) => post(frame, [frame.buffer]));
+    } catch (error) {
+      if (!(error instanceof Uint8Array)) throw error;
+      return post({ error });
+    }
+    post({ hello: hello() });
+  }
+
+  return async (message) => {
+    if (dead) return;
+    try {
+      if (message instanceof Uint8Array) {
+        if (!host.receive(message)) die("a frame is malformed");
+      } else if (message.leave) {
+        host?.leave();
+        dead = true;
+      } else {
+        await start(message);
+      }
+    } catch (error) {
+      die(error);
+    }
+  };
+}

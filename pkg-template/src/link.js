@@ -1,0 +1,383 @@
+// The line between a root and its worker: starts it, and starts it again when it has died; sends calls in
+// the order in which they are made; sees to it that each is answered. Never repeats a call: when the worker
+// dies, nobody knows what became of those that were under way.
+
+import { PersistencyError, invalid } from "./error.js";
+import { pagePort, unsupported, workerPort } from "./port.js";
+import { KIND, MAY_CANCEL, OP, PROTOCOL, Reader, Writer } from "./wire.js";
+
+/** Milliseconds that a worker has to load and say its first word. */
+const START_MS = 30_000;
+/** Milliseconds that a call may be late before the worker is asked whether it is alive: it needs five itself. */
+const LATE_MS = 6_000;
+/** Milliseconds that it has to say so; together they stay below ten. */
+const ALIVE_MS = 2_500;
+/** Milliseconds between two looks for calls that are late. */
+const LOOK_MS = 500;
+/** Bytes of calls that are collected before they are posted without waiting for more. */
+const FRAME_BYTES = 1024 * 1024;
+
+const now = () => performance.now();
+
+/** One root's line. */
+export class Link {
+  /** Where the instance runs: "worker" or "page". */
+  mode = "worker";
+  #root;
+  #options;
+  /** Opens the root's jobs again on a new session. */
+  #reopen;
+  /** Takes events: (kind, job's number, reader). */
+  #event;
+  #session;
+  #starting = false;
+  /** Calls for which there is no session yet, in order. */
+  #waiting = new Set();
+  #looking;
+  /** Whether the page's own instance has failed, which cannot be started again. */
+  #spent = false;
+
+  constructor(root, options, { reopen, event }) {
+    this.#root = root;
+    this.#options = options;
+    this.mode = options.worker === "none" ? "page" : "worker";
+    this.#reopen = reopen;
+    this.#event = event;
+  }
+
+  /** Whether a worker is there. */
+  get isLive() {
+    return this.#session?.live === true;
+  }
+
+  /** What stands for this life of the worker, while it lives: streams end with it. */
+  get life() {
+    return this.isLive ? this.#session : undefined;
+  }
+
+  /** Starts the worker if it is not there. */
+  start() {
+    return new Promise((resolve, reject) => {
+      this.whenLive({ run: resolve, fail: reject, due: Infinity });
+    });
+  }
+
+  /**
+   * Makes a call about a job or another call: `write(writer)` writes its body before this returns.
+   *
+   * Returns a promise of the answer's Reader. It is answered within `deadlineMs` and ten seconds, if there
+   * is a deadline; an aborted one rejects with the signal's reason.
+   */
+  call(operation, about, write, { deadlineMs = null, signal } = {}) {
+    return new Promise((resolve, reject) => {
+      signal?.throwIfAborted();
+      const due = deadlineMs === null ? Infinity : now() + deadlineMs + LATE_MS;
+      const call = { operation, about, due, resolve, reject, cancel: signal !== undefined };
+      if (signal) this.#abortable(call, signal);
+      if (this.isLive) {
+        this.#session.send(call, write);
+        this.#look();
+        return;
+      }
+      // Written now, since the caller may change his buffers afterwards.
+      const body = new Writer();
+      write?.(body);
+      call.fail = call.reject;
+      call.run = () => this.#session.send(call, (frame) => frame.raw(body.written()));
+      this.#wait(call);
+    });
+  }
+
+  /** Calls `run` once there is a worker, now or in the order of asking; or `fail`. Returns what gives that up. */
+  whenLive(caller) {
+    if (this.isLive) caller.run();
+    else this.#wait(caller);
+    return () => this.#waiting.delete(caller);
+  }
+
+  /** Sends a call whose answer nobody waits for, if there is somebody to send it to. */
+  tell(operation, about, write) {
+    if (this.isLive) this.#session.send({ operation, about }, write);
+  }
+
+  /** Ends the worker at once; what is under way is answered that its outcome is unknown. */
+  end(reason) {
+    this.#session?.die(reason);
+  }
+
+  #abortable(call, signal) {
+    const abort = () => {
+      this.#waiting.delete(call);
+      this.#session?.cancel(call);
+      call.reject(signal.reason);
+    };
+    const { resolve, reject } = call;
+    signal.addEventListener("abort", abort, { once: true });
+    const settled = (settle) => (value) => {
+      signal.removeEventListener("abort", abort);
+      settle(value);
+    };
+    call.resolve = settled(resolve);
+    call.reject = settled(reject);
+  }
+
+  #wait(call) {
+    this.#waiting.add(call);
+    this.#look();
+    if (!this.#starting) void this.#restart();
+  }
+
+  /** Starts a session and has everybody who waits go on. */
+  async #restart() {
+    this.#starting = true;
+    try {
+      const session = await this.#open();
+      this.#session = session;
+      await this.#reopen((operation, about, write, due) =>
+        new Promise((resolve, reject) => {
+          session.send({ operation, about, due: now() + due + LATE_MS, resolve, reject }, write);
+          this.#look();
+        }));
+      if (session.dead) throw session.dead;
+      session.live = true;
+      this.#starting = false;
+      for (const call of this.#leave()) call.run();
+    } catch (error) {
+      this.#starting = false;
+      for (const call of this.#leave()) call.fail(error);
+    }
+  }
+
+  #leave() {
+    const waiting = [...this.#waiting];
+    this.#waiting.clear();
+    return waiting;
+  }
+
+  async #open() {
+    const events = { died: (session) => this.#died(session), event: this.#event };
+    if (this.mode === "page") return this.#openHere(events);
+    const started = new Session(events);
+    try {
+      started.use(workerPort(this.#options, started.receive, started.failed));
+      await started.hello(this.#root, this.#options);
+      return started;
+    } catch (error) {
+      // Only one that could not be loaded at all is worth another try elsewhere.
+      if (this.#options.worker !== "auto" || started.heard) throw error;
+      const session = await this.#openHere(events).catch(() => { throw error; });
+      this.mode = "page";
+      console.warn(`persistency runs in the page: ${error.message}`);
+      return session;
+    }
+  }
+
+  async #openHere(events) {
+    if (this.#spent) throw new PersistencyError("Backend", "the page's own instance has failed: reload the page");
+    const session = new Session(events);
+    session.use(await pagePort(session.receive));
+    await session.hello(this.#root, this.#options);
+    return session;
+  }
+
+  #died(session) {
+    if (session !== this.#session) return;
+    this.#session = undefined;
+    if (session.fatal && this.mode === "page") this.#spent = true;
+  }
+
+  /** Looks after late calls for as long as there are any calls. */
+  #look() {
+    this.#looking ??= setInterval(() => {
+      const time = now();
+      for (const call of this.#waiting) {
+        if (call.due - LATE_MS > time) continue;
+        this.#waiting.delete(call);
+        call.fail(timedOut("NotApplied"));
+      }
+      this.#session?.look(time);
+      if (this.#waiting.size > 0 || this.#session?.busy) return;
+      clearInterval(this.#looking);
+      this.#looking = undefined;
+    }, LOOK_MS);
+  }
+}
+
+/** One life of the worker. */
+class Session {
+  /** Whether calls may be sent. */
+  live = false;
+  /** Why no call can be sent any more. */
+  dead;
+  /** Whether it died by itself. */
+  fatal = false;
+  /** Whether anything has come from the other side. */
+  heard = false;
+  #events;
+  #port;
+  #pending = new Map();
+  #next = 1;
+  #frame = new Writer();
+  #scheduled = false;
+  /** How it is told its first answer. */
+  #greeting;
+  /** When it has to have shown that it is alive. */
+  #aliveBy = Infinity;
+
+  constructor(events) {
+    this.#events = events;
+  }
+
+  get busy() {
+    return this.#pending.size > 0;
+  }
+
+  use(port) {
+    this.#port = port;
+    if (this.dead) port.close();
+  }
+
+  /** Says the first word and waits for the other side's. */
+  async hello(root, { wasmUrl, wasmModule }) {
+    let timer;
+    try {
+      const answer = await new Promise((resolve, reject) => {
+        this.#greeting = { resolve, reject };
+        if (this.dead) reject(this.dead);
+        timer = setTimeout(() => this.failed(`no answer within ${START_MS / 1000} s`), START_MS);
+        this.#port.post({ protocol: PROTOCOL, root, wasmUrl: wasmUrl && String(wasmUrl), wasmModule });
+      });
+      if (answer.error) throw new Reader(answer.error).error();
+      if (answer.failed !== undefined) throw unsupported(answer.failed);
+      if (answer.hello?.protocol !== PROTOCOL) {
+        throw unsupported(`the worker speaks protocol ${answer.hello?.protocol}, the page ${PROTOCOL}; ` +
+          "serve worker.js and the wasm file of the same version of the package");
+      }
+    } catch (error) {
+      this.die("it was not started", error);
+      throw error;
+    } finally {
+      clearTimeout(timer);
+      this.#greeting = undefined;
+    }
+  }
+
+  /** Appends a call to the frame that leaves at the end of this turn; one without `resolve` is not answered. */
+  send(call, write) {
+    if (this.dead) return call.reject?.(this.dead);
+    const number = this.#next;
+    // Wraps; a call of four billion before has been answered.
+    this.#next = number === 0xffff_ffff ? 1 : number + 1;
+    const frame = this.#frame;
+    const before = frame.used;
+    try {
+      frame.count(number).byte(call.operation | (call.cancel ? MAY_CANCEL : 0)).count(call.about);
+      frame.measured(write ?? (() => {}));
+    } catch (error) {
+      frame.used = before;
+      return call.reject?.(error);
+    }
+    call.number = number;
+    if (call.resolve) this.#pending.set(number, call);
+    if (frame.used >= FRAME_BYTES) return this.#post();
+    if (!this.#scheduled) {
+      this.#scheduled = true;
+      queueMicrotask(() => {
+        this.#scheduled = false;
+        this.#post();
+      });
+    }
+  }
+
+  cancel(call) {
+    if (this.#pending.get(call.number) !== call) return;
+    this.#pending.delete(call.number);
+    this.send({ operation: OP.cancel, about: call.number });
+  }
+
+  /** Answers what waits with an unknown outcome, and ends the worker. */
+  die(reason, error) {
+    if (this.dead) return;
+    this.dead = error ?? lost(`the worker died: ${reason}`);
+    this.live = false;
+    this.#port?.close();
+    this.#greeting?.reject(this.dead);
+    this.#events.died(this);
+    const pending = [...this.#pending.values()];
+    this.#pending.clear();
+    for (const call of pending) call.reject(this.dead);
+  }
+
+  look(time) {
+    if (time > this.#aliveBy) return this.die("it does not answer any more");
+    if (this.#aliveBy !== Infinity) return;
+    const late = [...this.#pending.values()].filter((call) => call.due < time);
+    if (late.length === 0) return;
+    this.#aliveBy = time + ALIVE_MS;
+    const alive = () => {
+      this.#aliveBy = Infinity;
+      // What was asked before the question has had its time.
+      for (const call of late) {
+        this.#pending.delete(call.number);
+        call.reject(timedOut("Unknown"));
+      }
+    };
+    this.send({ operation: OP.ping, about: 0, due: Infinity, resolve: alive, reject() {} });
+  }
+
+  /** The other side cannot be loaded, or can no more. */
+  failed = (reason) => {
+    if (this.heard) this.#fail(reason);
+    else this.die(reason, unsupported(`the worker could not be started: ${reason}`));
+  };
+
+  receive = (data) => {
+    if (this.dead) return;
+    this.heard = true;
+    try {
+      if (data instanceof Uint8Array) this.#answers(new Reader(data));
+      else if (typeof data?.fatal === "string") this.#fail(data.fatal);
+      else if (typeof data === "object" && data !== null && this.#greeting) this.#greeting.resolve(data);
+      else throw invalid("unknown");
+    } catch {
+      this.#fail("a message could not be understood");
+    }
+  };
+
+  #fail(reason) {
+    this.fatal = true;
+    this.die(reason);
+  }
+
+  #answers(reader) {
+    while (!reader.ended) {
+      const [number, kind] = [reader.count(), reader.byte()];
+      const body = new Reader(reader.bytes());
+      if (kind === KIND.progress || kind === KIND.ended) {
+        this.#events.event(kind, number, body);
+        continue;
+      }
+      const call = this.#pending.get(number);
+      this.#pending.delete(number);
+      if (kind === KIND.error) call?.reject(body.error());
+      else call?.resolve(body);
+    }
+  }
+
+  #post() {
+    const frame = this.#frame.written();
+    if (frame.length === 0 || this.dead) return;
+    this.#frame = new Writer();
+    try {
+      this.#port.post(frame, [frame.buffer]);
+    } catch (error) {
+      this.#fail(`a message could not be sent: ${error.message}`);
+    }
+  }
+}
+
+/** The worker went while a call was under way. */
+const lost = (message) => new PersistencyError("Backend", message, { outcome: "Unknown" });
+
+const timedOut = (outcome) =>
+  new PersistencyError("Timeout", "the deadline has passed", { outcome, retryable: true });
