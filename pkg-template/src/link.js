@@ -71,10 +71,11 @@ export class Link {
    * Makes a call about a job or another call: `write(writer)` writes its body before this returns.
    *
    * Returns a promise of the answer's Reader. It is answered within `deadlineMs` and ten seconds, if there
-   * is a deadline; an aborted one rejects with the signal's reason. A `patient` one waits for as long as
-   * the worker lives, which is asked about every deadline.
+   * is a deadline; an aborted one rejects with the signal's reason. One that has to wait for a worker rejects
+   * with what `ended()` then answers, if anything. A `patient` one waits for as long as the worker lives,
+   * which is asked about every deadline.
    */
-  call(operation, about, write, { deadlineMs = null, signal, patient = false } = {}) {
+  call(operation, about, write, { deadlineMs = null, signal, ended, patient = false } = {}) {
     return new Promise((resolve, reject) => {
       signal?.throwIfAborted();
       const due = deadlineMs === null ? Infinity : now() + deadlineMs + LATE_MS;
@@ -89,7 +90,11 @@ export class Link {
       const body = new Writer();
       write?.(body);
       call.fail = call.reject;
-      call.run = () => this.#session.send(call, (frame) => frame.raw(body.written()));
+      call.run = () => {
+        const error = ended?.();
+        if (error) call.reject(error);
+        else this.#session.send(call, (frame) => frame.raw(body.written()));
+      };
       this.#wait(call);
     });
   }

@@ -250,7 +250,11 @@ export class Persistency {
           writeOptions(writer.bytes(name).byte(1), options, mode);
         }, options.deadlineMs ?? DEADLINE_MS);
         const generation = reader.take(16);
-        if (generation.some((byte, at) => byte !== tenant.generation[at])) throw jobGone();
+        if (generation.some((byte, at) => byte !== tenant.generation[at])) {
+          tenant.vanish(jobGone());
+          await call(OP.closeJob, tenant.number, (writer) => writer.bytes(name), DEADLINE_MS);
+          return;
+        }
         tenant.advanced(reader.number(), reader.number());
       } catch (error) {
         // Of this job only: the others go on. If this worker has died too, the next one opens them all.

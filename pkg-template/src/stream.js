@@ -132,7 +132,7 @@ export class Commits extends Steps {
       opened.catch(() => {});
       return opened;
     };
-    // Asked for now, so that it begins with what follows this call.
+    // Asked for now, so that no later call overtakes it.
     this.#opening = this.#open();
     const held = { number: this.#number };
     this.#held = held;

@@ -124,7 +124,9 @@ export class Tenant {
     this.check();
     const deadlineMs = patient ? DEADLINE_MS : this.options.deadlineMs;
     try {
-      return await this.#link.call(operation, this.number, write, { deadlineMs, signal, patient });
+      // The new worker's job of this number may be another life.
+      const ended = () => this.ended;
+      return await this.#link.call(operation, this.number, write, { deadlineMs, signal, ended, patient });
     } catch (error) {
       if (!(error instanceof PersistencyError) || error === signal?.reason) throw error;
       // Arguments have been checked, so this is a worker that has no such job any more.

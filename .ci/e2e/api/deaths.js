@@ -13,7 +13,7 @@ export const deathTests = {
     const receipt = await job.persistPut("c", key(2), "perhaps");
     const calls = {
       get: job.get("c", key(1)), scan: job.scan("c"), count: job.count("c"), put: job.putAcked("c", key(3), "v"), flush: job.flush(),
-      committed: receipt.committed(), list: root.listJobs(), open: root.openJob("beta"), info: job.info(), rows: job.rows("c").next(),
+      committed: receipt.committed(), list: root.listJobs(), open: root.openJob("beta"), info: job.info(),
     };
     const dying = Object.entries(calls).map(([name, call]) => [name, failure(call, name)]);
     root.terminate();
@@ -97,7 +97,7 @@ export const deathTests = {
     const anew = await other.openJob("again");
     await anew.putAcked("c", key(2), "another life");
     const calls = [() => jobs[0].get("c", key(1)), () => jobs[0].persistPut("c", key(1), "v"), () => jobs[1].putAcked("c", key(1), "v"), () => jobs[1].flush(),
-      () => jobs[1].rows("c").next(), () => jobs[0].watch("c").next(), () => jobs[0].info()];
+      () => jobs[1].rows("c").next(), async () => jobs[0].watch("c").next(), () => jobs[0].info()];
     const failed = calls.map((call) => failure(call()));
     equal(string(await jobs[2].get("c", key(1))), "v");
     for (const [at, error] of failed.entries()) isError(await error, "JobNotFound", "NotApplied", `call ${at}`);
@@ -205,12 +205,12 @@ export const deathTests = {
   "an iterator of rows goes on with the next page": async (t) => {
     const { root, job } = await t.job();
     const batch = new t.Batch();
-    for (let number = 0; number < 5000; number += 1) batch.put("c", t.key(number), "v");
+    for (let number = 0; number < 4100; number += 1) batch.put("c", t.key(number), "v");
     await job.persistAcked(batch);
     const rows = job.rows("c");
     equal((await next(rows, 4096)).length, 4096);
     root.terminate();
-    equal((await take(rows)).length, 904);
+    equal((await take(rows)).length, 4);
   },
   "watermarks are kept, and go on": async (t) => {
     const { root, job } = await t.job();

@@ -116,7 +116,7 @@ export const readTests = {
       const words = JSON.stringify(range);
       const hexes = (rows) => rows.map(({ payload }) => string(payload));
       equal(hexes(await job.scan("r", range)), expected, words);
-      equal(hexes(await job.scan("r", { ...range, reverse: true })), expected.toReversed?.() ?? [...expected].reverse(), words);
+      equal(hexes(await job.scan("r", { ...range, reverse: true })), [...expected].reverse(), words);
       equal(hexes(await job.scan("r", { ...range, limit: 2 })), expected.slice(0, 2), words);
       equal(hexes(await take(job.rows("r", { ...range, reverse: true, limit: 2 }))), [...expected].reverse().slice(0, 2), words);
       equal(hexes(await take(job.rows("r", range))), expected, words);
@@ -139,15 +139,15 @@ export const readTests = {
   },
   "rows come by pages of at most 4096, in both directions": async (t) => {
     const { job } = await t.job();
-    await numbered(t, job, 9000);
+    await numbered(t, job, 4200);
     const numbers = (rows) => rows.map(({ payload }) => Number(string(payload)));
     const upwards = numbers(await take(job.rows("n", { prefix: t.key("p") })));
-    ok(upwards.length === 9000 && upwards.every((number, at) => number === at));
-    const downwards = numbers(await take(job.rows("n", { reverse: true, limit: 8999 })));
-    ok(downwards.length === 8999 && downwards.every((number, at) => number === 8999 - at));
+    ok(upwards.length === 4200 && upwards.every((number, at) => number === at));
+    const downwards = numbers(await take(job.rows("n", { reverse: true, limit: 4199 })));
+    ok(downwards.length === 4199 && downwards.every((number, at) => number === 4199 - at));
     const before = (await job.stats()).reads;
-    equal((await take(job.rows("n", { keysOnly: true }))).length, 9000);
-    equal((await job.stats()).reads - before, 3);
+    equal((await take(job.rows("n", { keysOnly: true }))).length, 4200);
+    equal((await job.stats()).reads - before, 2);
   },
   "rows come by pages of at most 1 MiB, each a view of its own": async (t) => {
     const { job } = await t.job();
@@ -181,7 +181,7 @@ export const readTests = {
   },
   "an iterator of rows ends where it is left": async (t) => {
     const { job } = await t.job();
-    await numbered(t, job, 5000);
+    await numbered(t, job, 50);
     const rows = job.rows("n");
     ok(rows[Symbol.asyncIterator]() === rows);
     for await (const row of rows) {

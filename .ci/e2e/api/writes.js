@@ -38,8 +38,9 @@ export const writeTests = {
       ]));
     }
     for (const [number, [got, there, count, last]] of (await Promise.all(seen)).entries()) {
-      equal([got, there, last], [String(number), true, String(number)]);
-      equal(count, BigInt(number + 1));
+      equal([got, there], [String(number), true]);
+      // Those that came later may be seen as well.
+      ok(Number(last) >= number && count >= BigInt(number + 1), `${last}, ${count} after ${number}`);
     }
   },
   "acknowledged writes tell their seq, and whether the row was there": async (t) => {
@@ -197,7 +198,7 @@ export const writeTests = {
       done.push(call());
       equal([k.length, payload.length, k.buffer.byteLength > 0, payload.buffer.byteLength > 0], [3, 7, true, true]);
       wipe();
-      batch.put("later", key("later"), "later");
+      if (batch.length > 0) batch.put("later", key("later"), "later");
     }
     await Promise.all(done);
     for (const category of ["put", "acked", "batch", "waits", "waits too"]) {

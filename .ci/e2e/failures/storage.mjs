@@ -109,7 +109,7 @@ export const storage = [
         const second = await ours.run((lab) => lab.told(lab.kept.root.openJob('beta')));
         assert.deepEqual([second.kind, second.outcome], ['StorageFull', 'NotApplied'], second.message);
         assert.deepEqual(await ours.run(emptied), EMPTIED);
-        const told = await ours.run((lab) => lab.told(lab.kept.job.putAcked('big', lab.key(1), lab.noise(4_000_000))));
+        const told = await ours.run((lab) => lab.told(lab.kept.job.putAcked('big', lab.key(1), lab.noise(1000))));
         assert.equal(told.kind, undefined, told.message);
       } finally {
         await browser.close();
