@@ -12,7 +12,7 @@ import { watchdog } from './failures/watchdog.mjs';
 import { site } from './site.mjs';
 import { startChromium, startFirefox } from './tabs.mjs';
 
-/** Every scenario: `fact`, `run(lab)`, perhaps `only` in one browser, `slow` if it mostly waits, `own` browsers. */
+/** Each has its `fact` and `run`; some are for `only` one browser, `slow` since they wait, or have their `own`. */
 const SCENARIOS = [...starts, ...tabs, ...storage, ...payloads, ...watchdog, ...alone];
 
 const START = { Chromium: startChromium, Firefox: startFirefox };
@@ -28,11 +28,10 @@ function browserTests(context, name, shared) {
     return folder;
   };
   const start = (folder = profile(), ...more) => START[name](context, folder, ...more);
-  const scenarios = SCENARIOS.filter(({ only = name }) => only === name);
+  const scenarios = [...SCENARIOS.entries()].filter(([, { only = name }]) => only === name);
   /** Runs one scenario at an origin of its own, in tabs of its own. */
-  const runOne = async ({ run, own }, number) => {
-    const host = `${name.toLowerCase()}${number}`;
-    const url = (path) => shared.site.url(host, path);
+  const runOne = async ([number, { run, own }]) => {
+    const url = (path) => shared.site.url(`${name.toLowerCase()}${number}`, path);
     if (own) return run({ ...context, start, profile, url });
     const { browser } = shared;
     const opened = [];
@@ -41,46 +40,43 @@ function browserTests(context, name, shared) {
       opened.push(made);
       return made;
     };
+    const origin = url('').replace(/\/$/, '');
     try {
-      await run({ browserName: name, browser, url, tab, origin: url('').replace(/\/$/, ''), profile: shared.profile });
+      return await run({ browserName: name, browser, url, tab, origin, profile: shared.profile });
     } finally {
       await Promise.allSettled(opened.map((each) => each.close()));
     }
   };
-  const slow = new Map();
-  const tests = {
-    [`${name}: starts with a profile on disk`]: async () => {
-      shared.site ??= await site(context.root);
-      shared.profile = profile();
-      shared.browser = await start(shared.profile);
-      // Those that wait for deadlines wait together, while the others run.
-      scenarios.forEach((scenario, number) => {
-        if (!scenario.slow) return;
-        const running = runOne(scenario, number);
-        running.catch(() => {});
-        slow.set(scenario, running);
-      });
+  const fact = ([, scenario]) => `${name}: ${scenario.fact}`;
+  const [slow, fast] = [true, false].map((which) => scenarios.filter(([,
+    each]) => Boolean(each.slow) === which));
+  const running = new Map();
+  return {
+    first: {
+      [`${name}: starts with a profile on disk`]: async () => {
+        shared.site ??= await site(context.root);
+        shared.profile = profile();
+        shared.browser = await start(shared.profile);
+        // Those that wait for deadlines wait together, while the others run.
+        for (const scenario of slow) {
+          running.set(scenario, runOne(scenario));
+          running.get(scenario).catch(() => {});
+        }
+      },
     },
+    fast: Object.fromEntries(fast.map((scenario) => [fact(scenario), () => runOne(scenario)])),
+    slow: Object.fromEntries(slow.map((scenario) => [fact(scenario), () => running.get(scenario)])),
   };
-  // The slow ones are asked last.
-  const order = [...scenarios.entries()].sort(([, a], [, b]) => Boolean(a.slow) - Boolean(b.slow));
-  for (const [number, scenario] of order) {
-    tests[`${name}: ${scenario.fact}`] = () => slow.get(scenario) ?? runOne(scenario, number);
-  }
-  tests[`${name}: ends without having left what it must not`] = async () => {
-    await shared.browser.close();
-    shared.browser = undefined;
-  };
-  return tests;
 }
 
 export function make(context) {
-  const shared = Object.keys(START).map((name) => [name, {}]);
-  const tests = Object.assign({}, ...shared.map(([name, state]) => browserTests(context, name, state)));
+  const states = Object.keys(START).map((name) => [name, {}]);
+  const browsers = states.map(([name, state]) => browserTests(context, name, state));
   return {
-    tests,
+    tests: Object.assign({}, ...['first', 'fast', 'slow'].flatMap((part) => browsers.map((each) =>
+      each[part]))),
     async cleanUp() {
-      for (const [, { browser, site: served }] of shared) {
+      for (const [, { browser, site: served }] of states) {
         await browser?.close();
         await served?.close();
       }

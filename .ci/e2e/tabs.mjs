@@ -87,15 +87,18 @@ export async function startPrivateChromium({ flags }) {
   return { tab: (url) => chromiumTab(context, url), close: () => browser.close() };
 }
 
-const chromiumOptions = (flags) => ({ executablePath: '/usr/bin/chromium', args: flags['goog:chromeOptions'].args });
+const chromiumOptions = (flags) => ({ executablePath: '/usr/bin/chromium',
+  args: flags['goog:chromeOptions'].args });
 
 /** Starts Firefox in the same way; `prefs` are those that differ. */
 export async function startFirefox({ flags }, profile, prefs = {}) {
   const { prefs: usual } = flags['moz:firefoxOptions'];
   // A crashed tab is to stay crashed, and a crash is not to be reported.
-  const ours = { 'browser.tabs.crashReporting.sendReport': false, 'browser.sessionstore.resume_from_crash': false };
+  const ours = { 'browser.tabs.crashReporting.sendReport': false,
+    'browser.sessionstore.resume_from_crash': false };
   const browser = await startBrowser((port) => ['geckodriver', '--port', String(port)], {
-    'moz:firefoxOptions': { args: ['-headless', '-profile', profile], prefs: { ...usual, ...ours, ...prefs } },
+    'moz:firefoxOptions': { args: ['-headless', '-profile', profile], prefs: { ...usual, ...ours,
+      ...prefs } },
   });
   const main = browser.capabilities['moz:processID'];
   let turn = Promise.resolve();

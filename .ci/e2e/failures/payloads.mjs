@@ -7,25 +7,29 @@ import { openJob } from './tabs.mjs';
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
-const SIZES = [0, 1, 32 * KIB, 32 * KIB + 1, 63 * KIB, 64 * KIB - 1, 64 * KIB, 65 * KIB, MIB, 16 * MIB, 64 * MIB];
+const SIZES = [0, 1, 32 * KIB, 32 * KIB + 1, 63 * KIB, 64 * KIB - 1, 64 * KIB, 65 * KIB, MIB, 16 * MIB,
+  64 * MIB];
 
 /** Files in the profile that a browser made for values which it does not keep in the database itself. */
 function outside(profile) {
   return readdirSync(profile, { recursive: true }).map(String)
-    .filter((path) => /\.indexeddb\.blob\/|\/idb\/[^/]+\.files\//.test(path) && statSync(join(profile, path)).isFile())
+    .filter((path) => /\.indexeddb\.blob\/|\/idb\/[^/]+\.files\//.test(path))
+    .filter((path) => statSync(join(profile, path)).isFile())
     .filter((path) => !path.endsWith('/journals'));
 }
 
 export const payloads = [
   {
-    fact: 'payloads from 0 bytes to the limit come back as they were, also in another tab; larger ones are TooLarge',
+    fact:
+      'payloads from 0 bytes to the limit come back as they were, in another tab too; larger ones are TooLarge',
     async run({ tab, profile }) {
       const [ours, other] = [await tab('/'), await tab('/')];
       await ours.run(openJob);
       const written = await ours.run(async (lab, sizes) => {
         const { job } = lab.kept;
         for (const size of sizes) await job.putAcked('c', lab.key(size), lab.bytes(size, size % 97));
-        const beyond = await lab.told(job.putAcked('c', lab.key(9), new Uint8Array(lab.limits().payloadBytes + 1)));
+        const beyond = await lab.told(job.putAcked('c', lab.key(9),
+          new Uint8Array(lab.limits().payloadBytes + 1)));
         return { limit: lab.limits().payloadBytes, beyond: `${beyond.kind} ${beyond.outcome}` };
       }, SIZES);
       assert.deepEqual(written, { limit: SIZES.at(-1), beyond: 'TooLarge NotApplied' });

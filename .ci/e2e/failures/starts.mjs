@@ -22,21 +22,25 @@ const csp = (policy) => `?csp=${encodeURIComponent(policy)}`;
 async function withoutWorker(tab, path, options) {
   const { run } = await tab(path);
   assert.equal(await run(...tryOut(options)), 'v page');
-  assert.match(await run(...tryOut({ ...options, worker: 'required' })), /^Unsupported: the worker could not be started.*workerUrl/);
+  assert.match(await run(...tryOut({ ...options, worker: 'required' })),
+    /^Unsupported: the worker could not be started.*workerUrl/);
   assert.equal(await run(...tryOut({ ...options, worker: 'none' })), 'v page');
 }
 
 export const starts = [
   {
-    fact: 'a worker script that is not there is replaced by the page, or Unsupported where a worker is required',
+    fact:
+      'a worker script that is not there is replaced by the page, or Unsupported where a worker is required',
     run: ({ tab }) => withoutWorker(tab, '/', { workerUrl: '/missing/worker.js' }),
   },
   {
-    fact: 'a worker script of the wrong MIME type is replaced by the page, or Unsupported where a worker is required',
+    fact:
+      'a worker script of the wrong MIME type is replaced by the page, or Unsupported where it is required',
     run: ({ tab }) => withoutWorker(tab, '/', { workerUrl: '/mime/worker.js' }),
   },
   {
-    fact: 'a worker that the Content-Security-Policy forbids is replaced by the page, or Unsupported where it is required',
+    fact:
+      'a worker that the page\'s policy forbids is replaced by the page, or Unsupported where it is required',
     run: ({ tab }) => withoutWorker(tab, `/${csp(`${SCRIPTS}; worker-src 'none'`)}`, {}),
   },
   {
@@ -74,7 +78,8 @@ export const starts = [
       const { run } = await tab(`/${policy}`);
       // A worker has the policy of its own script's response.
       for (const options of [{ worker: 'none' }, { workerUrl: `/pkg/worker.js${policy}` }]) {
-        assert.match(await run(...tryOut(options)), /^Unsupported: the wasm module could not be loaded.*'wasm-unsafe-eval'/);
+        assert.match(await run(...tryOut(options)),
+          /^Unsupported: the wasm module could not be loaded.*'wasm-unsafe-eval'/);
       }
       assert.equal(await run(...tryOut({})), 'v worker');
     },
@@ -83,7 +88,8 @@ export const starts = [
     fact: 'a worker of another version of the package is Unsupported',
     async run({ tab }) {
       const { run } = await tab('/');
-      assert.match(await run(...tryOut({ workerUrl: '/protocol.js' })), /^Unsupported: the worker speaks protocol 4000000/);
+      assert.match(await run(...tryOut({ workerUrl: '/protocol.js' })),
+        /^Unsupported: the worker speaks protocol 4000000/);
     },
   },
   {
@@ -97,7 +103,8 @@ export const starts = [
         frame.src = '/sandboxed.html';
         document.body.append(frame);
       }));
-      assert.deepEqual([told.name, told.kind, told.outcome], ['PersistencyError', 'Unsupported', 'NotApplied'], told.message);
+      const { name, kind, outcome, message } = told;
+      assert.deepEqual([name, kind, outcome], ['PersistencyError', 'Unsupported', 'NotApplied'], message);
     },
   },
   {
@@ -107,7 +114,8 @@ export const starts = [
       assert.equal(typeof (await run((lab) => lab.estimate())).quota, 'number');
       const told = await run(async (lab) => {
         for (const name of ['estimate', 'persisted', 'persist']) {
-          StorageManager.prototype[name] = () => { throw new TypeError('Internal error when calculating storage usage.'); };
+          StorageManager.prototype[name] =
+            () => { throw new TypeError('Internal error when calculating storage usage.'); };
         }
         const thrown = [await lab.estimate(), await lab.requestPersistence()];
         StorageManager.prototype.estimate = () => Promise.reject(new TypeError('the same, later'));
@@ -129,7 +137,8 @@ export const starts = [
         const told = [];
         const gone = new Uint8Array(8);
         structuredClone(gone.buffer, { transfer: [gone.buffer] });
-        for (const call of [() => job.putAcked('c', lab.key(1), gone), () => job.putAcked('c', gone, 'v'), () => job.get('c', gone)]) {
+        for (const call of [() => job.putAcked('c', lab.key(1), gone), () => job.putAcked('c', gone, 'v'),
+          () => job.get('c', gone)]) {
           told.push((await lab.told(call())).kind);
         }
         // Each is changed under the call while it is under way, and while no worker is there.

@@ -16,6 +16,9 @@ const put = async (lab, number, payload = 'v') => {
   await lab.kept.job.putAcked('c', lab.key(number), payload);
 };
 
+/** Drops the job through a root of its own. */
+const drop = (lab) => lab.told(lab.Persistency.open('root').then((root) => root.dropJob('alpha')));
+
 /** Keeps what a watch yields from now on. */
 const watch = async (lab) => {
   const { job, position } = lab.kept;
@@ -45,7 +48,8 @@ const ended = async (lab) => {
   const write = await lab.told(job.putAcked('c', lab.key(1), 'again'));
   const flush = await lab.told(job.flush());
   return {
-    kinds: [get, write, flush, await watchEnd].map(({ kind }) => kind), open: [job.isOpen(), root.hasJob('alpha')],
+    kinds: [get, write, flush, await watchEnd].map(({ kind }) => kind),
+    open: [job.isOpen(), root.hasJob('alpha')],
   };
 };
 const GONE = { kinds: Array(4).fill('JobNotFound'), open: [false, false] };
@@ -65,7 +69,8 @@ async function goneFor(tab, generation) {
 }
 
 const LOG = { job: { log: { lastBytes: 1_000_000 } } };
-const commits = (first, last) => Array.from({ length: last - first + 1 }, (_, at) => ({ seq: first + at, rows: 1 }));
+const commits = (first, last) => 
+  Array.from({ length: last - first + 1 }, (_, at) => ({ seq: first + at, rows: 1 }));
 
 export const tabs = [
   {
@@ -76,9 +81,10 @@ export const tabs = [
       await watching.run(watch);
       await writing.run(openJob, LOG);
       await writing.run(async (lab) => {
-        for (let number = 1; number <= 30; number += 1) await lab.kept.job.persistPut('c', lab.key(number), 'v');
-        await lab.kept.job.persistAcked(new lab.Batch().put('other', lab.key(1), 'v'));
-        await lab.kept.job.putAcked('c', lab.key(99), 'v');
+        const { job } = lab.kept;
+        for (let number = 1; number <= 30; number += 1) await job.persistPut('c', lab.key(number), 'v');
+        await job.persistAcked(new lab.Batch().put('other', lab.key(1), 'v'));
+        await job.putAcked('c', lab.key(99), 'v');
       });
       await writing.close();
       assert.deepEqual(await watching.run(seen, 32, 5000), [...commits(1, 30), { seq: 32, rows: 1 }]);
@@ -161,7 +167,8 @@ export const tabs = [
         await job.persistAcked(batch);
         const told = [];
         for (let round = 0; round < 10; round += 1) {
-          const under = [job.scan('c'), job.scan('c', { reverse: true }), job.persistAcked(batch), job.putAcked('d', lab.key(round), 'v')];
+          const under = [job.scan('c'), job.scan('c', { reverse: true }), job.persistAcked(batch),
+            job.putAcked('d', lab.key(round), 'v')];
           await lab.pause(round * 3);
           root.terminate();
           for (const { status, reason } of await Promise.allSettled(under)) {
@@ -188,10 +195,12 @@ export const tabs = [
       assert.ok(upgraded < 2000, `${upgraded} ms`);
       const told = await ours.run(async (lab) => {
         const { job, root } = lab.kept;
-        const [get, write] = [await lab.told(job.get('c', lab.key(1))), await lab.told(job.putAcked('c', lab.key(1), 'v'))];
+        const get = await lab.told(job.get('c', lab.key(1)));
+        const write = await lab.told(job.putAcked('c', lab.key(1), 'v'));
         await root.close().catch(() => {});
         const anew = await lab.Persistency.open('root');
-        return [get, write, await lab.told(anew.openJob('alpha'))].map(({ kind, outcome }) => `${kind} ${outcome}`);
+        const open = await lab.told(anew.openJob('alpha'));
+        return [get, write, open].map(({ kind, outcome }) => `${kind} ${outcome}`);
       });
       assert.deepEqual(told, Array(3).fill('VersionTooNew NotApplied'));
     },
@@ -202,11 +211,15 @@ export const tabs = [
       const [ours, other] = [await tab('/'), await tab('/')];
       const generation = await ours.run(openJob);
       await ours.run(put, 1);
-      const failed = await other.run((lab, name) =>
-        lab.rawOpen(name, 2, (database, transaction) => transaction.abort()).catch(({ name: kind }) => kind), DATABASE);
+      const failed = await other.run((lab, name) => {
+        const opened = lab.rawOpen(name, 2, (database, transaction) => transaction.abort());
+        return opened.catch(({ name: kind }) => kind);
+      }, DATABASE);
       assert.equal(failed, 'AbortError');
       await ours.run(put, 2);
-      assert.deepEqual(await ours.run(async ({ kept: { job } }) => [await job.count('c'), (await job.info()).generation]), [2, generation]);
+      const found = await ours.run(async ({ kept: { job } }) =>
+        [await job.count('c'), (await job.info()).generation]);
+      assert.deepEqual(found, [2, generation]);
     },
   },
   {
@@ -227,14 +240,15 @@ export const tabs = [
       const generation = await ours.run(openJob);
       await ours.run(watch);
       await ours.run(put, 1);
-      const dropped = await other.run((lab) => lab.told(lab.Persistency.open('root').then((root) => root.dropJob('alpha'))));
+      const dropped = await other.run(drop);
       assert.equal(dropped.kind, undefined, dropped.message);
       assert.ok(dropped.ms < 3000, `${dropped.ms} ms`);
       await goneFor(ours, generation);
     },
   },
   {
-    fact: 'a job whose origin is evicted while no tab is there is another job, and old positions are JobNotFound',
+    fact:
+      'a job whose origin is evicted meanwhile is another job, and old positions are JobNotFound',
     async run({ tab }) {
       const [ours, other] = [await tab('/'), await tab('/')];
       const generation = await ours.run(openJob);
@@ -248,7 +262,8 @@ export const tabs = [
       assert.notEqual(await ours.run(openJob), generation);
       const told = await ours.run(async (lab, { life, seq }) => {
         const from = { generation: Uint8Array.from(life), seq: BigInt(seq) };
-        return [await lab.told(lab.kept.job.watchFrom(from, 'c').next()), await lab.told(lab.kept.job.logFrom(from).next())];
+        return [await lab.told(lab.kept.job.watchFrom(from, 'c').next()),
+          await lab.told(lab.kept.job.logFrom(from).next())];
       }, position);
       assert.deepEqual(told.map(({ kind }) => kind), ['JobNotFound', 'JobNotFound']);
     },
@@ -281,7 +296,8 @@ export const tabs = [
     },
   },
   {
-    fact: 'data of the site cleared by the browser under writes is JobNotFound, and none of them is a new life',
+    fact:
+      'data of the site cleared by the browser under writes is JobNotFound, and none of them is a new life',
     only: 'Chromium',
     async run({ tab, origin }) {
       const ours = await tab('/');
@@ -322,8 +338,9 @@ export const tabs = [
         lab.kept.failed = [];
         lab.kept.writing = (async () => {
           for (let number = 0; !lab.kept.stop; number += 1) {
-            await lab.kept.job.putAcked('c', lab.key(number), 'v')
-              .then((seq) => lab.kept.acked.push(Number(seq)), ({ kind, outcome }) => lab.kept.failed.push(`${kind} ${outcome}`));
+            const { value, kind, outcome } = await lab.told(lab.kept.job.putAcked('c', lab.key(number), 'v'));
+            if (kind) lab.kept.failed.push(`${kind} ${outcome}`);
+            else lab.kept.acked.push(Number(value));
           }
         })();
       });
@@ -339,7 +356,8 @@ export const tabs = [
         lab.kept.stop = true;
         await lab.kept.writing;
         const { acked, failed, job } = lab.kept;
-        return { acked, failed, kinds: [await job.count('c'), await job.check()], life: (await job.info()).generation };
+        return { acked, failed, kinds: [await job.count('c'), await job.check()],
+          life: (await job.info()).generation };
       });
       console.log(`        ${acked.length} acknowledged, ${failed.length} failed`, failed);
       assert.equal(life, generation);
@@ -359,7 +377,8 @@ export const tabs = [
         const { job } = lab.kept;
         const all = [];
         for (const lost of [1, 2, 3]) {
-          for (const call of [() => job.get('c', lab.key(1)), () => job.putAcked('c', lab.key(2), 'v'), () => job.count('c')]) {
+          for (const call of [() => job.get('c', lab.key(1)), () => job.putAcked('c', lab.key(2), 'v'),
+            () => job.count('c')]) {
             lab.break({ lost });
             await lab.pause(20);
             const { kind = 'done', outcome = '' } = await lab.told(call());
@@ -433,7 +452,8 @@ export const tabs = [
           for (let number = 0; !lab.kept.stop; number += 1) {
             const batch = new lab.Batch();
             for (let row = 0; row < 20; row += 1) batch.put('c', lab.key(row), String(number));
-            await lab.kept.job.persistAcked(batch).catch(({ kind, outcome }) => lab.kept.failed.push(`${kind} ${outcome}`));
+            const { kind, outcome } = await lab.told(lab.kept.job.persistAcked(batch));
+            if (kind) lab.kept.failed.push(`${kind} ${outcome}`);
           }
         })();
       });
@@ -466,9 +486,9 @@ export const tabs = [
       const generation = await ours.run(openJob);
       await ours.run(watch);
       await ours.open(url('/').replace(/\/\/[^.]*/, '//elsewhere'));
-      const drop = await other.run((lab) => lab.told(lab.Persistency.open('root').then((root) => root.dropJob('alpha'))));
-      assert.equal(drop.kind, undefined, drop.message);
-      assert.ok(drop.ms < 3000, `${drop.ms} ms`);
+      const dropped = await other.run(drop);
+      assert.equal(dropped.kind, undefined, dropped.message);
+      assert.ok(dropped.ms < 3000, `${dropped.ms} ms`);
       assert.notEqual(await other.run(openJob), generation);
       await ours.back();
       const restored = await ours.run((lab) => lab.kept.job !== undefined);
@@ -478,11 +498,12 @@ export const tabs = [
       await other.run((lab) => lab.kept.root.close());
       await ours.run(openJob);
       await ours.send('Page.setWebLifecycleState', { state: 'frozen' });
-      const frozen = await other.run((lab) => lab.told(lab.Persistency.open('root').then((root) => root.dropJob('alpha'))));
+      const frozen = await other.run(drop);
       console.log(`        frozen: ${frozen.kind ?? 'done'} ${frozen.ms} ms`);
       assert.equal(frozen.kind, undefined, frozen.message);
       await ours.send('Page.setWebLifecycleState', { state: 'active' });
-      assert.equal((await ours.run((lab) => lab.told(lab.kept.job.get('c', lab.key(1))))).kind, 'JobNotFound');
+      assert.equal((await ours.run((lab) => lab.told(lab.kept.job.get('c', lab.key(1))))).kind,
+        'JobNotFound');
     },
   },
   {
@@ -492,7 +513,9 @@ export const tabs = [
       await ours.run(openJob, LOG);
       await ours.run(watch);
       await ours.run(put, 1);
-      await ours.run(() => { addEventListener('pageshow', ({ persisted }) => { globalThis.lab.kept.persisted = persisted; }); });
+      await ours.run(({ kept }) => {
+        addEventListener('pageshow', ({ persisted }) => { kept.persisted = persisted; });
+      });
       await ours.open(url('/').replace(/\/\/[^.]*/, '//elsewhere'));
       await other.run(openJob, LOG);
       for (let number = 2; number <= 4; number += 1) await other.run(put, number);

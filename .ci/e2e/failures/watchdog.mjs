@@ -6,7 +6,7 @@ import { openJob } from './tabs.mjs';
 const DATABASE = 'persistency/root/alpha';
 /** The deadline of these jobs, in milliseconds. */
 const DEADLINE_MS = 1000;
-/** Milliseconds after which a call must have been answered: its deadline, ten seconds, and some for the test itself. */
+/** Milliseconds after which a call must have been answered: its deadline, ten seconds, and some for the test. */
 const ANSWER_MS = DEADLINE_MS + 10_000 + 1000;
 
 const JOB = { job: { deadlineMs: DEADLINE_MS } };
@@ -16,6 +16,16 @@ const calls = async (lab) => {
   const { job } = lab.kept;
   const all = [job.get('c', lab.key(1)), job.putAcked('c', lab.key(2), 'v'), job.flush(), job.scan('c')];
   return Promise.all(all.map((each) => lab.told(each)));
+};
+
+/** A transaction over everything, which goes on until it is told to stop. */
+const spin = async (lab, name) => {
+  const database = await lab.rawOpen(name);
+  const transaction = database.transaction(['meta', 'rows', 'chunks', 'log'], 'readwrite');
+  const next = () => {
+    if (!lab.kept.stop) transaction.objectStore('meta').get(new Uint8Array()).onsuccess = next;
+  };
+  next();
 };
 
 function inTime(told, kinds) {
@@ -36,7 +46,8 @@ export const watchdog = [
     slow: true,
     async run({ tab }) {
       const { run } = await tab('/');
-      await run(openJob, { job: { ...JOB.job, log: { lastBytes: 1_000_000 } }, root: { workerUrl: '/faulty.js' } });
+      await run(openJob, { job: { ...JOB.job, log: { lastBytes: 1_000_000 } },
+        root: { workerUrl: '/faulty.js' } });
       await run(async (lab) => {
         const watching = lab.kept.job.watch('c');
         lab.kept.first = watching.next().then(({ value }) => value);
@@ -48,7 +59,8 @@ export const watchdog = [
         await lab.told(lab.kept.job.get('c', lab.key(1)));
         await lab.kept.job.putAcked('c', lab.key(2), 'v');
       });
-      assert.deepEqual(await run(async ({ kept }) => [(await kept.first).seq, (await kept.second).seq]), [1, 2]);
+      const seqs = await run(async ({ kept }) => [(await kept.first).seq, (await kept.second).seq]);
+      assert.deepEqual(seqs, [1, 2]);
     },
   },
   {
@@ -63,17 +75,13 @@ export const watchdog = [
     },
   },
   {
-    fact: 'calls that a transaction of another tab holds up are Timeout in time and not applied, and go on afterwards',
+    fact:
+      'calls that a transaction of another tab holds up are Timeout in time, not applied, and go on afterwards',
     slow: true,
     async run({ tab }) {
       const [ours, other] = [await tab('/'), await tab('/')];
       await ours.run(openJob, JOB);
-      await other.run(async (lab, name) => {
-        const database = await lab.rawOpen(name);
-        const store = database.transaction(['meta', 'rows', 'chunks', 'log'], 'readwrite').objectStore('meta');
-        const spin = () => { if (!lab.kept.stop) store.get(new Uint8Array()).onsuccess = spin; };
-        spin();
-      }, DATABASE);
+      await other.run(spin, DATABASE);
       const told = await ours.run(calls);
       inTime(told, ['Timeout']);
       assert.deepEqual(told.map(({ outcome }) => outcome), Array(4).fill('NotApplied'));
@@ -83,7 +91,8 @@ export const watchdog = [
     },
   },
   {
-    fact: 'a drop that a tab holds up counts as dropped in time; the job can be opened anew when that tab lets go',
+    fact:
+      'a drop that a tab holds up counts as dropped in time; the job opens anew when that tab lets go',
     slow: true,
     async run({ tab }) {
       const [ours, other] = [await tab('/'), await tab('/')];
@@ -92,7 +101,8 @@ export const watchdog = [
       const drop = await ours.run((lab) => lab.told(lab.kept.root.dropJob('alpha')));
       assert.equal(drop.kind, undefined, drop.message);
       assert.ok(drop.ms < ANSWER_MS, `${drop.ms} ms`);
-      const open = await ours.run((lab, deadlineMs) => lab.told(lab.kept.root.openJob('alpha', { deadlineMs })), DEADLINE_MS);
+      const open = await ours.run((lab, deadlineMs) =>
+        lab.told(lab.kept.root.openJob('alpha', { deadlineMs })), DEADLINE_MS);
       inTime([open], ['Busy']);
       await other.run((lab) => lab.kept.raw.close());
       assert.notEqual(await ours.run(openJob, JOB), generation);
@@ -109,8 +119,8 @@ export const watchdog = [
       await other.run(async (lab, name) => {
         lab.kept.raw = await lab.rawOpen(name);
         // Waits for the first connection, which does not let go; and we wait for it.
-        lab.kept.upgrade = lab.rawOpen(name, 1, () => {}).catch(() => {});
-        lab.kept.upgrade = lab.rawOpen(name, 7, (database, transaction) => transaction.abort()).catch(() => {});
+        const upgrade = lab.rawOpen(name, 7, (database, transaction) => transaction.abort());
+        lab.kept.upgrade = upgrade.catch(() => {});
       }, DATABASE);
       const open = await ours.run(async (lab, deadlineMs) => {
         lab.kept.root = await lab.Persistency.open('root');
@@ -141,7 +151,8 @@ export const watchdog = [
         return all;
       }, DEADLINE_MS);
       inTime(told, ['Backend', 'Busy']);
-      assert.deepEqual(told.map(({ kind, outcome }) => `${kind} ${outcome}`), ['Backend NotApplied', 'Busy NotApplied']);
+      const kinds = told.map(({ kind, outcome }) => `${kind} ${outcome}`);
+      assert.deepEqual(kinds, ['Backend NotApplied', 'Busy NotApplied']);
       assert.ok(await run(works));
     },
   },
@@ -151,12 +162,7 @@ export const watchdog = [
     async run({ tab }) {
       const [ours, other] = [await tab('/'), await tab('/')];
       await ours.run(openJob, { ...JOB, root: { worker: 'none' } });
-      await other.run(async (lab, name) => {
-        const database = await lab.rawOpen(name);
-        const store = database.transaction(['meta', 'rows', 'chunks', 'log'], 'readwrite').objectStore('meta');
-        const spin = () => { if (!lab.kept.stop) store.get(new Uint8Array()).onsuccess = spin; };
-        spin();
-      }, DATABASE);
+      await other.run(spin, DATABASE);
       inTime(await ours.run(calls), ['Timeout']);
       await other.run((lab) => { lab.kept.stop = true; });
       assert.ok(await ours.run(works));

@@ -32,7 +32,8 @@ replace(IDBFactory.prototype, 'open', (open) => {
 replace(IDBDatabase.prototype, 'transaction', (transaction) => {
   if (!(faults.lost > 0)) return transaction();
   faults.lost -= 1;
-  throw new DOMException('Connection to Indexed Database server lost. Refresh the page to try again', 'UnknownError');
+  throw new DOMException('Connection to Indexed Database server lost. Refresh the page to try again',
+    'UnknownError');
 });
 replace(BroadcastChannel.prototype, 'postMessage', (post) => {
   if (!faults.silent) post();

@@ -24,7 +24,7 @@ function noise(length) {
 
 const NOISE_BYTES = 65_536;
 
-/** Bytes that look like nothing, the same for the same seed; each block of them is stamped with its number. */
+/** Bytes that look like nothing, the same for the same seed; each block is stamped with its number. */
 function bytes(length, seed = 1) {
   const all = new Uint8Array(length);
   let state = seed * 2654435761 + 1;

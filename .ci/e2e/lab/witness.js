@@ -49,10 +49,12 @@ function write(round, tab) {
     const mine = number;
     number += 1;
     const batch = new Batch();
-    for (let row = 0; row < rowsOf(mine); row += 1) batch.put(CATEGORY, key(round, tab, mine, row), payload(round, tab, mine, row));
+    const keyOf = (row) => key(round, tab, mine, row);
+    const payloadOf = (row) => payload(round, tab, mine, row);
+    for (let row = 0; row < rowsOf(mine); row += 1) batch.put(CATEGORY, keyOf(row), payloadOf(row));
     const seq = await [
       () => job.persistAcked(batch),
-      () => job.putAcked(CATEGORY, key(round, tab, mine, 0), payload(round, tab, mine, 0)),
+      () => job.putAcked(CATEGORY, keyOf(0), payloadOf(0)),
       async () => (await job.persist(batch)).committed(),
     ][mine % 3]();
     report(`${round} ${tab} ${mine} ${seq}`);
@@ -76,7 +78,8 @@ const equal = (a, b) => a.length === b.length && a.every((byte, at) => byte === 
 /** What a row's key and payload say, or undefined if they do not belong together. */
 function readRow(row) {
   const [round, tab, number, index] = decodeKey(row.key, 'i64', 'i64', 'i64', 'i64').map(Number);
-  return equal(row.payload, payload(round, tab, number, index)) ? { batch: `${round} ${tab} ${number}`, index } : undefined;
+  if (!equal(row.payload, payload(round, tab, number, index))) return undefined;
+  return { batch: `${round} ${tab} ${number}`, index };
 }
 
 /** What the log holds behind `seq`, and what the rows of `round` are: each batch whole, or what is wrong. */
