@@ -1,6 +1,6 @@
 // Roots and jobs: opening, options, handles, closing, dropping, the page's one instance, what a job tells.
 
-import { equal, failure, isError, ok, rejects, show, string, throws } from "./checks.js";
+import { equal, failure, isError, ok, pause, rejects, show, string, throws } from "./checks.js";
 
 const DEFAULTS = {
   durability: "relaxed", queueOperations: 100_000, queueBytes: 16 * 1024 * 1024, deadlineMs: 30_000, log: undefined, mode: "create",
@@ -186,6 +186,24 @@ export const jobTests = {
     equal([job.isOpen(), root.hasJob("alpha")], [false, false]);
     const again = await root.openJob("alpha");
     equal(await again.count("c"), 0n);
+  },
+  "whenever another root drops a job, each call here is answered or JobNotFound": async (t) => {
+    const { root, job } = await t.job();
+    await job.putAcked("c", t.key(1), "v");
+    const other = await t.open(root.root);
+    let going = true;
+    const dropping = other.dropJob("alpha").finally(() => { going = false; });
+    const calls = [];
+    while (going || job.isOpen()) {
+      const made = [job.get("c", t.key(1)), job.putAcked("c", t.key(1), "v"), job.position(), job.flush()];
+      calls.push(...made.map((call) => call.then(() => undefined, (error) => error)));
+      await pause();
+    }
+    await dropping;
+    const errors = (await Promise.all(calls)).filter(Boolean);
+    for (const error of errors) equal(error.kind, "JobNotFound", error.message);
+    ok(errors.length > 0);
+    await rejects(root.closeJob("alpha"), "JobNotFound").catch(() => undefined);
   },
   "jobs are isolated, and roots too": async (t) => {
     const root = await t.open();
