@@ -6,7 +6,7 @@
 use std::ops::RangeBounds;
 use std::sync::Arc;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Quoted, Result};
 use crate::key::Key;
 use crate::limits;
 use crate::range::{KeyRange, Span, prefix_range};
@@ -67,7 +67,7 @@ impl Precondition {
             Expected::Present => "require_present",
             Expected::Equal(_) => "require_equal",
         };
-        format!("{name} in category {:?}", self.category)
+        format!("{name} in category {}", Quoted(&self.category))
     }
 }
 

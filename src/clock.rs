@@ -3,13 +3,12 @@
 //! Everything that waits for a time or stamps one is given a [`Clock`], so tests drive time by hand.
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use futures_util::future::{Either, select};
 use web_time::{Instant, SystemTime};
 
 /// A source of time: the system's, or one that a test moves by hand.
@@ -103,11 +102,19 @@ impl Clock {
         deadline: Option<u64>,
         operation: impl Future<Output = T>,
     ) -> Option<T> {
-        let Some(at) = deadline else { return Some(operation.await) };
-        match select(pin!(operation), self.sleep_until(at)).await {
-            Either::Left((done, _)) => Some(done),
-            Either::Right(_) => None,
-        }
+        let mut operation = pin!(operation);
+        let mut sleep = deadline.map(|at| self.sleep_until(at));
+        // The operation is polled in one place, so that it is in a program once.
+        poll_fn(|context| {
+            if let Poll::Ready(done) = operation.as_mut().poll(context) {
+                return Poll::Ready(Some(done));
+            }
+            match &mut sleep {
+                Some(sleep) => Pin::new(sleep).poll(context).map(|()| None),
+                None => Poll::Pending,
+            }
+        })
+        .await
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Never formats keys or payloads: a message names the job, the category and the operation only.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::sync::Arc;
 
 /// Shorthand for results of this crate.
@@ -187,6 +187,24 @@ impl Outcome {
             Outcome::Applied => "Applied",
             Outcome::Unknown => "Unknown",
         }
+    }
+}
+
+/// A name in quotes. Control characters are escaped, all else is shown as it is: to know what can be
+/// printed takes tables that a browser would have to load.
+pub(crate) struct Quoted<'a>(pub(crate) &'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_char('"')?;
+        for character in self.0.chars() {
+            match character {
+                '"' | '\\' => write!(f, "\\{character}")?,
+                '\0'..='\x1f' | '\x7f'..='\u{9f}' => write!(f, "\\u{{{:x}}}", u32::from(character))?,
+                _ => f.write_char(character)?,
+            }
+        }
+        f.write_char('"')
     }
 }
 

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::batch::{Batch, CheckedBatch, check_category, check_row};
-use crate::error::{Error, ErrorKind, Result};
+use crate::engine::{Found, Get, Got, Point, Query, Space};
+use crate::error::{Error, ErrorKind, Quoted, Result};
 use crate::job_info::{JobInfo, JobStats, SeqWatch};
 use crate::key::Key;
 use crate::limits;
@@ -19,7 +20,7 @@ use crate::range::{Span, prefix_range};
 use crate::receipt::Receipt;
 use crate::scan::Scan;
 use crate::watch::{LogReader, Position, Watch};
-use crate::worker::{Answer, Command, Details, Found, Link, LogChange, Read, Slot, Task};
+use crate::worker::{Answer, Command, Details, Link, LogChange, Read, Reading, Slot, Task, misanswered};
 
 /// An open job: one tenant's ordered map of rows, each a (category, key) with a payload.
 ///
@@ -216,9 +217,12 @@ impl Job {
 
     /// How many rows a range of the category holds; an inverted or empty range holds none.
     pub async fn count(&self, category: &str, range: impl RangeBounds<Key>) -> Result<u64> {
-        let Some(read) = self.count_read(category, Span::of(&range))? else { return Ok(0) };
-        let found = self.link().read(read).await.and_then(Found::count);
-        found.map_err(|error| self.explain(error, Some(category), "count"))
+        let Some(query) = self.count_query(category, Span::of(&range))? else { return Ok(0) };
+        match self.link().ask(query, true).await {
+            Ok(Found::Count(rows)) => Ok(rows),
+            Ok(_) => Err(misanswered()),
+            Err(error) => Err(self.explain(error, Some(category), "count")),
+        }
     }
 
     /// A scan of a range of the category in key order; an inverted or empty range yields no row.
@@ -233,8 +237,11 @@ impl Job {
 
     /// The categories that hold rows, in the byte order of their names.
     pub async fn categories(&self) -> Result<Vec<String>> {
-        let found = self.link().read(Read::Categories).await.and_then(Found::strings);
-        found.map_err(|error| self.explain(error, None, "categories"))
+        let query = Query::Categories { bytes_max: limits::SCAN_BYTES_MAX };
+        match self.link().ask(query, true).await.map_err(|error| self.explain(error, None, "categories"))? {
+            Found::Categories(names) => Ok(names),
+            _ => Err(misanswered()),
+        }
     }
 
     // ---- watermarks, log and watch ------------------------------------------------------------
@@ -261,8 +268,7 @@ impl Job {
 
     /// Where the job stands: its generation and last commit, read anew.
     pub async fn position(&self) -> Result<Position> {
-        let details = self.link().read(Read::Details).await.and_then(Found::details);
-        let record = details.map_err(|error| self.explain(error, None, "position"))?.record;
+        let record = self.details("position").await?.record;
         Ok(Position { generation: record.generation, seq: record.committed_seq })
     }
 
@@ -334,8 +340,7 @@ impl Job {
 
     /// What the job is and where it stands.
     pub async fn info(&self) -> Result<JobInfo> {
-        let details = self.link().read(Read::Details).await.and_then(Found::details);
-        Ok(self.info_of(*details.map_err(|error| self.explain(error, None, "info"))?))
+        Ok(self.info_of(self.details("info").await?))
     }
 
     /// What the job has done since it was opened here.
@@ -356,8 +361,10 @@ impl Job {
     /// Looks for damage in everything that is stored; one sentence for each finding, none if all is
     /// well. Reads the whole job.
     pub async fn check(&self) -> Result<Vec<String>> {
-        let findings = self.link().read(Read::Check).await.and_then(Found::strings);
-        findings.map_err(|error| self.explain(error, None, "check"))
+        match self.link().read(Read::Check).await.map_err(|error| self.explain(error, None, "check"))? {
+            Reading::Damage(findings) => Ok(findings),
+            _ => Err(misanswered()),
+        }
     }
 
     /// Gives unused room back to the platform.
@@ -373,20 +380,19 @@ impl Job {
 
     // ---- inside -------------------------------------------------------------------------------
 
-    pub(crate) fn info_of(&self, details: Details) -> JobInfo {
-        let record = details.record;
+    pub(crate) fn info_of(&self, Details { record, bytes, shared }: Details) -> JobInfo {
         JobInfo {
             id: self.id().to_owned(),
             generation: record.generation,
             created_ms: record.created_ms,
             committed_seq: record.committed_seq,
             durable_seq: record.durable_seq.max(self.durable_seq()),
-            shared: details.shared,
+            shared,
             mode: self.options().mode,
-            bytes: details.bytes,
+            bytes,
             log: record.log.retention,
             log_first_seq: record.log.first_seq,
-            log_holders: record.log.holders.into_pairs(),
+            log_holders: record.log.holders.pairs(),
         }
     }
 
@@ -438,19 +444,19 @@ impl Job {
         presence_only: bool,
         operation: &str,
     ) -> Result<Vec<Option<Vec<u8>>>> {
-        let read = self.points_read(category, keys, presence_only, operation)?;
-        let found = self.link().read(read).await.and_then(Found::payloads);
+        let query = self.points_query(category, keys, presence_only, operation)?;
+        let found = self.link().ask(query, true).await.and_then(payloads);
         found.map_err(|error| self.explain(error, Some(category), operation))
     }
 
-    /// The read that looks up keys, if the category and the keys are within their limits.
-    pub(crate) fn points_read(
+    /// The query for some keys, if the category and the keys are within their limits.
+    pub(crate) fn points_query(
         &self,
         category: &str,
         keys: Vec<Key>,
         presence_only: bool,
         operation: &str,
-    ) -> Result<Read> {
+    ) -> Result<Query> {
         let check = || {
             check_category(category)?;
             if keys.len() > limits::BATCH_OPERATIONS_MAX {
@@ -460,17 +466,29 @@ impl Job {
             keys.iter().try_for_each(|key| check_row(category, key))
         };
         check().map_err(|error| self.explain(error, Some(category), operation))?;
-        let keys = keys.into_iter().map(Key::into_bytes).collect();
-        Ok(Read::Get { category: Arc::from(category), keys, presence_only })
+        let space = Space::Rows(Arc::from(category));
+        let point = |key: Key| Point { space: space.clone(), key: key.into_bytes() };
+        let points = keys.into_iter().map(point).collect();
+        Ok(Query::Get(Get { points, presence_only, bytes_max: limits::SCAN_BYTES_MAX }))
     }
 
-    /// The read that counts a span; none if it holds no key.
-    pub(crate) fn count_read(&self, category: &str, span: Span) -> Result<Option<Read>> {
+    async fn details(&self, operation: &str) -> Result<Details> {
+        let details = self.link().read(Read::Details).await;
+        details.and_then(Reading::details).map_err(|error| self.explain(error, None, operation))
+    }
+
+    /// The query that counts a span; none if it holds no key.
+    pub(crate) fn count_query(&self, category: &str, span: Span) -> Result<Option<Query>> {
         check_category(category).map_err(|error| self.explain(error, Some(category), "count"))?;
-        Ok((!span.is_empty()).then(|| Read::Count { category: Arc::from(category), span }))
+        Ok((!span.is_empty()).then(|| Query::Count { category: Arc::from(category), span }))
     }
 
-    async fn start_watch(&self, from: Option<Position>, category: &str, span: Span) -> Result<Watch> {
+    pub(crate) async fn start_watch(
+        &self,
+        from: Option<Position>,
+        category: &str,
+        span: Span,
+    ) -> Result<Watch> {
         let explain = |error| self.explain(error, Some(category), "watch");
         check_category(category).map_err(explain)?;
         let within = (Arc::from(category), span);
@@ -496,10 +514,23 @@ impl Job {
     pub(crate) fn explain(&self, error: Error, category: Option<&str>, operation: &str) -> Error {
         match category {
             Some(category) => {
-                error.in_context(format_args!("job {:?}, category {category:?}, {operation}", self.id()))
+                let category = Quoted(category);
+                error.in_context(format_args!("job {}, category {category}, {operation}", Quoted(self.id())))
             }
-            None => error.in_context(format_args!("job {:?}, {operation}", self.id())),
+            None => error.in_context(format_args!("job {}, {operation}", Quoted(self.id()))),
         }
+    }
+}
+
+/// The payloads that were found; `TooLarge` if they are more than one answer may hold.
+pub(crate) fn payloads(found: Found) -> Result<Vec<Option<Vec<u8>>>> {
+    match found {
+        Found::Got(Got::Payloads(payloads)) => Ok(payloads),
+        Found::Got(Got::TooLarge(bytes)) => {
+            let message = format!("payloads of {bytes} bytes, the limit is {}", limits::SCAN_BYTES_MAX);
+            Err(Error::new(ErrorKind::TooLarge, message))
+        }
+        _ => Err(misanswered()),
     }
 }
 

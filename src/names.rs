@@ -53,8 +53,11 @@ impl<V> Names<V> {
         self.0.iter().map(|(name, _)| name.clone()).collect()
     }
 
-    pub(crate) fn into_pairs(self) -> Vec<(String, V)> {
-        self.0
+    pub(crate) fn pairs(&self) -> Vec<(String, V)>
+    where
+        V: Clone,
+    {
+        self.0.clone()
     }
 
     /// Where the name is, or where it would have to be.
@@ -87,6 +90,6 @@ mod tests {
         names.insert("b", 2);
         assert_eq!((names.remove("a"), names.remove("a"), names.get("a")), (Some(1), None, None));
         assert_eq!((names.names(), names.len(), names.is_empty()), (vec!["b".to_owned()], 1, false));
-        assert_eq!(names.into_pairs(), [("b".to_owned(), 2)]);
+        assert_eq!(names.pairs(), [("b".to_owned(), 2)]);
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::clock::Clock;
 use crate::engine::Claim;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Quoted, Result};
 use crate::job::{Job, JobHandle};
 use crate::job_id::JobId;
 use crate::names::Names;
@@ -171,7 +171,7 @@ impl Persistency {
         match state.jobs.get(id) {
             Some(Tenant::Open(handle)) if handle.link.is_open() => Ok(Job::new(Arc::clone(handle))),
             _ if state.closed => Err(root_closed()),
-            _ => Err(Error::new(ErrorKind::JobNotFound, format!("job {id:?} is not open"))),
+            _ => Err(Error::new(ErrorKind::JobNotFound, format!("job {} is not open", Quoted(id)))),
         }
     }
 
@@ -281,8 +281,8 @@ impl Persistency {
         }
     }
 
-    async fn open_tenant(&self, id: &str, options: Option<JobOptions>) -> Result<Job> {
-        let explain = |error: Error| error.in_context(format_args!("job {id:?}, open"));
+    pub(crate) async fn open_tenant(&self, id: &str, options: Option<JobOptions>) -> Result<Job> {
+        let explain = |error: Error| error.in_context(format_args!("job {}, open", Quoted(id)));
         JobId::new(id).map_err(explain)?;
         if let Some(options) = &options {
             options.check().map_err(explain)?;
@@ -352,7 +352,7 @@ impl RootCore {
                 Ok(Tenant::Ending(Arc::clone(&handle.link)))
             }
             Some(Tenant::Open(handle)) if options.is_some_and(|options| *options != handle.options) => {
-                let message = format!("job {id:?} is open with other options");
+                let message = format!("job {} is open with other options", Quoted(id));
                 Err(Error::new(ErrorKind::InvalidArgument, message))
             }
             Some(Tenant::Open(handle)) => Ok(Tenant::Open(Arc::clone(handle))),

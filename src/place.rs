@@ -67,13 +67,13 @@ impl Place {
     /// Starts the worker that opens and serves a job.
     pub(crate) fn start(&self, start: Start) -> Result<()> {
         let (site, name) = (Arc::clone(&self.site), start.link.id.clone());
-        started(spawn(&name, move || start.run(site)))
+        spawn(&name, move || start.run(site))
     }
 
     /// Starts a worker that deletes a job which is not open here.
     pub(crate) fn destroy(&self, start: Start) -> Result<()> {
         let (site, name) = (Arc::clone(&self.site), start.link.id.clone());
-        started(spawn(&name, move || start.destroy(site)))
+        spawn(&name, move || start.destroy(site))
     }
 }
 
@@ -94,15 +94,9 @@ where
         };
         drop(reply.send(done));
     };
-    started(spawn(name, serve))?;
+    spawn(name, serve)?;
     match answer.await {
         Ok(result) => Ok(result?),
         Err(_) => Err(Error::new(ErrorKind::Backend, format!("{name} stopped before it could answer"))),
     }
-}
-
-fn started(spawned: std::io::Result<()>) -> Result<()> {
-    spawned.map_err(|error| {
-        Error::new(ErrorKind::Backend, "no worker could be started").with_source(Arc::new(error))
-    })
 }

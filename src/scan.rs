@@ -8,12 +8,12 @@ use std::sync::Arc;
 use futures_core::Stream;
 
 use crate::batch::check_category;
-use crate::engine::{PageRequest, Space};
-use crate::error::{Error, Result};
+use crate::engine::{Found, PageRequest, Query, Space};
+use crate::error::{Error, Quoted, Result};
 use crate::key::Key;
 use crate::limits;
 use crate::range::Span;
-use crate::worker::{Found, Link, Read};
+use crate::worker::{Link, misanswered};
 
 /// One row of a category.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -76,33 +76,37 @@ impl Scan {
 
     /// The rows, all or those of the first page, and whether there are more.
     async fn page(&self, whole: bool) -> Result<(Vec<Row>, bool)> {
-        let Some(read) = self.read(whole)? else { return Ok((Vec::new(), false)) };
-        let found = self.link.read(read).await.and_then(Found::page);
-        let page = found.map_err(|error| self.explain(error))?;
-        let rows = page.rows.into_iter().map(|(key, payload)| Row { key: Key::from(key), payload });
-        Ok((rows.collect(), page.more))
+        let Some(query) = self.query(whole)? else { return Ok((Vec::new(), false)) };
+        match self.link.ask(query, whole).await {
+            Ok(Found::Page(page)) => {
+                let rows = page.rows.into_iter().map(|(key, payload)| Row { key: Key::from(key), payload });
+                Ok((rows.collect(), page.more))
+            }
+            Ok(_) => Err(misanswered()),
+            Err(error) => Err(self.explain(error)),
+        }
     }
 
-    /// The read of all rows or of the first page; none if there can be no row.
-    pub(crate) fn read(&self, whole: bool) -> Result<Option<Read>> {
+    /// The query for all rows or for the first page; none if there can be no row.
+    pub(crate) fn query(&self, whole: bool) -> Result<Option<Query>> {
         check_category(&self.category).map_err(|error| self.explain(error))?;
         if self.limit == 0 || self.span.is_empty() {
             return Ok(None);
         }
         let rows_max = if whole { self.limit } else { self.limit.min(limits::PAGE_ROWS_MAX) };
-        let page = PageRequest {
+        Ok(Some(Query::Page(PageRequest {
             space: Space::Rows(Arc::clone(&self.category)),
             span: self.span.clone(),
             reverse: self.reverse,
             rows_max,
             bytes_max: limits::SCAN_BYTES_MAX,
             keys_only: self.keys_only,
-        };
-        Ok(Some(Read::Page { page, category: Arc::clone(&self.category), whole }))
+        })))
     }
 
     fn explain(&self, error: Error) -> Error {
-        error.in_context(format_args!("job {:?}, category {:?}, scan", self.link.id, self.category))
+        let (job, category) = (Quoted(&self.link.id), Quoted(&self.category));
+        error.in_context(format_args!("job {job}, category {category}, scan"))
     }
 }
 

@@ -11,7 +11,7 @@ use futures_core::Stream;
 use crate::commit_log::Commit;
 use crate::error::{Error, ErrorKind, Result};
 use crate::range::Span;
-use crate::worker::{Found, Link, Progress, Read, WatchGuard};
+use crate::worker::{Link, Progress, Read, Reading, WatchGuard, misanswered};
 
 /// A place in a job's history: everything up to `seq` of one generation.
 ///
@@ -187,14 +187,15 @@ impl Commits {
     /// Asks the worker for what follows the position.
     async fn fetch(&mut self, follow: bool) {
         let after = self.position.seq;
-        match self.link.read(Read::Commits { after, follow }).await.and_then(Found::commits) {
-            Ok(page) => {
+        match self.link.read(Read::Commits { after, follow }).await {
+            Ok(Reading::Commits(page)) => {
                 self.waiting.extend(page.lost.map(|(from, to)| WatchItem::Lagged { from, to }));
                 let commits = page.commits.into_iter().filter_map(|commit| self.clip(commit));
                 let commits: Vec<WatchItem> = commits.map(WatchItem::Commit).collect();
                 self.waiting.extend(commits);
                 self.position.seq = page.next_after;
             }
+            Ok(_) => self.failure = Some(misanswered()),
             Err(error) => self.failure = Some(error),
         }
     }

@@ -128,7 +128,7 @@ function packageTests({ server, root: checkout }, state) {
   return {
     'the example of the README runs as it stands': async () => {
       const [, example] = /```js\n([\s\S]*?)```/.exec(readFileSync(join(checkout, 'README.md'), 'utf8'));
-      const said = state.page.waitForEvent('console');
+      const said = state.page.waitForEvent('console', (message) => message.type() === 'log');
       const body = example.replace('"persistency"', '"/pkg/index.js"');
       const url = `${server.url}readme.js`;
       await state.page.route(url, (route) => route.fulfill({ contentType: 'text/javascript', body }));

@@ -27,7 +27,7 @@ const BY_WORKER = { ...STORED, databasesOpened: 0, workers: 1 };
 
 /** What the README says a Content-Security-Policy has to allow, and nothing else. */
 const policy = (scripts) =>
-  `default-src 'none'; connect-src 'self'; worker-src 'self'; script-src 'self' 'wasm-unsafe-eval' ${scripts}`;
+  `default-src 'none'; connect-src 'self'; worker-src 'self'; script-src 'self' 'wasm-unsafe-eval'${scripts}`;
 
 const shown = () => document.querySelector('output')?.textContent;
 const pause = () => new Promise((resolve) => setTimeout(resolve, POLL_MS));
@@ -49,7 +49,7 @@ function plain(folder) {
   const html = readFileSync(page, 'utf8');
   writeFileSync(page, html.replace('</title>', `</title><script type="importmap">${map}</script>`));
   const digest = createHash('sha256').update(map).digest('base64');
-  return { mounts: { '/': folder }, scripts: `'sha256-${digest}'` };
+  return { mounts: { '/': folder }, scripts: ` 'sha256-${digest}'` };
 }
 
 /** Each builds the app in its folder; answers the folders to serve, and options of `Persistency.open`. */

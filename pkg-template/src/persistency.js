@@ -6,11 +6,10 @@ import { asyncDispose } from "./dispose.js";
 import { changed, closed, invalid, PersistencyError, within } from "./error.js";
 import { Job } from "./job.js";
 import { DEADLINE_MS, limits } from "./limits.js";
-import { Link } from "./link.js";
+import { Link, MEMORY } from "./link.js";
 import { jobClosed, jobGone, optionsOf, sameOptions, Tenant, writeOptions } from "./tenant.js";
 import { KIND, OP } from "./wire.js";
 
-const MEMORY = ":memory:";
 const PLACES = ["auto", "required", "none"];
 const OPTIONS = ["worker", "workerUrl", "wasmUrl", "wasmModule"];
 
@@ -21,9 +20,8 @@ let plain;
 export class Persistency {
   static #instance;
 
-  static {
-    plain = (root, id) => root.#open(id).plain;
-  }
+  // A static block would be taken apart for Safari 15, and every private name of the class with it.
+  static #plain = (plain = (root, id) => root.#open(id).plain);
 
   #root;
   #link;
@@ -35,7 +33,7 @@ export class Persistency {
   constructor(root, options) {
     this.#root = root;
     this.#link = new Link(root, options, {
-      reopen: (call) => this.#reopen(call),
+      reopen: (call, died) => this.#reopen(call, died),
       event: (kind, number, reader) => this.#event(kind, number, reader),
     });
   }
@@ -241,7 +239,7 @@ export class Persistency {
   }
 
   /** Opens the jobs again on a new worker, if they still live the life that they had. */
-  async #reopen(call) {
+  async #reopen(call, died) {
     await Promise.all([...this.#tenants.values()].filter(({ isOpen, tenant }) => isOpen && !tenant.ended).map(async (there) => {
       const { tenant, name } = there;
       if (this.#root === MEMORY) return tenant.vanish(new PersistencyError("Closed", "the job went with its worker"));
@@ -259,8 +257,8 @@ export class Persistency {
         }
         tenant.advanced(reader.number(), reader.number());
       } catch (error) {
-        // Of this job only: the others go on.
-        tenant.vanish(error);
+        // Of this job only: the others go on. If this worker has died too, the next one opens them all.
+        if (!died()) tenant.vanish(error);
       }
     }));
   }

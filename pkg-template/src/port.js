@@ -5,7 +5,7 @@ import { PersistencyError } from "./error.js";
 
 /** What helps where a worker that exists in the package cannot be loaded. */
 const ADVICE =
-  'with Vite 5 to 7 in development, add optimizeDeps: { exclude: ["persistency"] } to its configuration; ' +
+  'with Vite 5 to 7 in development, add "persistency" to optimizeDeps.exclude in its configuration; ' +
   "otherwise serve worker.js of the package and name it in the option workerUrl, and allow it in the page's " +
   "Content-Security-Policy (worker-src)";
 

@@ -119,13 +119,14 @@ export class Tenant {
     }
   }
 
-  /** Makes a call about the job; the answer's Reader. */
-  async call(operation, write, signal) {
+  /** Makes a call about the job; the answer's Reader. A `patient` one has no deadline. */
+  async call(operation, write, signal, patient = false) {
     this.check();
-    const { deadlineMs } = this.options;
+    const deadlineMs = patient ? DEADLINE_MS : this.options.deadlineMs;
     try {
       // The new worker's job of this number may be another life.
-      return await this.#link.call(operation, this.number, write, { deadlineMs, signal, ended: () => this.ended });
+      const ended = () => this.ended;
+      return await this.#link.call(operation, this.number, write, { deadlineMs, signal, ended, patient });
     } catch (error) {
       if (!(error instanceof PersistencyError) || error === signal?.reason) throw error;
       // Arguments have been checked, so this is a worker that has no such job any more.

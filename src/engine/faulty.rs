@@ -39,7 +39,7 @@ use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
-use super::{EngineError, Fault, Write};
+use super::{EngineError, Fault, Query, Write};
 use crate::batch::Op;
 use crate::error::Outcome;
 
@@ -61,6 +61,19 @@ pub(crate) enum Call {
     Compact,
     Bytes,
     Close,
+}
+
+impl Call {
+    fn of(query: &Query) -> Self {
+        match query {
+            Query::Get(_) => Call::Get,
+            Query::Page(_) => Call::Page,
+            Query::Count { .. } => Call::Count,
+            Query::Categories { .. } => Call::Categories,
+            Query::Damage => Call::Check,
+            Query::Size => Call::Bytes,
+        }
+    }
 }
 
 /// How far a call that fails has come.

@@ -20,8 +20,8 @@ mod writes;
 use std::sync::Arc;
 
 use super::{
-    Change, Engine, EngineError, Get, Got, Look, OpenMode, Page, PageRequest, Point, Seen, Site, Space,
-    Verify, Want, Write,
+    Change, Engine, EngineError, Found, Get, Got, Look, OpenMode, Page, PageRequest, Point, Query, Seen,
+    Site, Space, Verify, Want, Write,
 };
 use crate::batch::Batch;
 use crate::key::Key;
@@ -81,6 +81,67 @@ macro_rules! engine_laws {
     };
 }
 pub(crate) use engine_laws;
+
+/// What a query of one kind saw, see [`Ask`].
+#[derive(Debug)]
+pub(crate) struct Saw<T> {
+    pub(crate) value: T,
+    pub(crate) record: Option<Option<Vec<u8>>>,
+}
+
+/// Queries with answers of their own kind.
+pub(crate) trait Ask: Engine {
+    async fn get(&self, get: Get, verify: Verify) -> Result<Saw<Got>, EngineError> {
+        saw(self.read(Query::Get(get), verify).await?, |found| match found {
+            Found::Got(got) => Some(got),
+            _ => None,
+        })
+    }
+
+    async fn page(&self, page: PageRequest, verify: Verify) -> Result<Saw<Page>, EngineError> {
+        saw(self.read(Query::Page(page), verify).await?, |found| match found {
+            Found::Page(page) => Some(page),
+            _ => None,
+        })
+    }
+
+    async fn count(&self, category: Arc<str>, span: Span, verify: Verify) -> Result<Saw<u64>, EngineError> {
+        saw(self.read(Query::Count { category, span }, verify).await?, |found| match found {
+            Found::Count(rows) => Some(rows),
+            _ => None,
+        })
+    }
+
+    async fn categories(&self, bytes_max: usize, verify: Verify) -> Result<Saw<Vec<String>>, EngineError> {
+        saw(self.read(Query::Categories { bytes_max }, verify).await?, |found| match found {
+            Found::Categories(names) => Some(names),
+            _ => None,
+        })
+    }
+
+    async fn check(&self) -> Result<Vec<String>, EngineError> {
+        let seen = saw(self.read(Query::Damage, Verify::Never).await?, |found| match found {
+            Found::Damage(damage) => Some(damage),
+            _ => None,
+        });
+        seen.map(|seen| seen.value)
+    }
+
+    async fn bytes(&self) -> Result<Option<u64>, EngineError> {
+        let seen = saw(self.read(Query::Size, Verify::Never).await?, |found| match found {
+            Found::Size(bytes) => Some(bytes),
+            _ => None,
+        });
+        seen.map(|seen| seen.value)
+    }
+}
+
+impl<E: Engine + ?Sized> Ask for E {}
+
+fn saw<T>(seen: Seen, kind: impl Fn(Found) -> Option<T>) -> Result<Saw<T>, EngineError> {
+    let Seen { found, record } = seen;
+    Ok(Saw { value: kind(found).expect("an answer of the query's kind"), record })
+}
 
 /// The record that [`open`] gives to a new job.
 const FIRST_RECORD: &[u8] = b"first record";
@@ -191,7 +252,7 @@ async fn count(engine: &dyn Engine, category: &str, span: Span) -> u64 {
 }
 
 async fn categories(engine: &dyn Engine) -> Vec<String> {
-    let seen: Seen<Vec<String>> = engine.categories(BYTES_MAX, Verify::Never).await.expect("lists");
+    let seen: Saw<Vec<String>> = engine.categories(BYTES_MAX, Verify::Never).await.expect("lists");
     seen.value
 }
 

@@ -9,20 +9,17 @@
 mod tests;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::collections::btree_map::Range;
 use std::future::poll_fn;
-use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
 use async_trait::async_trait;
 use tokio::sync::RwLock;
 
-use super::row_key::{Bounds, after_category, category_prefix, split_row_key};
+use super::row_key::{Bounds, Table, after_category, category_prefix, rows_of, split_row_key};
 use super::{
-    Change, Claim, Engine, EngineError, Fault, Get, Got, Look, OpenMode, Page, PageRequest, Point,
-    RECORD_KEY, Seen, Sharing, Site, Space, Verify, Want, Write,
+    Change, Claim, Engine, EngineError, Fault, Found, Get, Got, Look, OpenMode, Page, PageRequest, Point,
+    Query, RECORD_KEY, Seen, Sharing, Site, Space, Verify, Want, Write,
 };
 use crate::batch::Op;
 use crate::names::Names;
@@ -54,9 +51,6 @@ struct Listing {
     site: MemorySite,
     id: String,
 }
-
-/// One ordered key space.
-type Table = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// All that a job holds.
 #[derive(Debug, Default)]
@@ -134,72 +128,20 @@ impl Engine for MemoryEngine {
         Sharing::Exclusive
     }
 
-    async fn get(&self, get: Get, verify: Verify) -> Result<Seen<Got>> {
-        let contents = self.contents.borrow();
-        let found: Vec<_> = get.points.iter().map(|point| contents.get(point)).collect();
-        let found_none = found.iter().all(Option::is_none);
-        let bytes: usize = match get.presence_only {
-            true => 0,
-            false => found.iter().flatten().map(|payload| payload.len()).sum(),
-        };
-        let got = if bytes > get.bytes_max {
-            Got::TooLarge(bytes)
-        } else {
-            let payload = |payload: &Vec<u8>| if get.presence_only { Vec::new() } else { payload.clone() };
-            Got::Payloads(found.into_iter().map(|row| row.map(payload)).collect())
-        };
-        Ok(contents.seen(got, found_none, verify))
-    }
-
-    async fn page(&self, request: PageRequest, verify: Verify) -> Result<Seen<Page>> {
-        let _turn = self.turn.read().await;
-        let mut page = Page::default();
-        let mut bytes = 0;
-        let mut take = |key: &[u8], payload: &[u8]| {
-            let payload = if request.keys_only { &[] } else { payload };
-            bytes += key.len() + payload.len();
-            let full = page.rows.len() >= request.rows_max || bytes > request.bytes_max;
-            if full && !page.rows.is_empty() {
-                page.more = true;
-                return false;
+    async fn read(&self, query: Query, verify: Verify) -> Result<Seen> {
+        let found = match query {
+            Query::Get(get) => Found::Got(self.contents.borrow().get_all(&get)),
+            Query::Page(request) => Found::Page(self.read_page(&request).await),
+            Query::Count { category, span } => Found::Count(self.count_rows(category, &span).await),
+            Query::Categories { bytes_max } => {
+                Found::Categories(self.contents.borrow().categories(bytes_max)?)
             }
-            page.rows.push((key.to_vec(), payload.to_vec()));
-            true
+            Query::Damage => Found::Damage(self.contents.borrow().damage()),
+            // Keys and payloads of rows, log and record.
+            Query::Size => Found::Size(Some(self.contents.borrow().bytes)),
         };
-        self.walk(&request.space, &request.span, request.reverse, &mut take).await;
-        let found_none = page.rows.is_empty();
-        Ok(self.contents.borrow().seen(page, found_none, verify))
-    }
-
-    async fn count(&self, category: Arc<str>, span: Span, verify: Verify) -> Result<Seen<u64>> {
-        let _turn = self.turn.read().await;
-        let mut count = 0;
-        let mut take = |_: &[u8], _: &[u8]| {
-            count += 1;
-            true
-        };
-        self.walk(&Space::Rows(category), &span, false, &mut take).await;
-        Ok(self.contents.borrow().seen(count, count == 0, verify))
-    }
-
-    /// Goes from one category to the next, whatever they hold.
-    async fn categories(&self, bytes_max: usize, verify: Verify) -> Result<Seen<Vec<String>>> {
-        let contents = self.contents.borrow();
-        let mut names = Vec::new();
-        let mut bytes = 0;
-        let mut bounds = Bounds { lower: Vec::new(), upper: None };
-        while let Some((row, _)) = rows_of(&contents.rows, &bounds).next() {
-            let (name, prefix) = split_row_key(row).ok_or_else(misplaced)?;
-            bytes += name.len();
-            if bytes > bytes_max {
-                let message = format!("the categories' names are more than {bytes_max} bytes");
-                return Err(EngineError::new(Fault::TooLarge, message));
-            }
-            bounds.lower = after_category(&row[..prefix]).unwrap_or_default();
-            names.push(name);
-        }
-        let found_none = names.is_empty();
-        Ok(contents.seen(names, found_none, verify))
+        let record = verify.wants(&found).then(|| self.contents.borrow().meta.get(RECORD_KEY).cloned());
+        Ok(Seen { found, record })
     }
 
     /// Nothing is written before all is decided, and nothing can go wrong after that; whatever happens
@@ -214,32 +156,8 @@ impl Engine for MemoryEngine {
         Ok(())
     }
 
-    async fn check(&self) -> Result<Vec<String>> {
-        let contents = self.contents.borrow();
-        let tables = [&contents.rows, &contents.log, &contents.meta];
-        let counted: u64 = tables.into_iter().map(bytes_of).sum();
-        let mut findings = Vec::new();
-        // What a row weighs does not count how its category is written.
-        let prefixes =
-            contents.rows.keys().filter_map(|row| split_row_key(row)).map(|(_, prefix)| prefix as u64);
-        let bytes = counted - prefixes.sum::<u64>();
-        if bytes != contents.bytes {
-            findings
-                .push(format!("The job holds {bytes} bytes, not the {} that it counted.", contents.bytes));
-        }
-        if contents.rows.keys().any(|row| split_row_key(row).is_none()) {
-            findings.push(misplaced().message.clone());
-        }
-        Ok(findings)
-    }
-
     async fn compact(&self) -> Result<()> {
         Ok(())
-    }
-
-    /// Keys and payloads of rows, log and record.
-    async fn bytes(&self) -> Result<Option<u64>> {
-        Ok(Some(self.contents.borrow().bytes))
     }
 
     async fn close(&self) -> Result<()> {
@@ -262,6 +180,34 @@ impl MemoryEngine {
         self.contents.replace(contents);
     }
 
+    async fn read_page(&self, request: &PageRequest) -> Page {
+        let mut page = Page::default();
+        let mut bytes = 0;
+        let mut take = |key: &[u8], payload: &[u8]| {
+            let payload = if request.keys_only { &[] } else { payload };
+            bytes += key.len() + payload.len();
+            let full = page.rows.len() >= request.rows_max || bytes > request.bytes_max;
+            if full && !page.rows.is_empty() {
+                page.more = true;
+                return false;
+            }
+            page.rows.push((key.to_vec(), payload.to_vec()));
+            true
+        };
+        self.walk(&request.space, &request.span, request.reverse, &mut take).await;
+        page
+    }
+
+    async fn count_rows(&self, category: Arc<str>, span: &Span) -> u64 {
+        let mut count = 0;
+        let mut take = |_: &[u8], _: &[u8]| {
+            count += 1;
+            true
+        };
+        self.walk(&Space::Rows(category), span, false, &mut take).await;
+        count
+    }
+
     /// Shows the rows of a span in key order, from either end, until `take` has enough.
     async fn walk(
         &self,
@@ -270,6 +216,7 @@ impl MemoryEngine {
         reverse: bool,
         take: &mut dyn FnMut(&[u8], &[u8]) -> bool,
     ) {
+        let _turn = self.turn.read().await;
         let prefix = prefix_of(space);
         let Some(mut bounds) = Bounds::of(&prefix, span) else { return };
         loop {
@@ -327,15 +274,50 @@ impl Contents {
         self.get(&look.point).map(|payload| payload[..payload.len().min(bytes_max)].to_vec())
     }
 
-    /// What a read found, with the record of the same view where it is wanted.
-    fn seen<T>(&self, value: T, found_none: bool, verify: Verify) -> Seen<T> {
-        let wanted = match verify {
-            Verify::Never => false,
-            Verify::WhenEmpty => found_none,
-            Verify::Always => true,
-        };
-        let record = wanted.then(|| self.meta.get(RECORD_KEY).cloned());
-        Seen { value, record }
+    fn get_all(&self, get: &Get) -> Got {
+        let found: Vec<_> = get.points.iter().map(|point| self.get(point)).collect();
+        if get.presence_only {
+            return Got::Payloads(found.into_iter().map(|row| row.map(|_| Vec::new())).collect());
+        }
+        let bytes = found.iter().flatten().map(|payload| payload.len()).sum();
+        match bytes > get.bytes_max {
+            true => Got::TooLarge(bytes),
+            false => Got::Payloads(found.into_iter().map(Option::<&Vec<u8>>::cloned).collect()),
+        }
+    }
+
+    /// Goes from one category to the next, whatever they hold.
+    fn categories(&self, bytes_max: usize) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        let mut bytes = 0;
+        let mut bounds = Bounds { lower: Vec::new(), upper: None };
+        while let Some((row, _)) = rows_of(&self.rows, &bounds).next() {
+            let (name, prefix) = split_row_key(row).ok_or_else(misplaced)?;
+            bytes += name.len();
+            if bytes > bytes_max {
+                let message = format!("the categories' names are more than {bytes_max} bytes");
+                return Err(EngineError::new(Fault::TooLarge, message));
+            }
+            bounds.lower = after_category(&row[..prefix]).unwrap_or_default();
+            names.push(name);
+        }
+        Ok(names)
+    }
+
+    fn damage(&self) -> Vec<String> {
+        let mut damage = Vec::new();
+        let mut bytes = bytes_of(&self.rows) + bytes_of(&self.log) + bytes_of(&self.meta);
+        for row in self.rows.keys() {
+            match split_row_key(row) {
+                // What a row weighs does not count how its category is written.
+                Some((_, prefix)) => bytes -= prefix as u64,
+                None => damage.push(misplaced().message.clone()),
+            }
+        }
+        if bytes != self.bytes {
+            damage.push(format!("The job holds {bytes} bytes, not the {} that it counted.", self.bytes));
+        }
+        damage
     }
 
     fn write(&mut self, write: &Write) {
@@ -393,11 +375,6 @@ fn prefix_of(space: &Space) -> Vec<u8> {
 
 fn key_of(space: &Space, key: &[u8]) -> Vec<u8> {
     [&prefix_of(space), key].concat()
-}
-
-fn rows_of<'a>(table: &'a Table, bounds: &Bounds) -> Range<'a, Vec<u8>, Vec<u8>> {
-    let upper = bounds.upper.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-    table.range::<[u8], _>((Bound::Included(bounds.lower.as_slice()), upper))
 }
 
 fn bytes_of(table: &Table) -> u64 {

@@ -13,7 +13,7 @@ pub(crate) mod faulty;
 #[cfg(test)]
 pub(crate) mod laws;
 pub(crate) mod memory;
-mod row_key;
+pub(crate) mod row_key;
 
 // The platform's own storage is chosen here, and with it how long a call may take by default.
 #[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
@@ -99,21 +99,11 @@ pub(crate) trait Engine {
     /// Who else can change or drop the job while it is open here.
     fn sharing(&self) -> Sharing;
 
-    /// Reads the payloads of some rows, in one view.
+    /// Answers a query from one view, and with the job's record of that view where `verify` wants it.
     ///
-    /// Where `presence_only`, a row that is there may answer with an empty payload. If the payloads
-    /// found are together larger than `bytes_max` nothing but their size is returned.
-    async fn get(&self, get: Get, verify: Verify) -> Result<Seen<Got>, EngineError>;
-
-    /// Reads rows in key order, in one view, as many as the request's bounds allow.
-    async fn page(&self, page: PageRequest, verify: Verify) -> Result<Seen<Page>, EngineError>;
-
-    /// Counts the rows of a span.
-    async fn count(&self, category: Arc<str>, span: Span, verify: Verify) -> Result<Seen<u64>, EngineError>;
-
-    /// The categories that hold rows, in byte order, in one view; an error of fault `TooLarge` if
-    /// their names are together larger than `bytes_max`.
-    async fn categories(&self, bytes_max: usize, verify: Verify) -> Result<Seen<Vec<String>>, EngineError>;
+    /// One call for all queries, and what they find in one type: whatever lies between a caller and the
+    /// technology is then in a program once.
+    async fn read(&self, query: Query, verify: Verify) -> Result<Seen, EngineError>;
 
     /// Reads, decides and writes in one transaction.
     ///
@@ -138,14 +128,8 @@ pub(crate) trait Engine {
     /// Tells the other owners that `seq` of `generation` is committed.
     fn announce(&self, _generation: [u8; 16], _seq: u64) {}
 
-    /// Looks for damage in the technology's own structures; one sentence for each finding.
-    async fn check(&self) -> Result<Vec<String>, EngineError>;
-
     /// Gives unused room back to the platform, as far as it can without blocking others.
     async fn compact(&self) -> Result<(), EngineError>;
-
-    /// Bytes that the job occupies, if the technology can tell.
-    async fn bytes(&self) -> Result<Option<u64>, EngineError>;
 
     /// Releases everything. No other call is under way or follows.
     async fn close(&self) -> Result<(), EngineError>;
@@ -176,10 +160,86 @@ pub(crate) enum Verify {
 
 /// What a read saw.
 #[derive(Debug)]
-pub(crate) struct Seen<T> {
-    pub(crate) value: T,
+pub(crate) struct Seen {
+    pub(crate) found: Found,
     /// The record's bytes, if [`Verify`] wanted them; `None` inside if there is no record.
     pub(crate) record: Option<Option<Vec<u8>>>,
+}
+
+/// What a read wants to know.
+#[derive(Clone, Debug)]
+pub(crate) enum Query {
+    /// The payloads of some rows: [`Found::Got`].
+    Get(Get),
+    /// Rows in key order, as many as the request's bounds allow: [`Found::Page`].
+    Page(PageRequest),
+    /// How many rows a span holds: [`Found::Count`].
+    Count { category: Arc<str>, span: Span },
+    /// The categories that hold rows, in byte order; an error of fault `TooLarge` if their names are
+    /// together larger than `bytes_max`: [`Found::Categories`].
+    Categories { bytes_max: usize },
+    /// Damage in the technology's own structures, one sentence for each: [`Found::Damage`]. The one
+    /// query that may need several views, and never tells the record.
+    Damage,
+    /// Bytes that the job occupies, if the technology can tell: [`Found::Size`].
+    Size,
+}
+
+/// What a query found.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    Got(Got),
+    Page(Page),
+    Count(u64),
+    Categories(Vec<String>),
+    Damage(Vec<String>),
+    Size(Option<u64>),
+}
+
+impl Query {
+    /// The job's record.
+    pub(crate) fn record() -> Self {
+        Query::Get(Get { points: vec![Point::record()], presence_only: false, bytes_max: usize::MAX })
+    }
+}
+
+impl Found {
+    /// Whether it is nothing, which may mean that the job has been emptied.
+    pub(crate) fn is_nothing(&self) -> bool {
+        match self {
+            Found::Got(Got::Payloads(payloads)) => payloads.iter().all(Option::is_none),
+            Found::Page(page) => page.rows.is_empty(),
+            Found::Count(rows) => *rows == 0,
+            Found::Categories(names) => names.is_empty(),
+            Found::Got(Got::TooLarge(_)) | Found::Damage(_) | Found::Size(_) => false,
+        }
+    }
+
+    /// What [`Query::record`] found.
+    pub(crate) fn into_record(self) -> Option<Vec<u8>> {
+        match self {
+            Found::Got(Got::Payloads(payloads)) => payloads.into_iter().next().flatten(),
+            _ => None,
+        }
+    }
+}
+
+impl Seen {
+    /// What was found without a look at the record.
+    pub(crate) fn without_record(found: Found) -> Self {
+        Seen { found, record: None }
+    }
+}
+
+impl Verify {
+    /// Whether a read that found this also returns the record.
+    pub(crate) fn wants(self, found: &Found) -> bool {
+        match self {
+            Verify::Never => false,
+            Verify::WhenEmpty => found.is_nothing(),
+            Verify::Always => true,
+        }
+    }
 }
 
 /// Where a key lives: the rows of a category, or one of the job's own two spaces.
@@ -227,7 +287,10 @@ pub(crate) enum Want {
 }
 
 /// A read of points.
-#[derive(Debug)]
+///
+/// Where `presence_only`, a row that is there may answer with an empty payload. If the payloads found
+/// are together larger than `bytes_max` nothing but their size is returned.
+#[derive(Clone, Debug)]
 pub(crate) struct Get {
     pub(crate) points: Vec<Point>,
     pub(crate) presence_only: bool,

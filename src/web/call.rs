@@ -15,14 +15,14 @@ use crate::watch::Position;
 
 /// A call with its arguments. Where nothing else is said the answer's body is empty.
 #[derive(Debug)]
-pub enum Call {
+pub enum Call<'a> {
     /// 1: id, a flag, and options if the flag is 1. Opens the job under the number that the call is
     /// about. Answers the generation (16), the committed and the durable seq.
-    OpenJob { id: String, options: Option<JobOptions> },
+    OpenJob { id: &'a str, options: Option<JobOptions> },
     /// 2: id.
-    CloseJob { id: String },
+    CloseJob { id: &'a str },
     /// 3: id.
-    DropJob { id: String },
+    DropJob { id: &'a str },
     /// 4: nothing. Answers strings.
     ListJobs,
     /// 5: nothing. Closes the root.
@@ -40,12 +40,12 @@ pub enum Call {
     Durable { seq: u64 },
     /// 20: flags whether presence is enough and whether several keys were meant; category, count, keys.
     /// Answers payloads.
-    Get { presence_only: bool, many: bool, category: String, keys: Vec<Key> },
+    Get { presence_only: bool, many: bool, category: &'a str, keys: Vec<Key> },
     /// 21: category, range. Answers a number.
-    Count { category: String, span: Span },
+    Count { category: &'a str, span: Span },
     /// 22: flags for a whole scan, reverse order and keys only; most rows in 4 bytes (2^32 - 1 limits
     /// nothing), category, range. Answers a page.
-    Scan { whole: bool, reverse: bool, keys_only: bool, limit: usize, category: String, span: Span },
+    Scan { whole: bool, reverse: bool, keys_only: bool, limit: usize, category: &'a str, span: Span },
     /// 23: nothing. Answers strings.
     Categories,
     /// 24: nothing. See `pack_info`.
@@ -60,7 +60,7 @@ pub enum Call {
     Position,
     /// 30: the stream's number, a flag, a position if the flag is 1; category, range. Answers the position
     /// from which it watches.
-    Watch { stream: u32, from: Option<Position>, category: String, span: Span },
+    Watch { stream: u32, from: Option<Position>, category: &'a str, span: Span },
     /// 31: the stream's number, a position. Answers that position.
     LogFrom { stream: u32, from: Position },
     /// 32: the stream's number. Answers items of it; none when it has ended.
@@ -68,29 +68,29 @@ pub enum Call {
     /// 33: the stream's number. Forgets it.
     End { stream: u32 },
     /// 40: a holder's name. Answers a seq and a flag.
-    HoldLog { name: String },
+    HoldLog { name: &'a str },
     /// 41: a holder's name, a seq. Answers a seq and a flag.
-    AdvanceLog { name: String, seq: u64 },
+    AdvanceLog { name: &'a str, seq: u64 },
     /// 42: a holder's name. Answers a seq and a flag.
-    ReleaseLog { name: String },
+    ReleaseLog { name: &'a str },
 }
 
-impl Call {
+impl<'a> Call<'a> {
     /// Reads the body of `operation`.
     ///
     /// # Errors
     ///
     /// `InvalidArgument` if it is not what the operation asks for.
-    pub fn decode(operation: u8, body: &[u8]) -> Result<Call> {
+    pub fn decode(operation: u8, body: &'a [u8]) -> Result<Self> {
         let mut input = Input(body);
         let input = &mut input;
         let call = match operation {
             1 => Call::OpenJob {
-                id: input.string()?.to_owned(),
+                id: input.string()?,
                 options: if input.flag()? { Some(options(input)?) } else { None },
             },
-            2 => Call::CloseJob { id: input.string()?.to_owned() },
-            3 => Call::DropJob { id: input.string()?.to_owned() },
+            2 => Call::CloseJob { id: input.string()? },
+            3 => Call::DropJob { id: input.string()? },
             4 => Call::ListJobs,
             5 => Call::Close,
             6 => Call::Ping,
@@ -104,17 +104,17 @@ impl Call {
             20 => Call::Get {
                 presence_only: input.flag()?,
                 many: input.flag()?,
-                category: input.string()?.to_owned(),
+                category: input.string()?,
                 // Grows with what is there, whatever the count claims.
                 keys: (0..input.count()?).map(|_| input.key()).collect::<Result<_>>()?,
             },
-            21 => Call::Count { category: input.string()?.to_owned(), span: input.span()? },
+            21 => Call::Count { category: input.string()?, span: input.span()? },
             22 => Call::Scan {
                 whole: input.flag()?,
                 reverse: input.flag()?,
                 keys_only: input.flag()?,
                 limit: input.count()?,
-                category: input.string()?.to_owned(),
+                category: input.string()?,
                 span: input.span()?,
             },
             23 => Call::Categories,
@@ -126,15 +126,15 @@ impl Call {
             30 => Call::Watch {
                 stream: stream(input)?,
                 from: if input.flag()? { Some(position(input)?) } else { None },
-                category: input.string()?.to_owned(),
+                category: input.string()?,
                 span: input.span()?,
             },
             31 => Call::LogFrom { stream: stream(input)?, from: position(input)? },
             32 => Call::Next { stream: stream(input)? },
             33 => Call::End { stream: stream(input)? },
-            40 => Call::HoldLog { name: input.string()?.to_owned() },
-            41 => Call::AdvanceLog { name: input.string()?.to_owned(), seq: input.number()? },
-            42 => Call::ReleaseLog { name: input.string()?.to_owned() },
+            40 => Call::HoldLog { name: input.string()? },
+            41 => Call::AdvanceLog { name: input.string()?, seq: input.number()? },
+            42 => Call::ReleaseLog { name: input.string()? },
             _ => return Err(malformed()),
         };
         if input.0.is_empty() { Ok(call) } else { Err(malformed()) }

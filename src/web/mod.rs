@@ -9,6 +9,7 @@ mod wire;
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use futures_util::future::{AbortHandle, abortable};
 use js_sys::{Function, Uint8Array};
@@ -18,15 +19,17 @@ use wasm_bindgen_futures::spawn_local;
 
 use self::call::Call;
 use self::wire::{Input, Kind, Output, malformed, pack_error, pack_items, pack_page, pack_payloads, range};
-use crate::engine::Page;
+use crate::engine::{Found, Page, Query};
 use crate::error::Result;
-use crate::job::{Job, Weighed};
+use crate::job::{Job, Weighed, payloads};
 use crate::job_info::{JobInfo, JobStats};
-use crate::options::OpenMode;
+use crate::limits;
+use crate::options::{JobOptions, OpenMode};
 use crate::persistency::Persistency;
+use crate::range::Span;
 use crate::record::{LogRetention, Record};
 use crate::watch::{LogReader, Position, Watch, WatchItem};
-use crate::worker::{Found, LogChange, Progress, Read};
+use crate::worker::{LogChange, Progress, Read, Reading};
 
 /// Bytes of answers that are collected before they are posted without waiting for more.
 const OUTBOX_BYTES: usize = 1024 * 1024;
@@ -110,21 +113,24 @@ impl Root {
     fn start(self: &Rc<Self>, input: &mut Input<'_>) -> Result<()> {
         let (number, operation) = (input.count()? as u32, input.byte()?);
         let (about, body) = (input.count()? as u32, input.bytes()?);
-        let call = match Call::decode(operation & !MAY_CANCEL, body) {
+        let work = match Call::decode(operation & !MAY_CANCEL, body) {
             Ok(Call::Cancel) => {
                 if let Some(running) = self.running.take(about) {
                     running.abort();
                 }
                 return Ok(());
             }
-            Ok(call) => call,
+            Ok(call) => self.work(about, call),
+            Err(error) => Err(error),
+        };
+        let work = match work {
+            Ok(work) => work,
             Err(error) => {
                 self.outbox.answer(number, Kind::Error, &pack_error(&error), self);
                 return Ok(());
             }
         };
-        let root = Rc::clone(self);
-        let (work, handle) = abortable(root.carry_out(about, call));
+        let (work, handle) = abortable(Rc::clone(self).carry_out(about, work));
         if operation & MAY_CANCEL != 0 {
             self.running.insert(number, handle);
         }
@@ -134,85 +140,100 @@ impl Root {
             let Ok(result) = work.await else { return };
             root.running.take(number);
             match result {
-                Ok(body) => root.outbox.answer(number, Kind::Value, &body, &root),
+                Ok(Output(body)) => root.outbox.answer(number, Kind::Value, &body, &root),
                 Err(error) => root.outbox.answer(number, Kind::Error, &pack_error(&error), &root),
             }
         });
         Ok(())
     }
 
-    async fn carry_out(self: Rc<Self>, about: u32, call: Call) -> Result<Vec<u8>> {
-        let mut out = Output::default();
+    /// What there is to do, if the arguments are within their limits.
+    fn work(&self, about: u32, call: Call<'_>) -> Result<Work> {
+        let root = |what, id: &str| Ok(Work::Root { what, id: id.to_owned() });
+        let stream = |what, stream| Ok(Work::Stream { what, stream });
         match call {
-            Call::OpenJob { id, options } => {
-                let job = match options {
-                    Some(options) => self.persistency.open_job_with(&id, options).await?,
-                    None => self.persistency.open_job(&id).await?,
-                };
+            Call::OpenJob { id, options } => root(OfRoot::OpenJob(options), id),
+            Call::CloseJob { id } => root(OfRoot::CloseJob, id),
+            Call::DropJob { id } => root(OfRoot::DropJob, id),
+            Call::ListJobs => root(OfRoot::ListJobs, ""),
+            Call::Close => root(OfRoot::Close, ""),
+            // What is there to be done has been done where the call arrived.
+            Call::Ping | Call::Cancel => Ok(Work::Nothing),
+            Call::Watch { stream: number, from, category, span } => {
+                stream(OfStream::Watch(self.job(about)?, from, category.to_owned(), span), number)
+            }
+            Call::LogFrom { stream: number, from } => {
+                stream(OfStream::LogFrom(self.job(about)?, from), number)
+            }
+            Call::Next { stream: number } => {
+                // Held by this call, so that giving the call up ends the stream.
+                stream(OfStream::Next(self.streams.take(number).ok_or_else(malformed)?), number)
+            }
+            Call::End { stream } => {
+                drop(self.streams.take(stream));
+                Ok(Work::Nothing)
+            }
+            call => {
+                let job = self.job(about)?;
+                Ok(Work::Ask(question(&job, call)?, job))
+            }
+        }
+    }
+
+    async fn carry_out(self: Rc<Self>, about: u32, work: Work) -> Result<Output> {
+        let mut out = Output::default();
+        match work {
+            Work::Nothing => {}
+            Work::Root { what, id } => self.carry_out_of_root(about, what, &id, &mut out).await?,
+            Work::Stream { what, stream } => self.carry_out_of_stream(what, stream, &mut out).await?,
+            Work::Ask(question, job) => ask(&job, question, &mut out).await?,
+        }
+        Ok(out)
+    }
+
+    async fn carry_out_of_root(
+        self: &Rc<Self>,
+        about: u32,
+        what: OfRoot,
+        id: &str,
+        out: &mut Output,
+    ) -> Result<()> {
+        match what {
+            OfRoot::OpenJob(options) => {
+                let job = self.persistency.open_tenant(id, options).await?;
                 let Position { generation, seq } = job.position().await?;
                 out.raw(&generation).number(seq).number(job.durable_seq());
-                spawn_local(Rc::clone(&self).follow(about, job.link().progress()));
+                spawn_local(Rc::clone(self).follow(about, job.link().progress()));
                 self.jobs.insert(about, job);
             }
-            Call::CloseJob { id } => self.persistency.close_job(&id).await?,
-            Call::DropJob { id } => self.persistency.drop_job(&id).await?,
-            Call::ListJobs => {
-                out.strings(&self.persistency.list_jobs().await?);
+            OfRoot::CloseJob => self.persistency.close_job(id).await?,
+            OfRoot::DropJob => self.persistency.drop_job(id).await?,
+            OfRoot::ListJobs => drop(out.strings(&self.persistency.list_jobs().await?)),
+            OfRoot::Close => self.persistency.close().await?,
+        }
+        Ok(())
+    }
+
+    async fn carry_out_of_stream(&self, what: OfStream, number: u32, out: &mut Output) -> Result<()> {
+        let opened = match what {
+            OfStream::Watch(job, from, category, span) => {
+                Stream::Watch(job.start_watch(from, &category, span).await?)
             }
-            Call::Close => self.persistency.close().await?,
-            // What is there to be done has been done where the call arrived.
-            Call::Ping | Call::Cancel => {}
-            Call::Watch { stream, from, category, span } => {
-                let job = self.job(about)?;
-                let watch = match from {
-                    Some(from) => job.watch_from(from, &category, range(span)).await?,
-                    None => job.watch(&category, range(span)).await?,
-                };
-                pack_position(&mut out, watch.position());
-                self.streams.insert(stream, Stream::Watch(watch));
-            }
-            Call::LogFrom { stream, from } => {
-                let log = self.job(about)?.log_from(from).await?;
-                pack_position(&mut out, log.position());
-                self.streams.insert(stream, Stream::Log(log));
-            }
-            Call::Next { stream } => {
-                // Held by this call, so that giving the call up ends the stream.
-                let mut held = self.streams.take(stream).ok_or_else(malformed)?;
+            OfStream::LogFrom(job, from) => Stream::Log(job.log_from(from).await?),
+            OfStream::Next(mut held) => {
                 if let Some(item) = held.next().await {
                     let mut items = vec![item?];
                     while let Some(item) = held.try_next() {
                         items.push(item);
                     }
-                    let body = pack_items(&items, held.position().seq);
-                    self.streams.insert(stream, held);
-                    return Ok(body);
+                    pack_items(out, &items, held.position().seq);
+                    self.streams.insert(number, held);
                 }
+                return Ok(());
             }
-            Call::End { stream } => drop(self.streams.take(stream)),
-            call => self.ask(about, call, &mut out).await?,
-        }
-        Ok(out.0)
-    }
-
-    /// Carries out what is asked of one job and answered by its worker.
-    async fn ask(&self, about: u32, call: Call, out: &mut Output) -> Result<()> {
-        let job = self.job(about)?;
-        match question(&job, call)? {
-            Question::Read { read, category, operation, as_position } => {
-                let found = job.link().read(read).await;
-                let found = found.map_err(|error| job.explain(error, category.as_deref(), operation))?;
-                pack_found(out, &job, found, as_position)?;
-            }
-            Question::Task { weighed, operation } => {
-                let (seq, existed) = job.carry_out(weighed, operation).await?;
-                out.number(seq).flag(existed);
-            }
-            Question::Answered(found) => pack_found(out, &job, found, false)?,
-            Question::Flush => job.flush().await?,
-            Question::Durable(seq) => job.link().durable(seq).await?,
-            Question::Stats => pack_stats(out, job.stats()),
-        }
+        };
+        pack_position(out, opened.position());
+        self.streams.insert(number, opened);
         Ok(())
     }
 
@@ -239,11 +260,36 @@ impl Root {
     }
 }
 
+/// What a call has to be done, with all that it takes.
+enum Work {
+    Nothing,
+    Root { what: OfRoot, id: String },
+    Stream { what: OfStream, stream: u32 },
+    Ask(Question, Job),
+}
+
+/// Work on a root, most of it about a job's id.
+enum OfRoot {
+    /// Under the number that the call is about.
+    OpenJob(Option<JobOptions>),
+    CloseJob,
+    DropJob,
+    ListJobs,
+    Close,
+}
+
+/// Work on a stream.
+enum OfStream {
+    Watch(Job, Option<Position>, String, Span),
+    LogFrom(Job, Position),
+    Next(Stream),
+}
+
 /// What a call asks of a job's worker.
 enum Question {
     Read {
         read: Read,
-        category: Option<String>,
+        category: Option<Arc<str>>,
         operation: &'static str,
         as_position: bool,
     },
@@ -259,9 +305,13 @@ enum Question {
 }
 
 /// What the call asks of the job's worker, if its arguments are within their limits.
-fn question(job: &Job, call: Call) -> Result<Question> {
-    let read = |read, category, operation| {
-        Ok(Question::Read { read, category, operation, as_position: operation == "position" })
+fn question(job: &Job, call: Call<'_>) -> Result<Question> {
+    let read = |read, operation| {
+        Ok(Question::Read { read, category: None, operation, as_position: operation == "position" })
+    };
+    let ask = |query, whole, category: &str, operation| {
+        let (read, category) = (Read::Ask { query, whole }, Some(Arc::from(category)));
+        Ok(Question::Read { read, category, operation, as_position: false })
     };
     let task = |weighed, operation| Ok(Question::Task { weighed, operation });
     match call {
@@ -269,13 +319,13 @@ fn question(job: &Job, call: Call) -> Result<Question> {
             task(job.batch_task(batch, report_existed, "persist")?, "persist")
         }
         Call::HoldLog { name } => {
-            task(job.log_task(&name.clone(), LogChange::Hold(name), "holdLog")?, "holdLog")
+            task(job.log_task(name, LogChange::Hold(name.to_owned()), "holdLog")?, "holdLog")
         }
         Call::AdvanceLog { name, seq } => {
-            task(job.log_task(&name.clone(), LogChange::Advance(name, seq), "advanceLog")?, "advanceLog")
+            task(job.log_task(name, LogChange::Advance(name.to_owned(), seq), "advanceLog")?, "advanceLog")
         }
         Call::ReleaseLog { name } => {
-            task(job.log_task(&name.clone(), LogChange::Release(name), "releaseLog")?, "releaseLog")
+            task(job.log_task(name, LogChange::Release(name.to_owned()), "releaseLog")?, "releaseLog")
         }
         Call::Get { presence_only, many, category, keys } => {
             let operation = match (presence_only, many) {
@@ -284,33 +334,36 @@ fn question(job: &Job, call: Call) -> Result<Question> {
                 (true, false) => "exists",
                 (true, true) => "existsMany",
             };
-            let points = job.points_read(&category, keys, presence_only, operation)?;
-            read(points, Some(category), operation)
+            let points = job.points_query(category, keys, presence_only, operation)?;
+            ask(points, true, category, operation)
         }
-        Call::Count { category, span } => match job.count_read(&category, span)? {
-            Some(count) => read(count, Some(category), "count"),
+        Call::Count { category, span } => match job.count_query(category, span)? {
+            Some(count) => ask(count, true, category, "count"),
             None => Ok(Question::Answered(Found::Count(0))),
         },
         Call::Scan { whole, reverse, keys_only, limit, category, span } => {
-            let mut scan = job.scan(&category, range(span)).limit(limit);
+            let mut scan = job.scan(category, range(span)).limit(limit);
             if reverse {
                 scan = scan.reverse();
             }
             if keys_only {
                 scan = scan.keys_only();
             }
-            match scan.read(whole)? {
-                Some(page) => read(page, Some(category), "scan"),
+            match scan.query(whole)? {
+                Some(page) => ask(page, whole, category, "scan"),
                 None => Ok(Question::Answered(Found::Page(Page::default()))),
             }
         }
-        Call::Categories => read(Read::Categories, None, "categories"),
-        Call::Info => read(Read::Details, None, "info"),
-        Call::Position => read(Read::Details, None, "position"),
-        Call::Check => read(Read::Check, None, "check"),
+        Call::Categories => {
+            let query = Query::Categories { bytes_max: limits::SCAN_BYTES_MAX };
+            read(Read::Ask { query, whole: true }, "categories")
+        }
+        Call::Info => read(Read::Details, "info"),
+        Call::Position => read(Read::Details, "position"),
+        Call::Check => read(Read::Check, "check"),
         Call::Compact => {
             job.check_writable("compact")?;
-            read(Read::Compact, None, "compact")
+            read(Read::Compact, "compact")
         }
         Call::Flush => Ok(Question::Flush),
         Call::Durable { seq } => Ok(Question::Durable(seq)),
@@ -320,19 +373,39 @@ fn question(job: &Job, call: Call) -> Result<Question> {
     }
 }
 
-fn pack_found(out: &mut Output, job: &Job, found: Found, as_position: bool) -> Result<()> {
-    match found {
-        Found::Got(_) => *out = Output(pack_payloads(&found.payloads()?)),
-        Found::Page(page) => *out = Output(pack_page(&page.rows, page.more)),
-        Found::Count(count) => drop(out.number(count)),
-        Found::Strings(strings) => drop(out.strings(&strings)),
-        Found::Details(details) if as_position => {
-            let Record { generation, committed_seq, .. } = details.record;
+/// Has the job's worker answer.
+async fn ask(job: &Job, question: Question, out: &mut Output) -> Result<()> {
+    match question {
+        Question::Read { read, category, operation, as_position } => {
+            let reading = job.link().read(read).await;
+            let packed = reading.and_then(|reading| pack_reading(out, job, reading, as_position));
+            packed.map_err(|error| job.explain(error, category.as_deref(), operation))?;
+        }
+        Question::Task { weighed, operation } => {
+            let (seq, existed) = job.carry_out(weighed, operation).await?;
+            out.number(seq).flag(existed);
+        }
+        Question::Answered(found) => pack_reading(out, job, Reading::Found(found), false)?,
+        Question::Flush => job.flush().await?,
+        Question::Durable(seq) => job.link().durable(seq).await?,
+        Question::Stats => pack_stats(out, job.stats()),
+    }
+    Ok(())
+}
+
+fn pack_reading(out: &mut Output, job: &Job, reading: Reading, as_position: bool) -> Result<()> {
+    match reading {
+        Reading::Found(Found::Page(page)) => *out = Output(pack_page(&page.rows, page.more)),
+        Reading::Found(Found::Count(count)) => drop(out.number(count)),
+        Reading::Found(Found::Categories(strings)) | Reading::Damage(strings) => drop(out.strings(&strings)),
+        Reading::Found(found) => *out = Output(pack_payloads(&payloads(found)?)),
+        Reading::Details(details) if as_position => {
+            let Record { generation, committed_seq, .. } = *details.record;
             pack_position(out, Position { generation, seq: committed_seq });
         }
-        Found::Details(details) => pack_info(out, &job.info_of(*details)),
+        Reading::Details(details) => pack_info(out, &job.info_of(details)),
         // Watches and the log read commits, through their streams.
-        Found::Commits(_) | Found::Done => {}
+        Reading::Commits(_) | Reading::Compacted => {}
     }
     Ok(())
 }

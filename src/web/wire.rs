@@ -202,8 +202,7 @@ pub fn pack_payloads(payloads: &[Option<Vec<u8>>]) -> Vec<u8> {
 ///
 /// An item is a flag that is 1 for a commit. A commit is its seq and its time (8 bytes each), its
 /// writer (16), and its operations as bytes in the form of a batch; a gap is its first and its last seq.
-pub fn pack_items(items: &[WatchItem], behind: u64) -> Vec<u8> {
-    let mut out = Output::default();
+pub fn pack_items(out: &mut Output, items: &[WatchItem], behind: u64) {
     out.number(behind);
     for item in items {
         match item {
@@ -220,7 +219,6 @@ pub fn pack_items(items: &[WatchItem], behind: u64) -> Vec<u8> {
             }
         }
     }
-    out.0
 }
 
 /// Writes an error: its outcome and whether it can be tried again (1 byte each), the index of the
@@ -350,7 +348,9 @@ mod tests {
         };
         for vector in section(VECTORS, "items") {
             let items: Vec<_> = list(&vector["items"]).iter().map(item).collect();
-            assert_eq!(pack_items(&items, number(&vector["behind"])), unhex(&vector["packed"]), "{vector}");
+            let mut packed = Output::default();
+            pack_items(&mut packed, &items, number(&vector["behind"]));
+            assert_eq!(packed.0, unhex(&vector["packed"]), "{vector}");
         }
     }
 
@@ -416,7 +416,9 @@ mod tests {
         let operations: Arc<[Op]> = batch.operations().to_vec().into();
         let commit = Commit { seq: 7, time_ms: 8, writer: [9; 16], operations };
         let items = [WatchItem::Lagged { from: 1, to: 6 }, WatchItem::Commit(commit)];
-        let packed = pack_items(&items, 7);
+        let mut packed = Output::default();
+        pack_items(&mut packed, &items, 7);
+        let packed = packed.0;
         let mut input = Input(&packed);
         assert_eq!(input.number().unwrap(), 7);
         assert_eq!((input.flag().unwrap(), input.number().unwrap(), input.number().unwrap()), (false, 1, 6));

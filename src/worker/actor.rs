@@ -287,8 +287,7 @@ impl Actor {
         }
         for (number, queued) in std::mem::take(&mut self.waiting_reads) {
             match is_late(queued.deadline) {
-                // A caller that has gone is not missed.
-                true => drop(queued.reply.send(Err(timed_out()))),
+                true => queued.fail(timed_out()),
                 false => self.waiting_reads.push_back((number, queued)),
             }
         }
@@ -446,7 +445,7 @@ impl Actor {
             self.settle(queued, Err(gone()));
         }
         for (_, queued) in std::mem::take(&mut self.waiting_reads) {
-            drop(queued.reply.send(Err(gone())));
+            queued.fail(gone());
         }
         for waiter in std::mem::take(&mut self.waiters) {
             waiter.answer(Err(gone()), &mut self.kept);

@@ -9,10 +9,9 @@ use super::slot::Ticket;
 use super::turn::Task;
 use super::waiters::Flushed;
 use crate::batch::Op;
-use crate::engine::{Got, Page, PageRequest, Point};
+use crate::engine::{Found, Query, Space};
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits;
-use crate::range::Span;
+use crate::record::Record;
 
 /// Where an answer goes; a caller that no longer wants it has dropped the other end.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T>>;
@@ -63,102 +62,65 @@ pub(crate) struct Credit {
 /// A read that waits for the writes accepted before it.
 pub(crate) struct QueuedRead {
     pub(crate) read: Read,
-    pub(crate) reply: Reply<Found>,
+    pub(crate) reply: Reply<Reading>,
     pub(crate) deadline: Option<u64>,
     /// Its share of the bound on reads, given back when it is answered.
     pub(crate) _credit: OwnedSemaphorePermit,
 }
 
-/// What a read wants to know; what answers it is said by each [`Found`].
+/// What a read wants to know.
 pub(crate) enum Read {
-    Get {
-        category: Arc<str>,
-        keys: Vec<Vec<u8>>,
-        presence_only: bool,
-    },
-    /// A page of a stream, or a whole scan: then it is an error if it does not fit.
-    Page {
-        page: PageRequest,
-        category: Arc<str>,
-        whole: bool,
-    },
-    Count {
-        category: Arc<str>,
-        span: Span,
-    },
-    Categories,
-    /// The commits after a seq, as far as they can still be told.
-    Commits {
-        after: u64,
-        follow: bool,
-    },
+    /// What the engine finds: [`Reading::Found`]. A page that is `whole` is an error if it ends before its
+    /// span and its rows do.
+    Ask { query: Query, whole: bool },
+    /// The commits after a seq, as far as they can still be told: [`Reading::Commits`].
+    Commits { after: u64, follow: bool },
+    /// [`Reading::Details`].
     Details,
+    /// Damage, also of the log: [`Reading::Damage`].
     Check,
+    /// Not a read by its name, but it changes nothing that anybody sees: [`Reading::Compacted`].
     Compact,
 }
 
-/// What a read found. One type for all, so that a worker has one way to answer.
-pub(crate) enum Found {
-    /// Of `Get`.
-    Got(Got),
-    /// Of `Page`.
-    Page(Page),
-    /// Of `Count`.
-    Count(u64),
-    /// Of `Categories`, and the findings of `Check`.
-    Strings(Vec<String>),
-    /// Of `Commits`.
+/// What a read is answered; one type for all of them, so that everything on their way is written once.
+#[derive(Debug)]
+pub(crate) enum Reading {
+    Found(Found),
     Commits(CommitsPage),
-    /// Of `Details`.
-    Details(Box<Details>),
-    /// Of `Compact`.
-    Done,
-}
-
-/// Defines what takes a certain answer out.
-macro_rules! answers {
-    ($($name:ident: $variant:ident($type:ty);)*) => {
-        impl Found {
-            $(
-                pub(crate) fn $name(self) -> Result<$type> {
-                    match self {
-                        Found::$variant(found) => Ok(found),
-                        _ => Err(Error::new(ErrorKind::Backend, "the worker answered something else")),
-                    }
-                }
-            )*
-        }
-    };
-}
-
-impl Found {
-    /// The payloads that a `Get` found; `TooLarge` if they are more than one answer may hold.
-    pub(crate) fn payloads(self) -> Result<Vec<Option<Vec<u8>>>> {
-        match self.got()? {
-            Got::Payloads(payloads) => Ok(payloads),
-            Got::TooLarge(bytes) => {
-                let message = format!("payloads of {bytes} bytes, the limit is {}", limits::SCAN_BYTES_MAX);
-                Err(Error::new(ErrorKind::TooLarge, message))
-            }
-        }
-    }
-}
-
-answers! {
-    got: Got(Got);
-    page: Page(Page);
-    count: Count(u64);
-    strings: Strings(Vec<String>);
-    commits: Commits(CommitsPage);
-    details: Details(Box<Details>);
+    Details(Details),
+    Damage(Vec<String>),
+    Compacted,
 }
 
 /// What the worker knows of its job, for `info` and `stats`.
 #[derive(Clone, Debug)]
 pub(crate) struct Details {
-    pub(crate) record: crate::record::Record,
+    pub(crate) record: Arc<Record>,
     pub(crate) bytes: Option<u64>,
     pub(crate) shared: bool,
+}
+
+impl Reading {
+    /// The answer to [`Read::Details`].
+    pub(crate) fn details(self) -> Result<Details> {
+        match self {
+            Reading::Details(details) => Ok(details),
+            _ => Err(misanswered()),
+        }
+    }
+}
+
+/// What is said where a worker answers another question than it was asked; it never does.
+pub(crate) fn misanswered() -> Error {
+    Error::new(ErrorKind::Backend, "the worker answered another question")
+}
+
+impl QueuedRead {
+    /// Answers with an error. A caller that has gone is in its right.
+    pub(crate) fn fail(self, error: Error) {
+        drop(self.reply.send(Err(error)));
+    }
 }
 
 impl Read {
@@ -167,28 +129,25 @@ impl Read {
     /// Reads of the job as a whole are touched by everything.
     pub(crate) fn is_touched_by(&self, op: &Op) -> bool {
         match self {
-            Read::Get { category, keys, .. } => {
-                op.category() == &**category && keys.iter().any(|key| op.touches_key(key))
+            Read::Ask { query: Query::Get(get), .. } => get.points.iter().any(|point| {
+                matches!(&point.space, Space::Rows(category) if op.category() == &**category)
+                    && op.touches_key(&point.key)
+            }),
+            Read::Ask { query: Query::Page(page), .. } => {
+                matches!(&page.space, Space::Rows(category) if op.touches(category, &page.span))
             }
-            Read::Page { category, page, .. } => op.touches(category, &page.span),
-            Read::Count { category, span, .. } => op.touches(category, span),
+            Read::Ask { query: Query::Count { category, span }, .. } => op.touches(category, span),
             // It is about what has been committed, not about what has been accepted.
             Read::Commits { .. } => false,
-            Read::Categories | Read::Details | Read::Check | Read::Compact => true,
+            Read::Ask { .. } | Read::Details | Read::Check | Read::Compact => true,
         }
     }
 
     /// With how many keys or ranges an operation has to be compared to tell whether it touches this.
     pub(crate) fn keys(&self) -> usize {
         match self {
-            Read::Get { keys, .. } => keys.len(),
+            Read::Ask { query: Query::Get(get), .. } => get.points.len(),
             _ => 1,
         }
     }
-}
-
-/// What a read of points touches.
-pub(crate) fn points(category: &Arc<str>, keys: &[Vec<u8>]) -> Vec<Point> {
-    let space = crate::engine::Space::Rows(Arc::clone(category));
-    keys.iter().map(|key| Point { space: space.clone(), key: key.clone() }).collect()
 }

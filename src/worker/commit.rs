@@ -6,10 +6,9 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::iter::from_fn;
 use std::rc::Rc;
 use std::sync::Arc;
-
-use futures_util::future::{Either, select};
 
 use super::command::QueuedTask;
 use super::context::{Context, Failure, gone, timed_out};
@@ -44,7 +43,7 @@ pub(crate) enum Fatal {
 
 /// How one transaction ended.
 enum TurnEnd {
-    Done { after: Box<Record>, answers: Vec<Answer> },
+    Done { after: Arc<Record>, answers: Vec<Answer> },
     Gone,
     Failed(EngineError),
 }
@@ -63,7 +62,7 @@ pub(crate) async fn commit_group(
     let mut waiting = tasks;
     let mut size = waiting.len();
     while !waiting.is_empty() {
-        let part: Vec<QueuedTask> = waiting.drain(..size.min(waiting.len())).collect();
+        let part: Vec<QueuedTask> = from_fn(|| waiting.pop_front()).take(size).collect();
         let deadline = part.iter().filter_map(|queued| queued.deadline).min();
         let tasks: Vec<Task> = part.iter().map(|queued| queued.task.clone()).collect();
         match take_turn(context, &tasks, deadline, durable).await {
@@ -71,7 +70,7 @@ pub(crate) async fn commit_group(
                 let commits = end.collect(context.writer, part, answers, &after);
                 end.last_seq = commits.last().map(|commit| commit.seq).or(end.last_seq);
                 remember(commits);
-                context.committed(*after, durable);
+                context.committed(after, durable);
             }
             TurnEnd::Gone => {
                 end.end = Some(Fatal::Gone);
@@ -125,7 +124,7 @@ pub(crate) async fn sync(
 ) -> std::result::Result<(), (Error, Option<Fatal>)> {
     match take_turn(context, &[Task::Sync], deadline, true).await {
         TurnEnd::Done { after, .. } => {
-            context.committed(*after, true);
+            context.committed(after, true);
             Ok(())
         }
         TurnEnd::Gone => Err((gone(), Some(Fatal::Gone))),
@@ -165,7 +164,7 @@ async fn take_turn(context: &Context, tasks: &[Task], deadline: Option<u64>, dur
 }
 
 fn done(decided: Decided) -> TurnEnd {
-    TurnEnd::Done { after: Box::new(decided.after), answers: decided.answers }
+    TurnEnd::Done { after: Arc::new(decided.after), answers: decided.answers }
 }
 
 fn failed(failure: Failure) -> TurnEnd {
@@ -251,8 +250,7 @@ async fn resolve(
     }
     let grace = context.clock.monotonic_ms().saturating_add(ABORT_GRACE_MS);
     let deadline = deadline.map(|at| at.max(grace));
-    let reading = context.with_connection(|| context.read_record());
-    let now = match in_time(context, deadline, reading).await {
+    let now = match in_time(context, deadline, context.read_record()).await {
         Ok(record) => record,
         Err(Failure::Gone) => return Ok(TurnEnd::Gone),
         Err(Failure::Engine(_)) => return Err(error),
@@ -272,22 +270,17 @@ async fn bounded_apply(
     change: Change,
     deadline: Option<u64>,
 ) -> std::result::Result<(), EngineError> {
-    let apply = std::pin::pin!(context.engine.apply(change));
-    let Some(at) = deadline else { return apply.await };
-    let apply = match select(apply, context.clock.sleep_until(at)).await {
-        Either::Left((applied, _)) => return applied,
-        Either::Right(((), apply)) => apply,
-    };
-    context.engine.abort();
-    let grace = context.clock.sleep_until(context.clock.monotonic_ms().saturating_add(ABORT_GRACE_MS));
-    match select(apply, grace).await {
-        Either::Left((applied, _)) => applied,
-        Either::Right(_) => {
-            context.connection_hangs();
-            let message = "the deadline passed, and the aborted transaction did not say how it ended";
-            Err(EngineError::new(Fault::Aborted, message).with_outcome(Outcome::Unknown))
-        }
+    let mut apply = context.engine.apply(change);
+    if let Some(applied) = context.clock.until(deadline, &mut apply).await {
+        return applied;
     }
+    context.engine.abort();
+    let grace = context.clock.monotonic_ms().saturating_add(ABORT_GRACE_MS);
+    context.clock.until(Some(grace), &mut apply).await.unwrap_or_else(|| {
+        context.connection_hangs();
+        let message = "the deadline passed, and the aborted transaction did not say how it ended";
+        Err(EngineError::new(Fault::Aborted, message).with_outcome(Outcome::Unknown))
+    })
 }
 
 impl GroupEnd {
@@ -348,7 +341,7 @@ fn prepend(waiting: &mut VecDeque<QueuedTask>, tasks: Vec<QueuedTask>) {
 pub(crate) async fn trim_to(context: &Context, seq: u64, deadline: Option<u64>) -> Option<Fatal> {
     match take_turn(context, &[Task::Log(LogChange::Trim(seq))], deadline, false).await {
         TurnEnd::Done { after, .. } => {
-            context.committed(*after, false);
+            context.committed(after, false);
             None
         }
         TurnEnd::Gone => Some(Fatal::Gone),
@@ -372,7 +365,7 @@ pub(crate) async fn mark_dropped(context: &Context, deadline: Option<u64>) -> Re
 fn finish(context: &Context, end: TurnEnd, durable: bool) -> Result<()> {
     match end {
         TurnEnd::Done { after, .. } => {
-            context.committed(*after, durable);
+            context.committed(after, durable);
             Ok(())
         }
         TurnEnd::Gone => Err(gone()),

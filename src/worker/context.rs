@@ -2,11 +2,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
+use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
-use crate::engine::{Engine, EngineError, Fault, Get, Got, Point, Seen, Sharing, Verify};
+use crate::engine::{Engine, EngineError, Fault, Found, Query, Seen, Sharing, Verify};
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::limits;
 use crate::record::Record;
@@ -20,7 +21,7 @@ pub(crate) struct Context {
     /// 16 random bytes of this opening.
     pub(crate) writer: [u8; 16],
     /// The newest record seen.
-    pub(crate) record: RefCell<Record>,
+    pub(crate) record: RefCell<Arc<Record>>,
     /// Bytes of scan results under way.
     pub(crate) scan_room: Semaphore,
     /// Small gets under way.
@@ -73,7 +74,7 @@ impl Context {
             clock,
             generation: record.generation,
             writer,
-            record: RefCell::new(record),
+            record: RefCell::new(Arc::new(record)),
             scan_room: Semaphore::new(limits::SCANS_UNDER_WAY_BYTES_MAX),
             small_gets: Semaphore::new(limits::SMALL_GETS_UNDER_WAY_MAX),
             large_get: Semaphore::new(1),
@@ -106,43 +107,38 @@ impl Context {
         self.engine.sharing() != Sharing::Exclusive
     }
 
-    /// What a read saw, unless its view was of a dropped job.
-    pub(crate) fn admit<T>(&self, seen: Seen<T>) -> Result<T, Failure> {
-        if let Some(record) = seen.record {
-            self.take_record(record)?;
+    /// Asks the engine; after a lost connection, once more on a new one. What it found, unless its view
+    /// was of a dropped job, and the record of that view if `verify` wanted it.
+    pub(crate) async fn ask(
+        &self,
+        query: Query,
+        verify: Verify,
+    ) -> Result<(Found, Option<Arc<Record>>), Failure> {
+        let connection = self.ensure_connection().await?;
+        let mut seen = self.engine.read(query.clone(), verify).await;
+        if is_lost(&seen) {
+            self.renew(connection).await?;
+            seen = self.engine.read(query, verify).await;
         }
-        Ok(seen.value)
-    }
-
-    /// What a read saw with [`Verify::Always`], and the record of the same view.
-    pub(crate) fn admit_with_record<T>(&self, seen: Seen<T>) -> Result<(T, Record), Failure> {
-        let record = self.take_record(seen.record.flatten())?;
-        Ok((seen.value, record))
+        let Seen { found, record } = seen?;
+        Ok((found, record.map(|record| self.take_record(record)).transpose()?))
     }
 
     /// Reads the job's record anew.
-    pub(crate) async fn read_record(&self) -> Result<Record, Failure> {
-        let get = Get { points: vec![Point::record()], presence_only: false, bytes_max: usize::MAX };
-        let found = match self.engine.get(get, Verify::Never).await?.value {
-            Got::Payloads(found) => found.into_iter().next().flatten(),
-            Got::TooLarge(_) => None,
-        };
-        self.take_record(found)
+    pub(crate) async fn read_record(&self) -> Result<Arc<Record>, Failure> {
+        let (found, _) = self.ask(Query::record(), Verify::Never).await?;
+        self.take_record(found.into_record())
     }
 
-    /// Runs an operation; after a lost connection, once more on a new one.
-    pub(crate) async fn with_connection<T, F>(&self, operation: impl Fn() -> F) -> Result<T, Failure>
-    where
-        F: Future<Output = Result<T, Failure>>,
-    {
+    /// Gives unused room back; after a lost connection, once more on a new one.
+    pub(crate) async fn compact(&self) -> Result<(), Failure> {
         let connection = self.ensure_connection().await?;
-        match operation().await {
-            Err(Failure::Engine(error)) if error.fault == Fault::Lost => {
-                self.renew(connection).await?;
-                operation().await
-            }
-            result => result,
+        let mut done = self.engine.compact().await;
+        if is_lost(&done) {
+            self.renew(connection).await?;
+            done = self.engine.compact().await;
         }
+        Ok(done?)
     }
 
     /// The number of the connection in use, renewed first if it is known to hang.
@@ -162,7 +158,8 @@ impl Context {
         }
         self.unusable.set(true);
         self.engine.reconnect().await?;
-        self.read_record().await?;
+        let seen = self.engine.read(Query::record(), Verify::Never).await?;
+        self.take_record(seen.found.into_record())?;
         self.connection.set(lost + 1);
         self.unusable.set(false);
         Ok(())
@@ -184,10 +181,10 @@ impl Context {
     }
 
     /// Takes the record that a commit of our own has written.
-    pub(crate) fn committed(&self, after: Record, durable: bool) {
+    pub(crate) fn committed(&self, after: Arc<Record>, durable: bool) {
         let before = self.record.replace(after);
-        let (before, after) = (before.log, self.record.borrow());
-        let changed = (before.retention, &before.holders) != (after.log.retention, &after.log.holders);
+        let (before, after) = (&before.log, &self.record.borrow().log);
+        let changed = (before.retention, &before.holders) != (after.retention, &after.holders);
         self.log_unsynced.set(!durable && (changed || self.log_unsynced.get()));
     }
 
@@ -206,7 +203,7 @@ impl Context {
         self.clock.until(deadline, operation).await.ok_or_else(timed_out)
     }
 
-    fn take_record(&self, bytes: Option<Vec<u8>>) -> Result<Record, Failure> {
+    fn take_record(&self, bytes: Option<Vec<u8>>) -> Result<Arc<Record>, Failure> {
         let Some(bytes) = bytes else { return Err(Failure::Gone) };
         let mut record = Record::decode(&bytes)?;
         if record.dropped || record.generation != self.generation {
@@ -218,11 +215,16 @@ impl Context {
             // The marker of the sync that failed can be read, and means nothing.
             record.durable_seq = record.durable_seq.min(newest.durable_seq);
         }
+        let record = Arc::new(record);
         if (record.committed_seq, record.durable_seq) >= (newest.committed_seq, newest.durable_seq) {
-            *newest = record.clone();
+            *newest = Arc::clone(&record);
         }
         Ok(record)
     }
+}
+
+fn is_lost<T>(result: &Result<T, EngineError>) -> bool {
+    matches!(result, Err(error) if error.fault == Fault::Lost)
 }
 
 /// The error of a call whose deadline passed before anything of it was applied.

@@ -10,11 +10,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
-use super::command::{Command, Credit, Found, QueuedRead, QueuedTask, Read};
+use super::command::{Command, Credit, QueuedRead, QueuedTask, Read, Reading, misanswered};
 use super::context::{gone, stopped, timed_out};
 use super::slot::Slot;
 use super::turn::Task;
 use crate::clock::Clock;
+use crate::engine::{Found, Query};
 use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::limits;
 
@@ -145,7 +146,7 @@ impl Link {
     }
 
     /// Has the worker carry out a read and awaits its answer.
-    pub(crate) async fn read(&self, read: Read) -> Result<Found> {
+    pub(crate) async fn read(&self, read: Read) -> Result<Reading> {
         self.check_open()?;
         let deadline = self.deadline();
         let credit = self.call_credit(&self.reads, deadline).await?;
@@ -153,6 +154,14 @@ impl Link {
         self.send(Command::Read(QueuedRead { read, reply, deadline, _credit: credit }))?;
         self.counters.reads.fetch_add(1, Ordering::Relaxed);
         self.answer(answer).await
+    }
+
+    /// Has the engine answer a query.
+    pub(crate) async fn ask(&self, query: Query, whole: bool) -> Result<Found> {
+        match self.read(Read::Ask { query, whole }).await? {
+            Reading::Found(found) => Ok(found),
+            _ => Err(misanswered()),
+        }
     }
 
     /// Waits until everything accepted before is durable.

@@ -16,8 +16,6 @@ mod slot;
 mod spawn;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod transcripts;
 mod trim;
 mod turn;
 mod waiters;
@@ -27,14 +25,14 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
-pub(crate) use command::{Command, Details, Found, Read};
+pub(crate) use command::{Command, Details, Read, Reading, misanswered};
 pub(crate) use link::{Bounds, End, Link, Progress, WatchGuard};
 pub(crate) use slot::Slot;
 pub(crate) use spawn::spawn;
 pub(crate) use turn::{Answer, LogChange, Task};
 
-use crate::engine::{Claim, Engine, OpenMode, Sharing, Site};
-use crate::error::{Error, ErrorKind, Outcome, Result};
+use crate::engine::{Claim, Engine, EngineError, Fault, OpenMode, Query, Sharing, Site, Verify};
+use crate::error::{Error, ErrorKind, Outcome, Quoted, Result};
 use crate::record::{LogRetention, Record};
 use actor::{Actor, Ending};
 use context::Context;
@@ -67,7 +65,7 @@ impl Start {
                 end(&*site, &link, &context, actor.run().await).await
             }
             Err(error) => {
-                let error = error.in_context(format_args!("job {:?}, open", link.id));
+                let error = error.in_context(format_args!("job {}, open", Quoted(&link.id)));
                 End { result: Err(error.clone()), afterwards: error, dropped: false }
             }
         };
@@ -148,17 +146,9 @@ async fn open_store(site: &dyn Site, link: &Link, mode: OpenMode) -> Result<(Box
 }
 
 async fn read_record(engine: &dyn Engine) -> Result<Record> {
-    use crate::engine::{Fault, Get, Got, Point, Verify};
-    let get = Get { points: vec![Point::record()], presence_only: false, bytes_max: usize::MAX };
-    match engine.get(get, Verify::Never).await?.value {
-        Got::Payloads(found) => match found.into_iter().next().flatten() {
-            Some(bytes) => Ok(Record::decode(&bytes)?),
-            None => Err(crate::engine::EngineError::new(Fault::Corrupt, "the job has no record").into()),
-        },
-        Got::TooLarge(_) => {
-            Err(crate::engine::EngineError::new(Fault::Corrupt, "the job's record is damaged").into())
-        }
-    }
+    let found = engine.read(Query::record(), Verify::Never).await?.found;
+    let missing = || EngineError::new(Fault::Corrupt, "the job has no record");
+    Ok(Record::decode(&found.into_record().ok_or_else(missing)?)?)
 }
 
 /// Releases the job, or deletes it.
@@ -182,7 +172,7 @@ async fn end(site: &dyn Site, link: &Link, context: &Context, ending: Ending) ->
         Ending::Dropped => {
             // Without room for the mark the deletion below has to do without it.
             if let Err(error) = commit::mark_dropped(context, link.deadline()).await {
-                log::warn!("job {:?} could not be marked as dropped: {error}", link.id);
+                log::warn!("job {} could not be marked as dropped: {error}", Quoted(&link.id));
             }
             close(context).await;
             End { result: delete(site, link).await, afterwards: context::gone(), dropped: true }

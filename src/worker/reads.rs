@@ -5,11 +5,11 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use super::command::{Details, Found, QueuedRead, Read, points};
+use super::command::{Details, QueuedRead, Read, Reading};
 use super::context::{Context, Failure, gone};
 use super::recent::{CommitsPage, Recent};
 use crate::commit_log::{self, Assembler};
-use crate::engine::{EngineError, Fault, Get, Got, Page, PageRequest, Space, Verify};
+use crate::engine::{EngineError, Fault, Found, Got, PageRequest, Query, Space, Verify};
 use crate::error::Error;
 use crate::limits;
 use crate::range::Span;
@@ -17,8 +17,8 @@ use crate::range::Span;
 /// Runs the read and answers it; returns whether it found the job gone.
 pub(crate) async fn run(context: Rc<Context>, recent: Rc<RefCell<Recent>>, queued: QueuedRead) -> bool {
     let QueuedRead { read, reply, deadline, _credit } = queued;
-    let (result, is_gone) = match context.until(deadline, find(&context, &recent, read)).await {
-        Ok(Ok(found)) => (Ok(found), false),
+    let (result, is_gone) = match context.until(deadline, carry_out(&context, &recent, read)).await {
+        Ok(Ok(reading)) => (Ok(reading), false),
         Ok(Err(Failure::Engine(error))) => (Err(Error::from(error)), false),
         Ok(Err(Failure::Gone)) => (Err(gone()), true),
         Err(late) => (Err(late), false),
@@ -28,80 +28,53 @@ pub(crate) async fn run(context: Rc<Context>, recent: Rc<RefCell<Recent>>, queue
     is_gone
 }
 
-async fn find(context: &Context, recent: &RefCell<Recent>, read: Read) -> Result<Found, Failure> {
-    let engine = &context.engine;
-    match read {
-        Read::Get { category, keys, presence_only } => {
-            let get = || Get {
-                points: points(&category, &keys),
-                presence_only,
-                bytes_max: limits::SMALL_GET_BYTES_MAX,
-            };
-            get_points(context, &get).await
-        }
-        Read::Page { page, whole, .. } => get_page(context, page, whole).await.map(Found::Page),
+async fn carry_out(context: &Context, recent: &RefCell<Recent>, read: Read) -> Result<Reading, Failure> {
+    Ok(match read {
+        Read::Ask { query, whole } => Reading::Found(ask_with_room(context, query, whole).await?),
         Read::Commits { after, follow } => {
-            get_commits(context, recent, after, follow).await.map(Found::Commits)
+            Reading::Commits(get_commits(context, recent, after, follow).await?)
         }
-        Read::Details => details(context).await.map(|details| Found::Details(Box::new(details))),
-        Read::Check => check(context).await.map(Found::Strings),
-        Read::Count { category, span } => {
-            let count = || async {
-                let seen = engine.count(category.clone(), span.clone(), context.verify()).await?;
-                context.admit(seen).map(Found::Count)
-            };
-            context.with_connection(count).await
-        }
-        Read::Categories => {
-            let categories = || async {
-                let seen = engine.categories(limits::SCAN_BYTES_MAX, context.verify()).await?;
-                context.admit(seen).map(Found::Strings)
-            };
-            context.with_connection(categories).await
-        }
+        Read::Details => Reading::Details(details(context).await?),
+        Read::Check => Reading::Damage(check(context).await?),
         Read::Compact => {
-            let compact = || async { Ok(engine.compact().await.map(|()| Found::Done)?) };
-            context.with_connection(compact).await
+            context.compact().await?;
+            Reading::Compacted
         }
-    }
+    })
 }
 
-async fn get_points(context: &Context, get: &dyn Fn() -> Get) -> Result<Found, Failure> {
-    let mut got = {
-        let _room = context.small_gets.acquire().await;
-        fetch(context, get, limits::SMALL_GET_BYTES_MAX).await?
+/// Asks the engine when there is room for the result: first for a small one, then if need be for as much
+/// as a result may hold.
+async fn ask_with_room(context: &Context, mut query: Query, whole: bool) -> Result<Found, Failure> {
+    // What to ask for room, how much of it, and the bytes that this is good for.
+    let pages =
+        [limits::PAGE_BYTES_MAX, limits::SCAN_BYTES_MAX].map(|bytes| (&context.scan_room, bytes, bytes));
+    let gets = [
+        (&context.small_gets, 1, limits::SMALL_GET_BYTES_MAX),
+        (&context.large_get, 1, limits::SCAN_BYTES_MAX),
+    ];
+    let rooms = match &query {
+        Query::Get(_) => &gets[..],
+        Query::Page(_) if whole => &pages,
+        Query::Page(_) => &pages[..1],
+        _ => return Ok(context.ask(query, context.verify()).await?.0),
     };
-    if matches!(got, Got::TooLarge(_)) {
-        let _room = context.large_get.acquire().await;
-        got = fetch(context, get, limits::SCAN_BYTES_MAX).await?;
-    }
-    Ok(Found::Got(got))
-}
-
-async fn fetch(context: &Context, get: &dyn Fn() -> Get, bytes_max: usize) -> Result<Got, Failure> {
-    let fetch =
-        || async { context.admit(context.engine.get(Get { bytes_max, ..get() }, context.verify()).await?) };
-    context.with_connection(fetch).await
-}
-
-/// A page, or all rows in one view: first with a page's room, then with room for everything.
-async fn get_page(context: &Context, page: PageRequest, whole: bool) -> Result<Page, Failure> {
-    let bounds: &[usize] = match whole {
-        true => &[limits::PAGE_BYTES_MAX, limits::SCAN_BYTES_MAX],
-        false => &[limits::PAGE_BYTES_MAX],
-    };
-    let mut found = Page::default();
-    for &bytes_max in bounds {
-        drop(std::mem::take(&mut found));
-        let _room = context.scan_room.acquire_many(u32::try_from(bytes_max).unwrap_or(u32::MAX)).await;
-        let request = || async {
-            let page = PageRequest { bytes_max, ..page.clone() };
-            context.admit(context.engine.page(page, context.verify()).await?)
-        };
-        found = context.with_connection(request).await?;
-        let complete = !found.more || found.rows.len() >= page.rows_max;
-        if complete || !whole {
-            return Ok(found);
+    for &(room, share, bytes) in rooms {
+        let _room = room.acquire_many(u32::try_from(share).unwrap_or(u32::MAX)).await;
+        let mut rows = usize::MAX;
+        match &mut query {
+            Query::Get(get) => get.bytes_max = bytes,
+            Query::Page(request) => {
+                request.bytes_max = bytes;
+                rows = request.rows_max;
+            }
+            _ => {}
+        }
+        let found = context.ask(query.clone(), context.verify()).await?.0;
+        match &found {
+            Found::Got(Got::TooLarge(_)) if bytes < limits::SCAN_BYTES_MAX => {}
+            Found::Page(page) if whole && page.more && page.rows.len() < rows => {}
+            _ => return Ok(found),
         }
     }
     let message = format!(
@@ -123,7 +96,7 @@ async fn get_commits(
         page.commits = recent.borrow().following(after);
     }
     if page.commits.is_empty() {
-        let (logged, committed) = context.with_connection(|| logged_commits(context, after)).await?;
+        let (logged, committed) = logged_commits(context, after).await?;
         page = logged;
         if page.commits.is_empty() && after < committed {
             // What memory holds further on ends the gap; what nobody holds is lost up to now.
@@ -155,8 +128,10 @@ async fn logged_commits(context: &Context, after: u64) -> Result<(CommitsPage, u
             bytes_max: limits::COMMITS_PAGE_BYTES_MAX,
             keys_only: false,
         };
-        let seen = context.engine.page(request, Verify::Always).await?;
-        let (page, record) = context.admit_with_record(seen)?;
+        let (Found::Page(page), Some(record)) = context.ask(Query::Page(request), Verify::Always).await?
+        else {
+            return Err(Failure::Gone);
+        };
         for (key, value) in &page.rows {
             bytes += value.len();
             let Some(commit) = assembler.push(key, value)? else { continue };
@@ -178,19 +153,21 @@ async fn logged_commits(context: &Context, after: u64) -> Result<(CommitsPage, u
 }
 
 async fn details(context: &Context) -> Result<Details, Failure> {
-    let record = context.with_connection(|| context.read_record()).await?;
-    let bytes = context.with_connection(|| async { Ok(context.engine.bytes().await?) }).await?;
+    let record = context.read_record().await?;
+    let (size, _) = context.ask(Query::Size, Verify::Never).await?;
+    let bytes = if let Found::Size(bytes) = size { bytes } else { None };
     Ok(Details { record, bytes, shared: context.is_shared() })
 }
 
 /// The engine's own findings, and whether the log is as the record says.
 async fn check(context: &Context) -> Result<Vec<String>, Failure> {
-    let mut findings = context.with_connection(|| async { Ok(context.engine.check().await?) }).await?;
-    let record = context.with_connection(|| context.read_record()).await?;
+    let (damage, _) = context.ask(Query::Damage, Verify::Never).await?;
+    let mut findings = if let Found::Damage(findings) = damage { findings } else { Vec::new() };
+    let record = context.read_record().await?;
     let mut next = record.log.first_seq;
     let mut after = 0;
     loop {
-        let page = match context.with_connection(|| logged_commits(context, after)).await {
+        let page = match logged_commits(context, after).await {
             Ok((page, _)) => page,
             Err(Failure::Engine(error)) if error.fault == Fault::Corrupt => {
                 findings.push(error.message.clone());
@@ -220,12 +197,12 @@ async fn check(context: &Context) -> Result<Vec<String>, Failure> {
 
 /// The first seq that has to be in the log by now; trimming may go on while somebody checks it.
 async fn kept_from(context: &Context) -> Result<u64, Failure> {
-    Ok(context.with_connection(|| context.read_record()).await?.log.first_seq)
+    Ok(context.read_record().await?.log.first_seq)
 }
 
 /// Looks at the job's record, for watchers of a job that others change; whether the job is gone.
 pub(crate) async fn look(context: &Context, deadline: Option<u64>) -> bool {
-    match context.until(deadline, context.with_connection(|| context.read_record())).await {
+    match context.until(deadline, context.read_record()).await {
         Ok(Err(Failure::Gone)) => true,
         Ok(Err(Failure::Engine(error))) => {
             log::warn!("a shared job's record could not be read: {error:?}");

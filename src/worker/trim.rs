@@ -8,7 +8,7 @@ use std::cell::Cell;
 use super::commit::{Fatal, trim_to};
 use super::context::{Context, Failure};
 use crate::commit_log::{part_offset, span};
-use crate::engine::{PageRequest, Space, Verify};
+use crate::engine::{Found, PageRequest, Query, Space, Verify};
 use crate::limits::LOG_TRIM_SLACK_BYTES;
 use crate::record::{LogRetention, LogState};
 
@@ -66,8 +66,9 @@ async fn first_kept(context: &Context, log: &LogState, target: u64) -> Result<u6
             bytes_max: 0,
             keys_only: false,
         };
-        let look = || async { context.admit(context.engine.page(request.clone(), Verify::Always).await?) };
-        let page = context.with_connection(look).await?;
+        let (Found::Page(page), _) = context.ask(Query::Page(request), Verify::Always).await? else {
+            return Err(Failure::Gone);
+        };
         let offset = page.rows.first().and_then(|(_, value)| part_offset(value));
         match offset {
             Some(offset) if offset <= target => low = middle,

@@ -12,11 +12,9 @@ use async_trait::async_trait;
 use super::{Call, Faults, Injection, Survivors, When};
 use crate::engine::memory::{Contents, MemoryEngine, MemorySite, yield_now};
 use crate::engine::{
-    Change, Claim, Engine, EngineError, Fault, Get, Got, OpenMode, Page, PageRequest, Seen, Sharing, Site,
-    Verify,
+    Change, Claim, Engine, EngineError, Fault, OpenMode, Query, Seen, Sharing, Site, Verify,
 };
 use crate::error::Outcome;
-use crate::range::Span;
 use crate::testing::Random;
 
 /// Commits since the last durable one that power loss can choose from; beyond it the oldest are lost
@@ -222,7 +220,7 @@ impl FaultyEngine {
         after.answer().inspect_err(|error| self.note(error)).map(|()| value)
     }
 
-    async fn read<T>(
+    async fn around<T>(
         &self,
         call: Call,
         read: impl Future<Output = Result<T, EngineError>>,
@@ -254,20 +252,8 @@ impl Engine for FaultyEngine {
         self.sharing
     }
 
-    async fn get(&self, get: Get, verify: Verify) -> Result<Seen<Got>, EngineError> {
-        self.read(Call::Get, self.inner.get(get, verify)).await
-    }
-
-    async fn page(&self, page: PageRequest, verify: Verify) -> Result<Seen<Page>, EngineError> {
-        self.read(Call::Page, self.inner.page(page, verify)).await
-    }
-
-    async fn count(&self, category: Arc<str>, span: Span, verify: Verify) -> Result<Seen<u64>, EngineError> {
-        self.read(Call::Count, self.inner.count(category, span, verify)).await
-    }
-
-    async fn categories(&self, bytes_max: usize, verify: Verify) -> Result<Seen<Vec<String>>, EngineError> {
-        self.read(Call::Categories, self.inner.categories(bytes_max, verify)).await
+    async fn read(&self, query: Query, verify: Verify) -> Result<Seen, EngineError> {
+        self.around(Call::of(&query), self.inner.read(query, verify)).await
     }
 
     async fn apply(&self, change: Change) -> Result<(), EngineError> {
@@ -352,16 +338,8 @@ impl Engine for FaultyEngine {
         self.inner.announce(generation, seq);
     }
 
-    async fn check(&self) -> Result<Vec<String>, EngineError> {
-        self.read(Call::Check, self.inner.check()).await
-    }
-
     async fn compact(&self) -> Result<(), EngineError> {
-        self.read(Call::Compact, self.inner.compact()).await
-    }
-
-    async fn bytes(&self) -> Result<Option<u64>, EngineError> {
-        self.read(Call::Bytes, self.inner.bytes()).await
+        self.around(Call::Compact, self.inner.compact()).await
     }
 
     /// Releases the inner engine also where it fails, since nothing can follow.

@@ -8,6 +8,7 @@ use futures_util::FutureExt;
 
 use super::*;
 use crate::batch::Batch;
+use crate::engine::laws::Ask;
 use crate::engine::memory::MemorySite;
 use crate::engine::{Change, Engine, Get, Got, OpenMode, PageRequest, Point, Sharing, Site, Space, Verify};
 use crate::key::Key;

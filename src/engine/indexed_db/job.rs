@@ -1,129 +1,60 @@
-//! The engine of one open job: the contract's primitives over one connection.
+//! The engine of one open job: the contract's primitives as calls to `engine.js`.
 //!
 //! Never connects again by itself: a lost connection is an answer, and the worker decides.
 
-use std::cell::RefCell;
-use std::future::Future;
-use std::pin::pin;
-use std::rc::Rc;
-use std::sync::Arc;
-
 use async_trait::async_trait;
-use futures_util::future::{Either, select};
-use tokio::sync::{RwLock, watch};
 
-use super::channel::Channel;
-use super::check::{Progress, check_view};
-use super::connection::Connection;
-use super::fault::{corrupt, lost};
-use super::layout::{Area, CHUNKS_NOTE_KEY, Store};
-use super::page::{read_categories, read_page};
-use super::points::{ask_chunks_note, chunks_before, read_points, stores_of, verify_record};
-use super::raw::has_direction;
-use super::request::{Tx, bytes_to_js, range_of};
-use super::transaction::Mode;
-use super::write::Writer;
+use super::bridge::{Answer, Call, Database, Packed, code};
+use super::layout::Area;
 use crate::engine::{
-    Change, Engine, EngineError, Fault, Get, Got, Look, OpenMode, Page, PageRequest, Seen, Sharing, Space,
-    Verify, Want,
+    Change, Engine, EngineError, Fault, Found, Got, OpenMode, Page, Point, Query, Seen, Sharing, Verify, Want,
 };
-use crate::range::Span;
 
 /// An open job. All its calls belong to one thread and may overlap.
 pub(crate) struct IndexedDbEngine {
-    name: String,
+    database: Database,
     mode: OpenMode,
-    /// `None` once it has been closed.
-    connection: RefCell<Option<Rc<Connection>>>,
-    channel: Channel,
-    /// Long reads share it and a write has it alone, each in its turn: the database lets a write wait
-    /// for every read under way and later gets wait behind that write, so a write is not shown to
-    /// it before the long reads are through.
-    turn: RwLock<()>,
-    /// Counts the requests to abort.
-    aborts: watch::Sender<u64>,
-    /// Whether the browser reads ranges from their end.
-    direction: bool,
 }
 
 impl IndexedDbEngine {
-    pub(super) fn new(name: String, mode: OpenMode, connection: Connection) -> Self {
-        IndexedDbEngine {
-            channel: Channel::open(&name),
-            name,
-            mode,
-            connection: RefCell::new(Some(Rc::new(connection))),
-            turn: RwLock::new(()),
-            aborts: watch::Sender::new(0),
-            direction: has_direction(),
-        }
+    /// The job in the database of this name, not connected yet.
+    pub(super) fn new(name: &str, mode: OpenMode) -> Self {
+        IndexedDbEngine { database: Database::new(name), mode }
     }
 
-    /// Reads as browsers do that cannot read ranges from their end.
-    #[cfg(test)]
-    pub(super) fn without_direction(self) -> Self {
-        IndexedDbEngine { direction: false, ..self }
+    /// Connects to an existing database of our version; `Missing` if there is none.
+    pub(super) async fn connect(&self) -> Result<(), EngineError> {
+        self.ask(code::CONNECT, Packed::default()).await.map(drop)
     }
 
-    /// What the browser's `close` event does.
-    #[cfg(test)]
-    pub(super) fn lose_for_test(&self) {
-        if let Some(connection) = &*self.connection.borrow() {
-            connection.lose_for_test();
-        }
+    /// Makes sure that the job has its record; writes the first one into a database that is empty.
+    pub(super) async fn ensure_record(&self, first_record: &[u8]) -> Result<(), EngineError> {
+        let mut request = Packed::default();
+        request.byte(self.mode == OpenMode::Create).bytes(first_record);
+        self.ask(code::ENSURE, request).await.map(drop)
     }
 
-    fn connection(&self) -> Result<Rc<Connection>, EngineError> {
-        self.connection.borrow().clone().ok_or_else(lost)
-    }
-
-    /// Runs a reading transaction over `store` and what `verify` needs.
-    async fn view<T, F, B>(&self, store: &[Store], verify: Verify, body: F) -> Result<T, EngineError>
-    where
-        T: 'static,
-        F: FnOnce(Tx) -> B,
-        B: Future<Output = Result<T, EngineError>> + 'static,
-    {
-        let mut stores = store.to_vec();
-        if verify != Verify::Never && !stores.contains(&Store::Meta) {
-            stores.push(Store::Meta);
-        }
-        self.connection()?.read(&stores, body).await
-    }
-
-    async fn apply_in_turn(&self, change: Change) -> Result<(), EngineError> {
-        let mut aborts = self.aborts.subscribe();
-        // Nobody asks any more only if the engine has gone, and then this future has too.
-        let turn = match select(pin!(self.turn.write()), pin!(aborts.changed())).await {
-            Either::Left((turn, _)) => turn,
-            Either::Right(_) => {
-                return Err(EngineError::new(Fault::Aborted, "aborted before the transaction began"));
-            }
-        };
-        let mode = Mode::Write { durable: change.durable };
-        let running = self.connection()?.start(&Store::ALL, mode, |tx| decide_and_write(tx, change))?;
-        let ended = match select(running, pin!(aborts.changed())).await {
-            Either::Left((ended, _)) => ended,
-            Either::Right((_, running)) => {
-                running.abort();
-                running.await
-            }
-        };
-        drop(turn);
-        ended
+    fn ask(&self, code: u8, request: Packed) -> Call {
+        Call::begin(&self.database, code, request, None)
     }
 }
 
-/// The whole of an `apply` inside its transaction.
-async fn decide_and_write(tx: Tx, change: Change) -> Result<(), EngineError> {
-    let note = ask_chunks_note(&tx)?;
-    let Got::Payloads(found) = read_points(&tx, &change.reads, usize::MAX).await? else {
-        return Err(corrupt("the rows' lengths are impossible"));
-    };
-    let has_chunks = !note.await?.is_undefined();
-    let Some(writes) = (change.decide)(found) else { return Ok(()) };
-    let mut writer = Writer::new(&tx, has_chunks)?;
-    writes.into_iter().try_for_each(|write| writer.write(write))
+impl Drop for IndexedDbEngine {
+    fn drop(&mut self) {
+        self.database.close();
+    }
+}
+
+impl Packed {
+    fn look(&mut self, point: &Point, want: Want) {
+        let area = Area::of(&point.space);
+        // One byte more than may be seen tells that there are more.
+        let want = match want {
+            Want::Presence => 0,
+            Want::Payload(bytes) => bytes.saturating_add(1),
+        };
+        self.number(want).store(area.store).key(&area, &point.key);
+    }
 }
 
 #[async_trait(?Send)]
@@ -135,113 +66,98 @@ impl Engine for IndexedDbEngine {
         }
     }
 
-    async fn get(&self, get: Get, verify: Verify) -> Result<Seen<Got>, EngineError> {
-        let Get { points, presence_only, bytes_max } = get;
-        let stores = stores_of(&points, presence_only, verify);
-        if stores.is_empty() {
-            return Ok(Seen { value: Got::Payloads(Vec::new()), record: None });
-        }
-        let want = if presence_only { Want::Presence } else { Want::Payload(usize::MAX) };
-        let looks: Vec<Look> = points.into_iter().map(|point| Look { point, want }).collect();
-        self.view(&stores, verify, move |tx| async move {
-            let value = read_points(&tx, &looks, bytes_max).await?;
-            let nothing = matches!(&value, Got::Payloads(payloads) if payloads.iter().all(Option::is_none));
-            Ok(Seen { record: verify_record(&tx, verify, nothing).await?, value })
-        })
-        .await
-    }
-
-    async fn page(&self, page: PageRequest, verify: Verify) -> Result<Seen<Page>, EngineError> {
-        let _turn = self.turn.read().await;
-        let direction = self.direction;
-        let stores: &[Store] = match page.space {
-            Space::Rows(_) if page.keys_only => &[Store::Rows],
-            Space::Rows(_) => &[Store::Rows, Store::Chunks],
-            Space::Log => &[Store::Log],
-            Space::Meta => &[Store::Meta],
-        };
-        self.view(stores, verify, move |tx| async move {
-            let value = read_page(&tx, page, direction).await?;
-            Ok(Seen { record: verify_record(&tx, verify, value.rows.is_empty()).await?, value })
-        })
-        .await
-    }
-
-    async fn count(&self, category: Arc<str>, span: Span, verify: Verify) -> Result<Seen<u64>, EngineError> {
-        let _turn = self.turn.read().await;
-        self.view(&[Store::Rows], verify, move |tx| async move {
-            let mut value = 0;
-            if let Some(bounds) = Area::of(&Space::Rows(category)).bounds(&span) {
-                let answer = tx.store(Store::Rows)?.count(&bounds.range()?)?.await?;
-                value = answer.as_f64().ok_or_else(|| corrupt("a count is not a number"))? as u64;
+    async fn read(&self, query: Query, verify: Verify) -> Result<Seen, EngineError> {
+        let mut request = Packed::default();
+        request.verify(verify);
+        let code = match &query {
+            Query::Get(get) => {
+                if get.points.is_empty() && verify == Verify::Never {
+                    return Ok(Seen::without_record(Found::Got(Got::Payloads(Vec::new()))));
+                }
+                let want = if get.presence_only { Want::Presence } else { Want::Payload(usize::MAX) };
+                request.number(get.bytes_max);
+                get.points.iter().for_each(|point| request.look(point, want));
+                code::GET
             }
-            Ok(Seen { record: verify_record(&tx, verify, value == 0).await?, value })
-        })
-        .await
-    }
-
-    async fn categories(&self, bytes_max: usize, verify: Verify) -> Result<Seen<Vec<String>>, EngineError> {
-        let _turn = self.turn.read().await;
-        self.view(&[Store::Rows], verify, move |tx| async move {
-            let value = read_categories(&tx, bytes_max).await?;
-            Ok(Seen { record: verify_record(&tx, verify, value.is_empty()).await?, value })
-        })
-        .await
+            Query::Page(page) => {
+                let area = Area::of(&page.space);
+                request.store(area.store).number(area.prefix.len());
+                request.number(page.rows_max).number(page.bytes_max);
+                request.byte(page.reverse).byte(page.keys_only).bounds(area.bounds(&page.span).as_ref());
+                code::PAGE
+            }
+            Query::Count { category, span } => {
+                request.bounds(Area::of_category(category).bounds(span).as_ref());
+                code::COUNT
+            }
+            Query::Categories { bytes_max } => {
+                request.number(*bytes_max);
+                code::CATEGORIES
+            }
+            Query::Damage => code::CHECK,
+            Query::Size => return Ok(Seen::without_record(Found::Size(None))),
+        };
+        let Answer { number, items, record } = self.ask(code, request).await?;
+        let found = match query {
+            Query::Get(_) if number == 0 => Found::Got(Got::Payloads(items)),
+            Query::Get(_) => Found::Got(Got::TooLarge(number as usize)),
+            Query::Page(page) => Found::Page(Page { rows: rows(items, page.keys_only), more: number == 1 }),
+            Query::Count { .. } => Found::Count(number.into()),
+            Query::Categories { .. } => Found::Categories(texts(items)?),
+            Query::Damage | Query::Size => Found::Damage(texts(items)?),
+        };
+        Ok(Seen { found, record })
     }
 
     async fn apply(&self, change: Change) -> Result<(), EngineError> {
-        self.apply_in_turn(change).await
+        let Change { reads, decide, durable } = change;
+        let mut request = Packed::default();
+        request.byte(durable);
+        reads.iter().for_each(|look| request.look(&look.point, look.want));
+        Call::begin(&self.database, code::APPLY, request, Some(decide)).await.map(drop)
     }
 
     fn abort(&self) {
-        self.aborts.send_modify(|count| *count += 1);
+        self.database.abort();
     }
 
     async fn reconnect(&self) -> Result<(), EngineError> {
-        self.connection.take();
-        let connection = Connection::open(&self.name).await?;
-        self.connection.replace(Some(Rc::new(connection)));
-        Ok(())
+        self.connect().await
     }
 
     async fn changed(&self) {
-        self.channel.heard().await;
+        // Nobody refuses to listen.
+        let _ = self.ask(code::LISTEN, Packed::default()).await;
     }
 
     fn announce(&self, generation: [u8; 16], seq: u64) {
-        self.channel.announce(generation, seq);
+        self.database.announce([&generation[..], &seq.to_be_bytes()].concat());
     }
 
-    async fn check(&self) -> Result<Vec<String>, EngineError> {
-        let mut progress = Progress::default();
-        while !progress.finished {
-            let _turn = self.turn.read().await;
-            let stores = [Store::Rows, Store::Chunks, Store::Meta];
-            progress = self.view(&stores, Verify::Never, |tx| check_view(tx, progress)).await?;
-        }
-        Ok(progress.findings)
-    }
-
-    /// IndexedDB gives room back by itself; what is left to do is to forget that there were chunks.
     async fn compact(&self) -> Result<(), EngineError> {
-        let _turn = self.turn.write().await;
-        let mode = Mode::Write { durable: false };
-        let running = self.connection()?.start(&[Store::Meta, Store::Chunks], mode, |tx| async move {
-            let all = range_of(&chunks_before(&[]), None)?;
-            if tx.store(Store::Chunks)?.get_key(&all)?.await?.is_undefined() {
-                tx.store(Store::Meta)?.delete(&bytes_to_js(CHUNKS_NOTE_KEY))?;
-            }
-            Ok(())
-        })?;
-        running.await
-    }
-
-    async fn bytes(&self) -> Result<Option<u64>, EngineError> {
-        Ok(None)
+        self.ask(code::COMPACT, Packed::default()).await.map(drop)
     }
 
     async fn close(&self) -> Result<(), EngineError> {
-        self.connection.take();
+        self.database.close();
         Ok(())
     }
+}
+
+/// Items as rows: keys and payloads in turn, or only keys.
+fn rows(items: Vec<Option<Vec<u8>>>, keys_only: bool) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut rows = Vec::with_capacity(if keys_only { items.len() } else { items.len() / 2 });
+    let mut items = items.into_iter().map(Option::unwrap_or_default);
+    while let Some(key) = items.next() {
+        let payload = if keys_only { None } else { items.next() };
+        rows.push((key, payload.unwrap_or_default()));
+    }
+    rows
+}
+
+/// Items that are UTF-8.
+fn texts(items: Vec<Option<Vec<u8>>>) -> Result<Vec<String>, EngineError> {
+    let text = |item: Option<Vec<u8>>| String::from_utf8(item.unwrap_or_default()).ok();
+    let texts: Option<Vec<String>> = items.into_iter().map(text).collect();
+    texts.ok_or_else(|| EngineError::new(Fault::Corrupt, "a row's key begins with no category"))
 }

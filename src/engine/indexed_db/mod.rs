@@ -1,8 +1,9 @@
 //! The engine of the browser: each job is one IndexedDB database, in windows and in workers.
 //!
 //! Never retries, never reconnects by itself and never awaits anything foreign inside a transaction.
-//! Everything raw is fenced in `raw`, `request` and `transaction`; beside `web` this is the only
-//! place with JavaScript types.
+//! The mechanics are JavaScript, in `engine.js`: there IndexedDB's events and callbacks are at home, a tenth
+//! of the code that a browser has to load does the same, and the rows of a page or a commit cross the
+//! border together. What a row is and means stays here: keys, what a decision sees and writes, faults.
 //!
 //! # Format 1
 //!
@@ -19,21 +20,13 @@
 //! writing its 00 as 00 FF and ending it with 00 01, which keeps the order of its bytes. A payload is
 //! long above 32 KiB and is cut into pieces of 48 KiB, so that no value passes 64 KiB.
 
-mod channel;
-mod check;
-mod connection;
-mod fault;
+mod bridge;
 mod job;
 mod layout;
 mod owner;
-mod page;
-mod points;
-mod raw;
-mod request;
 mod site;
 #[cfg(test)]
 mod tests;
-mod transaction;
 mod write;
 
 use std::time::Duration;

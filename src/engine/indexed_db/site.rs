@@ -11,15 +11,11 @@ use rexie::{ObjectStore, Rexie};
 use tokio::sync::oneshot;
 use wasm_bindgen_futures::spawn_local;
 
-use super::connection::Connection;
-use super::fault::{During, JsError, corrupt};
+use super::bridge::{Call, Database, During, Packed, code, thrown};
 use super::job::IndexedDbEngine;
 use super::layout::{Store, VERSION, escape_root};
 use super::owner::claim;
-use super::raw::{delete, factory, names};
-use super::request::{Tx, bytes_to_js, value_to_bytes};
-use super::transaction::Mode;
-use crate::engine::{Claim, Engine, EngineError, Fault, OpenMode, RECORD_KEY, Site};
+use crate::engine::{Claim, Engine, EngineError, Fault, OpenMode, Site};
 use crate::error::{Error, ErrorKind, Result};
 use crate::job_id::{JobId, unescape};
 
@@ -59,22 +55,19 @@ impl IndexedDbSite {
         first_record: Vec<u8>,
     ) -> Result<IndexedDbEngine, EngineError> {
         let name = self.database_name(id)?;
-        let creates = mode == OpenMode::Create;
         for _ in 0..OPEN_ATTEMPTS_MAX {
-            let connection = match Connection::open(&name).await {
-                Err(error) if error.fault == Fault::Missing && creates => {
+            let engine = IndexedDbEngine::new(&name, mode);
+            match engine.connect().await {
+                Err(error) if error.fault == Fault::Missing && mode == OpenMode::Create => {
                     create(&name).await?;
                     continue;
                 }
-                opened => opened?,
-            };
-            match ensure_record(&connection, creates, first_record.clone()).await {
+                connected => connected?,
+            }
+            match engine.ensure_record(&first_record).await {
                 // Somebody deletes it right now.
                 Err(error) if error.fault == Fault::Lost => {}
-                ensured => {
-                    ensured?;
-                    return Ok(IndexedDbEngine::new(name, mode, connection));
-                }
+                ensured => return ensured.map(|()| engine),
             }
         }
         Err(EngineError::new(Fault::Busy, "the job is dropped as often as it is opened"))
@@ -84,7 +77,7 @@ impl IndexedDbSite {
 #[async_trait(?Send)]
 impl Site for IndexedDbSite {
     async fn claim(&self) -> Result<Arc<dyn Claim>, EngineError> {
-        factory()?;
+        ask(&self.prefix, code::PROBE).await?;
         Ok(Arc::new(claim(&self.prefix).await))
     }
 
@@ -98,13 +91,19 @@ impl Site for IndexedDbSite {
     }
 
     async fn list(&self) -> Result<Vec<String>, EngineError> {
-        let names = names().await?;
-        Ok(names.iter().filter_map(|name| unescape(name.strip_prefix(&self.prefix)?)).collect())
+        let ids = ask(&self.prefix, code::LIST).await?;
+        let id = |item: Option<Vec<u8>>| unescape(str::from_utf8(&item?).ok()?);
+        Ok(ids.into_iter().filter_map(id).collect())
     }
 
     async fn destroy(&self, id: &str) -> Result<(), EngineError> {
-        delete(&self.database_name(id)?).await
+        ask(&self.database_name(id)?, code::DELETE).await.map(drop)
     }
+}
+
+/// A call that needs no connection: its items.
+async fn ask(name: &str, code: u8) -> Result<Vec<Option<Vec<u8>>>, EngineError> {
+    Ok(Call::begin(&Database::new(name), code, Packed::default(), None).await?.items)
 }
 
 /// Creates the database with its stores, unless somebody else has been faster, and lets go of it.
@@ -125,47 +124,14 @@ async fn create(name: &str) -> Result<(), EngineError> {
     receiver.await.unwrap_or_else(forgotten)
 }
 
-/// rexie shows the browser's exception only in its text.
+/// The browser's own exception, where rexie passes one on.
 fn rexie_error(error: &rexie::Error) -> EngineError {
-    let text = format!("{error:?}");
-    const NAMES: [&str; 4] = ["QuotaExceededError", "VersionError", "SecurityError", "InvalidStateError"];
-    let name = NAMES.into_iter().find(|name| text.contains(name)).unwrap_or("Error");
-    JsError { name: name.to_owned(), message: text }.into_engine_error(During::Opening)
-}
-
-/// Makes sure that the job has its record; writes the first one into a database that is empty.
-async fn ensure_record(
-    connection: &Connection,
-    creates: bool,
-    first_record: Vec<u8>,
-) -> Result<(), EngineError> {
-    let stores = [Store::Meta, Store::Rows];
-    if connection.read(&stores, |tx| async move { is_new(&tx).await }).await? {
-        if !creates {
-            // Whoever began to create it did not come to the end.
-            return Err(EngineError::new(Fault::Missing, "the job has not been created"));
+    use idb::Error::{DomException, IndexedDbOpenFailed, ObjectStoreCreateFailed};
+    match error {
+        rexie::Error::IdbError(DomException(exception)) => thrown(exception, During::Opening),
+        rexie::Error::IdbError(IndexedDbOpenFailed(value) | ObjectStoreCreateFailed(value)) => {
+            thrown(value, During::Opening)
         }
-        let write = |tx: Tx| async move {
-            if is_new(&tx).await? {
-                tx.store(Store::Meta)?.put(&bytes_to_js(RECORD_KEY), &bytes_to_js(&first_record))?;
-            }
-            Ok(())
-        };
-        connection.start(&stores, Mode::Write { durable: false }, write)?.await?;
+        _ => EngineError::new(Fault::Other, "the database could not be created"),
     }
-    Ok(())
-}
-
-/// Whether nothing has ever been written; a record that is missing beside data is damage.
-async fn is_new(tx: &Tx) -> Result<bool, EngineError> {
-    let (meta, rows) = (tx.store(Store::Meta)?, tx.store(Store::Rows)?);
-    let record = meta.get(&bytes_to_js(RECORD_KEY))?;
-    let (notes, data) = (meta.any_key()?, rows.any_key()?);
-    if value_to_bytes(&record.await?)?.is_some() {
-        return Ok(false);
-    }
-    if notes.await?.is_undefined() && data.await?.is_undefined() {
-        return Ok(true);
-    }
-    Err(corrupt("the job's record is missing"))
 }

@@ -13,21 +13,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_timer::Delay;
-use wasm_bindgen::JsCast;
+use js_sys::{Array, Function, Object, Reflect, Uint8Array};
+use rexie::{ObjectStore, Rexie, TransactionMode};
 use wasm_bindgen::closure::Closure;
-use web_sys::{Event, EventTarget, IdbKeyRange};
+use wasm_bindgen::{JsCast, JsValue};
+use web_sys::{Event, EventTarget};
 
 use super::IndexedDbSite;
-use super::connection::Connection;
 use super::job::IndexedDbEngine;
 use super::layout::Store;
-use super::request::{Tx, elements};
-use super::transaction::Mode;
 use crate::batch::Batch;
+use crate::engine::laws::Ask;
 use crate::engine::{
     Change, Engine, EngineError, Get, Got, Look, OpenMode, Point, Site, Space, Verify, Want, Write,
 };
 use crate::key::Key;
+
+// The format in numbers, told apart from the code that follows it.
+const INLINE_BYTES_MAX: usize = 32 * 1024;
+const CHUNK_BYTES: usize = 48 * 1024;
+const CHUNKS_NOTE_KEY: &[u8] = b"chunks";
 
 mod laws {
     crate::engine::laws::engine_laws!(persistent, (super::fresh_site(), ()));
@@ -79,31 +84,96 @@ async fn end(site: &IndexedDbSite, engine: &IndexedDbEngine) {
     site.destroy("job").await.expect("is destroyed");
 }
 
-/// A second connection to the job, to look at the stores themselves or to damage them.
-async fn beside(site: &IndexedDbSite) -> Connection {
-    Connection::open(&site.database_name("job").expect("a good id")).await.expect("connects")
+/// A database opened by somebody else's code, which creates it if it is not there.
+async fn foreign(site: &IndexedDbSite, version: u32, stores: &[&str]) -> Rexie {
+    let builder = Rexie::builder(&site.database_name("job").expect("a good id")).version(version);
+    let add = |builder: rexie::RexieBuilder, name: &&str| builder.add_object_store(ObjectStore::new(name));
+    stores.iter().fold(builder, add).build().await.expect("builds")
+}
+
+/// A second connection to the job, to look at the stores themselves or to damage them; to be closed.
+async fn beside(site: &IndexedDbSite) -> Rexie {
+    foreign(site, 1, &["meta", "rows", "chunks", "log"]).await
 }
 
 /// Every key and value of a store.
-async fn everything(
-    connection: &Connection,
-    store: Store,
-) -> (Vec<wasm_bindgen::JsValue>, Vec<wasm_bindgen::JsValue>) {
-    let body = move |tx: Tx| async move {
-        let store = tx.store(store)?;
-        let all = IdbKeyRange::lower_bound(&f64::NEG_INFINITY.into()).expect("a range");
-        let (keys, values) =
-            (store.get_all_keys(&all, u32::MAX, false)?, store.get_all(&all, u32::MAX, false)?);
-        Ok((elements(&keys.await?)?, elements(&values.await?)?))
-    };
-    connection.read(&[store], body).await.expect("reads")
+async fn everything(connection: &Rexie, store: Store) -> (Vec<JsValue>, Vec<JsValue>) {
+    let transaction = connection.transaction(&[store.name()], TransactionMode::ReadOnly).expect("begins");
+    let store = transaction.store(store.name()).expect("is there");
+    let keys = store.get_all_keys(None, None).await.expect("reads");
+    (keys, store.get_all(None, None).await.expect("reads"))
 }
 
-/// Changes the stores behind the engine's back.
-async fn tamper(connection: &Connection, change: impl FnOnce(Tx) -> Result<(), EngineError> + 'static) {
-    let mode = Mode::Write { durable: false };
-    let running = connection.start(&Store::ALL, mode, |tx| async move { change(tx) });
-    running.expect("begins").await.expect("is complete");
+/// Puts a value, or deletes what is there, behind the engine's back.
+async fn tamper(connection: &Rexie, store: Store, key: JsValue, value: Option<JsValue>) {
+    let transaction = connection.transaction(&[store.name()], TransactionMode::ReadWrite).expect("begins");
+    let opened = transaction.store(store.name()).expect("is there");
+    match value {
+        Some(value) => drop(opened.put(&value, Some(&key)).await.expect("puts")),
+        None => opened.delete(key).await.expect("deletes"),
+    }
+    transaction.done().await.expect("is complete");
+}
+
+fn bytes_to_js(bytes: impl AsRef<[u8]>) -> JsValue {
+    Uint8Array::from(bytes.as_ref()).into()
+}
+
+/// The key of one piece of a long payload.
+fn chunk_key(row: &[u8], index: usize) -> JsValue {
+    Array::of2(&bytes_to_js(row), &JsValue::from_f64(index as f64)).into()
+}
+
+/// Replaces a method of the browser's, until it is dropped.
+struct Patch {
+    prototype: Object,
+    name: &'static str,
+    original: JsValue,
+    replacement: JsValue,
+}
+
+impl Patch {
+    /// `source` is JavaScript that makes the method of the one before; `undefined` takes it away.
+    fn new(class: &str, name: &'static str, source: &str) -> Self {
+        let class = Reflect::get(&js_sys::global(), &class.into()).expect("a class");
+        let prototype: Object = Reflect::get(&class, &"prototype".into()).expect("has one").unchecked_into();
+        let original = Reflect::get(&prototype, &name.into()).expect("reads");
+        let make: Function = js_sys::eval(source).expect("is JavaScript").unchecked_into();
+        let replacement = make.call1(&JsValue::NULL, &original).expect("makes one");
+        if replacement.is_undefined() {
+            Reflect::delete_property(&prototype, &name.into()).expect("goes");
+        } else {
+            Reflect::set(&prototype, &name.into(), &replacement).expect("is set");
+        }
+        Patch { prototype, name, original, replacement }
+    }
+
+    /// A property that the method keeps.
+    fn kept(&self, name: &str) -> JsValue {
+        Reflect::get(&self.replacement, &name.into()).expect("reads")
+    }
+}
+
+impl Drop for Patch {
+    fn drop(&mut self) {
+        if !self.original.is_undefined() {
+            let _ = Reflect::set(&self.prototype, &self.name.into(), &self.original);
+        }
+    }
+}
+
+/// Opens the job, with a hand on its connection.
+async fn open_to_lose(site: &IndexedDbSite) -> (IndexedDbEngine, EventTarget) {
+    let opening = "(open) => function patched(...args) { return patched.request = open.apply(this, args); }";
+    let patch = Patch::new("IDBFactory", "open", opening);
+    let engine = open(site).await;
+    let connection = Reflect::get(&patch.kept("request"), &"result".into()).expect("is open");
+    (engine, connection.unchecked_into())
+}
+
+/// What the browser does when it closes a connection by itself.
+fn lose(connection: &EventTarget) {
+    connection.dispatch_event(&Event::new("close").expect("an event")).expect("is dispatched");
 }
 
 fn row(key: impl AsRef<[u8]>) -> Point {

@@ -1,108 +1,86 @@
-//! Writes of a decision, all asked for at once in the last callback of their transaction.
+//! Writes of a decision on their way to `engine.js`, which asks the database for each as it comes.
 //!
-//! Never waits for one of them: what fails aborts the transaction, and its end is all the answer.
+//! Never holds more of them packed than a bound: a decision can be as large as a batch, and what wasm memory
+//! has once grown to it stays.
 
-use wasm_bindgen::JsValue;
-
-use super::layout::{Area, CHUNK_BYTES, CHUNKS_NOTE_KEY, INLINE_BYTES_MAX, Store};
-use super::points::{chunk_key, chunks_of_row, chunks_of_rows};
-use super::request::{OpenStore, Tx, bytes_to_js};
+use super::bridge::{Asked, Packed};
+use super::layout::{Area, Store};
 use crate::batch::Op;
-use crate::engine::row_key::{Bounds, category_prefix};
-use crate::engine::{EngineError, Point, Space, Write};
+use crate::engine::{Point, Write};
 use crate::range::Span;
 
-/// The stores of a transaction that writes.
-pub(super) struct Writer {
-    meta: OpenStore,
-    rows: OpenStore,
-    chunks: OpenStore,
-    log: OpenStore,
-    /// Whether there may be chunks, so that they must go with their rows.
-    has_chunks: bool,
+/// Bytes that are packed before they are handed over.
+const PACKED_BYTES_MAX: usize = 256 * 1024;
+/// Bytes from which a payload is handed over from where it lies.
+const APART_BYTES_MIN: usize = 16 * 1024;
+
+// `engine.js` has the same codes.
+const PUT: u8 = 0;
+const PUT_APART: u8 = 1;
+const DELETE: u8 = 2;
+const DELETE_RANGE: u8 = 3;
+const CLEAR: u8 = 4;
+
+/// Hands all writes over.
+pub(super) fn write(asked: &Asked, writes: Vec<Write>) {
+    let mut writer = Writer { asked, packed: Packed::default() };
+    for write in writes {
+        writer.write(&write);
+    }
+    writer.hand_over(&[]);
 }
 
-impl Writer {
-    pub(super) fn new(tx: &Tx, has_chunks: bool) -> Result<Self, EngineError> {
-        let (meta, rows) = (tx.store(Store::Meta)?, tx.store(Store::Rows)?);
-        let (chunks, log) = (tx.store(Store::Chunks)?, tx.store(Store::Log)?);
-        Ok(Writer { meta, rows, chunks, log, has_chunks })
-    }
+struct Writer<'a> {
+    asked: &'a Asked,
+    packed: Packed,
+}
 
-    pub(super) fn write(&mut self, write: Write) -> Result<(), EngineError> {
+impl Writer<'_> {
+    fn write(&mut self, write: &Write) {
         match write {
-            Write::Rows(ops) => ops.iter().try_for_each(|op| self.row(op)),
-            Write::Put(Point { space, key }, value) => {
-                self.own(&space).put(&bytes_to_js(&key), &bytes_to_js(&value))
-            }
-            Write::DeleteSpan(space, span) => {
-                let note = space == Space::Meta && self.has_chunks && span.contains(CHUNKS_NOTE_KEY);
-                self.delete_span(&Area::of(&space), &span)?;
-                if note { self.note_chunks() } else { Ok(()) }
-            }
+            Write::Rows(ops) => ops.iter().for_each(|op| self.row(op)),
+            Write::Put(Point { space, key }, value) => self.put(&Area::of(space), key, value),
+            Write::DeleteSpan(space, span) => self.delete_span(&Area::of(space), span),
             Write::Empty => {
-                self.rows.clear()?;
-                self.chunks.clear()?;
-                self.log.clear()
+                for store in [Store::Rows, Store::Chunks, Store::Log] {
+                    self.packed.byte(CLEAR).store(store);
+                }
             }
         }
     }
 
-    fn own(&self, space: &Space) -> &OpenStore {
-        match space {
-            Space::Log => &self.log,
-            Space::Meta => &self.meta,
-            Space::Rows(_) => &self.rows,
-        }
-    }
-
-    fn row(&mut self, op: &Op) -> Result<(), EngineError> {
-        let area = Area { store: Store::Rows, prefix: category_prefix(op.category()) };
+    fn row(&mut self, op: &Op) {
+        let area = Area::of_category(op.category());
         match op {
-            Op::Put { key, payload, .. } => self.put(&area.key(key.as_bytes()), payload),
+            Op::Put { key, payload, .. } => self.put(&area, key.as_bytes(), payload),
             Op::Delete { key, .. } => {
-                let row = area.key(key.as_bytes());
-                self.delete_chunks(&row)?;
-                self.rows.delete(&bytes_to_js(&row))
+                self.packed.byte(DELETE).store(area.store).key(&area, key.as_bytes());
             }
             Op::DeleteRange { range, .. } => self.delete_span(&area, &range.span()),
         }
     }
 
-    fn put(&mut self, row: &[u8], payload: &[u8]) -> Result<(), EngineError> {
-        self.delete_chunks(row)?;
-        if payload.len() <= INLINE_BYTES_MAX {
-            return self.rows.put(&bytes_to_js(row), &bytes_to_js(payload));
+    fn put(&mut self, area: &Area, key: &[u8], payload: &[u8]) {
+        let apart = payload.len() >= APART_BYTES_MIN;
+        self.packed.byte(if apart { PUT_APART } else { PUT }).store(area.store).key(area, key);
+        if apart {
+            self.hand_over(payload);
+            return;
         }
-        if !self.has_chunks {
-            self.note_chunks()?;
+        self.packed.bytes(payload);
+        if self.packed.0.len() >= PACKED_BYTES_MAX {
+            self.hand_over(&[]);
         }
-        for (index, piece) in payload.chunks(CHUNK_BYTES).enumerate() {
-            self.chunks.put(&chunk_key(row, index), &bytes_to_js(piece))?;
-        }
-        self.rows.put(&bytes_to_js(row), &JsValue::from_f64(payload.len() as f64))
     }
 
-    fn note_chunks(&mut self) -> Result<(), EngineError> {
-        self.has_chunks = true;
-        self.meta.put(&bytes_to_js(CHUNKS_NOTE_KEY), &bytes_to_js(&[]))
-    }
-
-    fn delete_chunks(&self, row: &[u8]) -> Result<(), EngineError> {
-        if self.has_chunks { self.chunks.delete(&chunks_of_row(row)?.into()) } else { Ok(()) }
-    }
-
-    fn delete_span(&self, area: &Area, span: &Span) -> Result<(), EngineError> {
-        let Some(bounds) = area.bounds(span) else { return Ok(()) };
-        let store = match area.store {
-            Store::Rows => &self.rows,
-            Store::Log => &self.log,
-            Store::Meta | Store::Chunks => &self.meta,
-        };
-        if area.store == Store::Rows && self.has_chunks {
-            let Bounds { lower, upper } = &bounds;
-            self.chunks.delete(&chunks_of_rows(lower, upper.as_deref())?.into())?;
+    fn delete_span(&mut self, area: &Area, span: &Span) {
+        if let Some(bounds) = area.bounds(span) {
+            self.packed.byte(DELETE_RANGE).store(area.store).bounds(Some(&bounds));
         }
-        store.delete(&bounds.range()?.into())
+    }
+
+    fn hand_over(&mut self, payload: &[u8]) {
+        self.asked.write(&self.packed.0, payload);
+        self.packed.0.clear();
     }
 }

@@ -4,6 +4,7 @@ use futures_util::FutureExt;
 
 use super::*;
 use crate::batch::Batch;
+use crate::engine::laws::Ask;
 use crate::key::Key;
 use crate::testing::async_test;
 
@@ -84,7 +85,7 @@ async fn long_walks_let_others_go_on_and_keep_their_view() {
 async fn an_apply_that_is_given_up_changes_nothing() {
     let (_site, engine) = job().await;
     engine.apply(numbered(5000)).await.expect("applies");
-    let mut count = engine.count("c".into(), Span::all(), Verify::Never);
+    let mut count = Box::pin(engine.count("c".into(), Span::all(), Verify::Never));
     assert!(count.as_mut().now_or_never().is_none());
     let mut apply = engine.apply(change(Batch::new().clear("c")));
     assert!(apply.as_mut().now_or_never().is_none(), "it waits for the count");

@@ -3,7 +3,6 @@
 //! Never decides what is written, and never retries.
 
 use std::cell::{Cell, RefCell};
-use std::sync::Arc;
 
 use async_trait::async_trait;
 use rusqlite::{Connection, DEFAULT_NAME, FileControl, wal::CheckpointMode};
@@ -14,9 +13,8 @@ use super::read::Transaction;
 use super::reader::{ReadThread, Reader};
 use super::schema::CHECKPOINT_FRAMES;
 use super::{read, schema, write};
-use crate::engine::{Change, Engine, EngineError, Fault, Get, Got, Page, PageRequest, Seen, Sharing, Verify};
+use crate::engine::{Change, Engine, EngineError, Fault, Found, Query, Seen, Sharing, Verify};
 use crate::error::Outcome;
-use crate::range::Span;
 
 /// Pages that one step of giving room back moves, so that the write-ahead log stays small.
 const VACUUM_PAGES: u32 = 512;
@@ -231,28 +229,16 @@ impl Engine for SqliteEngine {
         self.sharing
     }
 
-    async fn get(&self, get: Get, verify: Verify) -> Result<Seen<Got>> {
-        self.read_here(|conn| read::get(conn, &get, verify))
-    }
-
-    async fn page(&self, page: PageRequest, verify: Verify) -> Result<Seen<Page>> {
-        self.read_there(move |conn| read::page(conn, &page, verify)).await
-    }
-
-    async fn count(&self, category: Arc<str>, span: Span, verify: Verify) -> Result<Seen<u64>> {
-        self.read_there(move |conn| read::count(conn, &category, &span, verify)).await
-    }
-
-    async fn categories(&self, bytes_max: usize, verify: Verify) -> Result<Seen<Vec<String>>> {
-        self.read_there(move |conn| read::categories(conn, bytes_max, verify)).await
+    async fn read(&self, query: Query, verify: Verify) -> Result<Seen> {
+        match query {
+            Query::Get(get) => self.read_here(|conn| read::get(conn, &get, verify)),
+            Query::Size => Ok(Seen::without_record(Found::Size(Some(self.files.bytes()?)))),
+            query => self.read_there(move |conn| read::answer(conn, &query, verify)).await,
+        }
     }
 
     async fn apply(&self, change: Change) -> Result<()> {
         self.with_writer(|conn| self.apply_on(conn, change).inspect_err(|error| self.recover(conn, error)))
-    }
-
-    async fn check(&self) -> Result<Vec<String>> {
-        self.read_there(read::check).await
     }
 
     async fn compact(&self) -> Result<()> {
@@ -263,10 +249,6 @@ impl Engine for SqliteEngine {
             let compacted = self.vacuum(conn).and_then(|()| truncate_wal(conn));
             compacted.inspect_err(|error| self.notice_failed_sync(conn, error))
         })
-    }
-
-    async fn bytes(&self) -> Result<Option<u64>> {
-        self.files.bytes().map(Some)
     }
 
     async fn close(&self) -> Result<()> {

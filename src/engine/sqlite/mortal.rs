@@ -9,10 +9,7 @@ use async_trait::async_trait;
 use super::SqliteSite;
 use super::engine::{Main, SqliteEngine};
 use super::fault::Result;
-use crate::engine::{
-    Change, Claim, Engine, Get, Got, OpenMode, Page, PageRequest, Seen, Sharing, Site, Verify,
-};
-use crate::range::Span;
+use crate::engine::{Change, Claim, Engine, OpenMode, Query, Seen, Sharing, Site, Verify};
 
 /// Told at each boundary, by its name; does not return where the process is to end.
 #[derive(Clone)]
@@ -80,20 +77,16 @@ impl Engine for MortalEngine {
         self.inner.sharing()
     }
 
-    async fn get(&self, get: Get, verify: Verify) -> Result<Seen<Got>> {
-        self.boundaries.around("get", self.inner.get(get, verify)).await
-    }
-
-    async fn page(&self, page: PageRequest, verify: Verify) -> Result<Seen<Page>> {
-        self.boundaries.around("page", self.inner.page(page, verify)).await
-    }
-
-    async fn count(&self, category: Arc<str>, span: Span, verify: Verify) -> Result<Seen<u64>> {
-        self.boundaries.around("count", self.inner.count(category, span, verify)).await
-    }
-
-    async fn categories(&self, bytes_max: usize, verify: Verify) -> Result<Seen<Vec<String>>> {
-        self.boundaries.around("categories", self.inner.categories(bytes_max, verify)).await
+    async fn read(&self, query: Query, verify: Verify) -> Result<Seen> {
+        let call = match &query {
+            Query::Get(_) => "get",
+            Query::Page(_) => "page",
+            Query::Count { .. } => "count",
+            Query::Categories { .. } => "categories",
+            Query::Damage => "check",
+            Query::Size => "bytes",
+        };
+        self.boundaries.around(call, self.inner.read(query, verify)).await
     }
 
     async fn apply(&self, change: Change) -> Result<()> {
@@ -108,16 +101,8 @@ impl Engine for MortalEngine {
         self.boundaries.around(call, self.inner.apply(Change { reads, decide, durable })).await
     }
 
-    async fn check(&self) -> Result<Vec<String>> {
-        self.boundaries.around("check", self.inner.check()).await
-    }
-
     async fn compact(&self) -> Result<()> {
         self.boundaries.around("compact", self.inner.compact()).await
-    }
-
-    async fn bytes(&self) -> Result<Option<u64>> {
-        self.boundaries.around("bytes", self.inner.bytes()).await
     }
 
     async fn close(&self) -> Result<()> {

@@ -10,7 +10,8 @@ use rusqlite::{Connection, Params, Row};
 
 use super::fault::Result;
 use crate::engine::{
-    EngineError, Fault, Get, Got, Look, Page, PageRequest, Point, RECORD_KEY, Seen, Space, Verify, Want,
+    EngineError, Fault, Found, Get, Got, Look, Page, PageRequest, Point, Query, RECORD_KEY, Seen, Space,
+    Verify, Want,
 };
 use crate::range::Span;
 
@@ -53,32 +54,33 @@ impl Drop for Transaction<'_> {
     }
 }
 
-/// Runs a read in one view, together with the record if it is wanted.
-fn seen<T>(
-    conn: &Connection,
-    verify: Verify,
-    found_nothing: impl Fn(&T) -> bool,
-    read: impl FnOnce() -> Result<T>,
-) -> Result<Seen<T>> {
+/// Answers a query from one view, together with the record if it is wanted.
+pub(super) fn answer(conn: &Connection, query: &Query, verify: Verify) -> Result<Seen> {
     let view = Transaction::reading(conn)?;
-    let value = read()?;
-    let wanted = match verify {
-        Verify::Never => false,
-        Verify::WhenEmpty => found_nothing(&value),
-        Verify::Always => true,
+    let found = match query {
+        Query::Get(get) => Found::Got(payloads(conn, get)?),
+        Query::Page(request) => Found::Page(read_page(conn, request)?),
+        Query::Count { category, span } => Found::Count(count(conn, category, span)?),
+        Query::Categories { bytes_max } => Found::Categories(read_categories(conn, *bytes_max)?),
+        Query::Damage => Found::Damage(damage(conn)?),
+        // What the files occupy no connection can tell.
+        Query::Size => Found::Size(None),
     };
-    let record = if wanted { Some(first_blob(conn, RECORD, [RECORD_KEY])?) } else { None };
+    let record = match verify.wants(&found) {
+        true => Some(first_blob(conn, RECORD, [RECORD_KEY])?),
+        false => None,
+    };
     drop(view);
-    Ok(Seen { value, record })
+    Ok(Seen { found, record })
 }
 
-pub(super) fn get(conn: &Connection, get: &Get, verify: Verify) -> Result<Seen<Got>> {
+/// Answers a read of points.
+pub(super) fn get(conn: &Connection, get: &Get, verify: Verify) -> Result<Seen> {
     // A single statement is one view by itself.
     if let ([_], Verify::Never) = (&*get.points, verify) {
-        return Ok(Seen { value: payloads(conn, get)?, record: None });
+        return Ok(Seen::without_record(Found::Got(payloads(conn, get)?)));
     }
-    let found_nothing = |got: &Got| matches!(got, Got::Payloads(found) if found.iter().all(Option::is_none));
-    seen(conn, verify, found_nothing, || payloads(conn, get))
+    answer(conn, &Query::Get(get.clone()), verify)
 }
 
 /// The values of points, for the decision of a transaction that is under way.
@@ -209,10 +211,6 @@ fn lost_payload() -> EngineError {
     EngineError::new(Fault::Corrupt, "a row's payload is not there")
 }
 
-pub(super) fn page(conn: &Connection, request: &PageRequest, verify: Verify) -> Result<Seen<Page>> {
-    seen(conn, verify, |page: &Page| page.rows.is_empty(), || read_page(conn, request))
-}
-
 fn read_page(conn: &Connection, request: &PageRequest) -> Result<Page> {
     let mut page = Page::default();
     if request.span.is_empty() {
@@ -273,34 +271,21 @@ fn page_sql(request: &PageRequest) -> String {
     format!("SELECT {columns} FROM {table} WHERE key >= ?2{filter}{end} ORDER BY key {direction} LIMIT ?1")
 }
 
-pub(super) fn count(conn: &Connection, category: &str, span: &Span, verify: Verify) -> Result<Seen<u64>> {
-    seen(
-        conn,
-        verify,
-        |count| *count == 0,
-        || {
-            if span.is_empty() {
-                return Ok(0);
-            }
-            let category = category.as_bytes();
-            let start = &*span.start;
-            let count = match span.end.as_deref() {
-                Some(end) => conn
-                    .prepare_cached(
-                        "SELECT count(*) FROM rows WHERE category = ?1 AND key >= ?2 AND key < ?3",
-                    )?
-                    .query_row((category, start, end), |row| row.get(0)),
-                None => conn
-                    .prepare_cached("SELECT count(*) FROM rows WHERE category = ?1 AND key >= ?2")?
-                    .query_row((category, start), |row| row.get(0)),
-            };
-            Ok(count?)
-        },
-    )
-}
-
-pub(super) fn categories(conn: &Connection, bytes_max: usize, verify: Verify) -> Result<Seen<Vec<String>>> {
-    seen(conn, verify, Vec::is_empty, || read_categories(conn, bytes_max))
+fn count(conn: &Connection, category: &str, span: &Span) -> Result<u64> {
+    if span.is_empty() {
+        return Ok(0);
+    }
+    let category = category.as_bytes();
+    let start = &*span.start;
+    let count = match span.end.as_deref() {
+        Some(end) => conn
+            .prepare_cached("SELECT count(*) FROM rows WHERE category = ?1 AND key >= ?2 AND key < ?3")?
+            .query_row((category, start, end), |row| row.get(0)),
+        None => conn
+            .prepare_cached("SELECT count(*) FROM rows WHERE category = ?1 AND key >= ?2")?
+            .query_row((category, start), |row| row.get(0)),
+    };
+    Ok(count?)
 }
 
 /// Leaps from category to category, so that the rows between cost nothing.
@@ -330,7 +315,7 @@ fn read_categories(conn: &Connection, bytes_max: usize) -> Result<Vec<String>> {
 }
 
 /// Looks for damage in SQLite's structures, and for payloads that do not belong to exactly one row.
-pub(super) fn check(conn: &Connection) -> Result<Vec<String>> {
+fn damage(conn: &Connection) -> Result<Vec<String>> {
     match find_damage(conn) {
         Err(error) if error.fault == Fault::Corrupt => Ok(vec![format!("Unreadable: {}.", error.message)]),
         found => found,
@@ -338,7 +323,6 @@ pub(super) fn check(conn: &Connection) -> Result<Vec<String>> {
 }
 
 fn find_damage(conn: &Connection) -> Result<Vec<String>> {
-    let _view = Transaction::reading(conn)?;
     let mut findings = Vec::new();
     let mut statement = conn.prepare("PRAGMA integrity_check")?;
     let mut rows = statement.query(())?;

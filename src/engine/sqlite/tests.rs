@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use super::engine::SqliteEngine;
 use super::{SqliteSite, refine};
 use crate::batch::Batch;
+use crate::engine::laws::Ask;
 use crate::engine::{
     Change, Engine, EngineError, Get, Got, OpenMode, PageRequest, Point, Site, Space, Verify, Write,
 };

@@ -15,7 +15,7 @@ use super::super::turn::{Answer, Task};
 use super::super::waiters::{Until, Waiter};
 use super::{Actor, Local, Step};
 use crate::commit_log::Commit;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Quoted, Result};
 use crate::limits;
 
 impl Actor {
@@ -133,7 +133,10 @@ impl Actor {
         match fatal {
             Some(Fatal::Gone) => self.gone = true,
             Some(Fatal::Poisoned) => {
-                log::error!("job {:?}: a sync failed; no more writes until it is opened anew", self.link.id);
+                log::error!(
+                    "job {}: a sync failed; no more writes until it is opened anew",
+                    Quoted(&self.link.id)
+                );
                 self.context.poison();
             }
             None => {}
@@ -146,7 +149,7 @@ impl Actor {
         let counters = &self.link.counters;
         let result = result.map_err(|error| {
             counters.batches_failed.fetch_add(1, Ordering::Relaxed);
-            let error = error.in_context(format_args!("job {:?}, {task}", self.link.id));
+            let error = error.in_context(format_args!("job {}, {task}", Quoted(&self.link.id)));
             log::warn!("{error}");
             error
         });

@@ -5,29 +5,14 @@ use std::time::Duration;
 use futures_timer::Delay;
 use futures_util::future::{Either, join, select};
 use futures_util::{FutureExt, pin_mut};
-use rexie::{ObjectStore, Rexie};
 
 use super::*;
-use crate::engine::indexed_db::layout::CHUNKS_NOTE_KEY;
-use crate::engine::indexed_db::raw::{delete, open_existing};
-use crate::engine::indexed_db::request::bytes_to_js;
-use crate::engine::{Fault, Sharing};
+use crate::engine::{Fault, RECORD_KEY, Sharing};
 use crate::error::Outcome;
 use crate::testing::async_test;
 
-fn name_of(site: &IndexedDbSite) -> String {
-    site.database_name("job").expect("a good id")
-}
-
 async fn fault_of_opening(site: &IndexedDbSite, mode: OpenMode) -> Option<Fault> {
     site.open("job", mode, b"other".to_vec()).await.err().map(|error| error.fault)
-}
-
-/// A database made by somebody else's code.
-async fn foreign(site: &IndexedDbSite, version: u32, stores: &[&str]) {
-    let builder = Rexie::builder(&name_of(site)).version(version);
-    let add = |builder: rexie::RexieBuilder, name: &&str| builder.add_object_store(ObjectStore::new(name));
-    stores.iter().fold(builder, add).build().await.expect("builds").close();
 }
 
 #[async_test]
@@ -35,7 +20,7 @@ async fn deletion_by_others_is_not_blocked_and_loses_the_job() {
     let site = fresh_site();
     let engine = open(&site).await;
     engine.apply(put("a", "1")).await.expect("applies");
-    delete(&name_of(&site)).await.expect("we let go");
+    site.destroy("job").await.expect("we let go");
     let lost = get(&engine, "a").await.expect_err("is closed");
     assert_eq!((lost.fault, lost.outcome), (Fault::Lost, Outcome::NotApplied));
     let lost = engine.apply(put("a", "2")).await.expect_err("is closed");
@@ -53,7 +38,7 @@ async fn deletion_lets_what_is_under_way_end() {
     let apply = engine.apply(put("a", vec![1; 100_000]));
     pin_mut!(apply);
     assert!(apply.as_mut().now_or_never().is_none(), "takes a while");
-    let (applied, deleted) = join(apply, delete(&name_of(&site))).await;
+    let (applied, deleted) = join(apply, site.destroy("job")).await;
     applied.expect("was before the deletion");
     deleted.expect("is deleted");
     end(&site, &engine).await;
@@ -62,9 +47,9 @@ async fn deletion_lets_what_is_under_way_end() {
 #[async_test]
 async fn a_lost_connection_comes_back_with_the_same_rows() {
     let site = fresh_site();
-    let engine = open(&site).await;
+    let (engine, connection) = open_to_lose(&site).await;
     engine.apply(put("a", "1")).await.expect("applies");
-    engine.lose_for_test();
+    lose(&connection);
     assert_eq!(get(&engine, "a").await.expect_err("is lost").fault, Fault::Lost);
     engine.reconnect().await.expect("is still there");
     assert_eq!(get(&engine, "a").await.expect("gets"), Some(b"1".to_vec()));
@@ -76,11 +61,11 @@ async fn a_lost_connection_comes_back_with_the_same_rows() {
 async fn a_connection_lost_under_an_apply_leaves_its_outcome_unknown() {
     let uncaught = Uncaught::listen();
     let site = fresh_site();
-    let engine = open(&site).await;
+    let (engine, connection) = open_to_lose(&site).await;
     let apply = engine.apply(put("a", "1"));
     pin_mut!(apply);
     assert!(apply.as_mut().now_or_never().is_none(), "takes a while");
-    engine.lose_for_test();
+    lose(&connection);
     let error = apply.await.expect_err("is lost");
     assert_eq!((error.fault, error.outcome), (Fault::Lost, Outcome::Unknown));
     engine.reconnect().await.expect("is still there");
@@ -93,7 +78,7 @@ async fn an_upgrade_by_others_is_not_blocked_and_is_too_new_for_us() {
     let site = fresh_site();
     let engine = open(&site).await;
     engine.apply(put("a", "1")).await.expect("applies");
-    foreign(&site, 2, &["meta", "rows", "chunks", "log", "more"]).await;
+    foreign(&site, 2, &["meta", "rows", "chunks", "log", "more"]).await.close();
     assert_eq!(get(&engine, "a").await.expect_err("is closed").fault, Fault::Lost);
     assert_eq!(engine.reconnect().await.expect_err("is newer").fault, Fault::TooNew);
     end(&site, &engine).await;
@@ -102,15 +87,13 @@ async fn an_upgrade_by_others_is_not_blocked_and_is_too_new_for_us() {
 #[async_test]
 async fn a_newer_database_is_refused_untouched() {
     let site = fresh_site();
-    foreign(&site, 7, &["something"]).await;
+    foreign(&site, 7, &["something"]).await.close();
     for mode in [OpenMode::Create, OpenMode::MustExist, OpenMode::ReadOnly] {
         assert_eq!(fault_of_opening(&site, mode).await, Some(Fault::TooNew), "{mode:?}");
     }
-    let database = open_existing(&name_of(&site)).await.expect("opens");
-    assert_eq!(database.get().version(), 7.0);
-    let stores = database.get().object_store_names();
-    assert_eq!((stores.length(), stores.get(0).as_deref()), (1, Some("something")));
-    drop(database);
+    let database = foreign(&site, 7, &["other"]).await;
+    assert_eq!((database.version().ok(), database.store_names()), (Some(7), vec!["something".to_owned()]));
+    database.close();
     site.destroy("job").await.expect("is destroyed");
 }
 
@@ -128,7 +111,7 @@ async fn opening_what_is_missing_creates_nothing_and_throws_nothing() {
 #[async_test]
 async fn a_database_without_our_stores_is_corrupt() {
     let site = fresh_site();
-    foreign(&site, 1, &["meta", "rows", "log"]).await;
+    foreign(&site, 1, &["meta", "rows", "log"]).await.close();
     for mode in [OpenMode::Create, OpenMode::MustExist] {
         assert_eq!(fault_of_opening(&site, mode).await, Some(Fault::Corrupt), "{mode:?}");
     }
@@ -138,7 +121,7 @@ async fn a_database_without_our_stores_is_corrupt() {
 #[async_test]
 async fn an_unfinished_creation_is_missing_until_it_is_finished() {
     let site = fresh_site();
-    foreign(&site, 1, &["meta", "rows", "chunks", "log"]).await;
+    foreign(&site, 1, &["meta", "rows", "chunks", "log"]).await.close();
     for mode in [OpenMode::MustExist, OpenMode::ReadOnly] {
         assert_eq!(fault_of_opening(&site, mode).await, Some(Fault::Missing), "{mode:?}");
     }
@@ -155,12 +138,9 @@ async fn a_missing_record_beside_data_is_corrupt() {
         let site = fresh_site();
         let engine = open(&site).await;
         let connection = beside(&site).await;
-        tamper(&connection, move |tx| {
-            tx.store(Store::Meta)?.clear()?;
-            tx.store(store)?.put(&bytes_to_js(CHUNKS_NOTE_KEY), &bytes_to_js(b""))
-        })
-        .await;
-        drop(connection);
+        tamper(&connection, Store::Meta, bytes_to_js(RECORD_KEY), None).await;
+        tamper(&connection, store, bytes_to_js(CHUNKS_NOTE_KEY), Some(bytes_to_js(b""))).await;
+        connection.close();
         for mode in [OpenMode::Create, OpenMode::MustExist] {
             assert_eq!(fault_of_opening(&site, mode).await, Some(Fault::Corrupt), "{store:?} {mode:?}");
         }
@@ -174,8 +154,9 @@ async fn a_dropped_opening_leaves_no_connection_behind() {
     let engine = open(&site).await;
     engine.close().await.expect("closes");
     for _ in 0..3 {
-        let opening = open_existing("persistency/never-deleted");
-        assert!(opening.now_or_never().is_none(), "is dropped under way");
+        let name = site.database_name("job").expect("a good id");
+        let engine = IndexedDbEngine::new(&name, OpenMode::MustExist);
+        assert!(engine.connect().now_or_never().is_none(), "is dropped under way");
         assert!(site.open("job", OpenMode::Create, vec![1]).now_or_never().is_none());
     }
     // Connections that nobody closes would block this for ever.

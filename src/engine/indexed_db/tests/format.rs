@@ -1,13 +1,11 @@
 //! Format 1 as it lies in the stores, and what `check` says of damage to it.
 
-use js_sys::{Array, ArrayBuffer, Uint8Array};
-use wasm_bindgen::{JsCast, JsValue};
+use js_sys::ArrayBuffer;
+use web_sys::DomException;
 
 use super::*;
-use crate::engine::indexed_db::fault::{During, JsError};
-use crate::engine::indexed_db::layout::{CHUNK_BYTES, CHUNKS_NOTE_KEY, INLINE_BYTES_MAX, escape_root};
-use crate::engine::indexed_db::points::chunk_key;
-use crate::engine::indexed_db::request::bytes_to_js;
+use crate::engine::indexed_db::bridge::{During, thrown};
+use crate::engine::indexed_db::layout::escape_root;
 use crate::engine::row_key::{category_prefix, split_row_key};
 use crate::engine::{Fault, RECORD_KEY};
 use crate::testing::async_test;
@@ -74,7 +72,7 @@ async fn rows_lie_in_the_stores_as_the_format_says() {
     let keys: Vec<Vec<u8>> = keys.iter().map(key_bytes).collect();
     assert_eq!(keys, [CHUNKS_NOTE_KEY, RECORD_KEY]);
     assert_eq!(exact(&values[1]), b"record");
-    drop(connection);
+    connection.close();
     end(&site, &engine).await;
 }
 
@@ -92,7 +90,7 @@ async fn no_value_is_larger_than_64_kib() {
             assert!(bytes <= CHUNK_BYTES as u32, "{bytes} in {store:?}");
         }
     }
-    drop(connection);
+    connection.close();
     end(&site, &engine).await;
 }
 
@@ -111,7 +109,7 @@ async fn the_note_comes_with_the_first_long_payload_and_goes_with_compact() {
     assert_eq!(everything(&connection, Store::Chunks).await.0.len(), 0, "they went with the payload");
     engine.compact().await.expect("compacts");
     assert_eq!(everything(&connection, Store::Meta).await.0.len(), 1, "only the record");
-    drop(connection);
+    connection.close();
     end(&site, &engine).await;
 }
 
@@ -139,27 +137,42 @@ async fn check_finds_what_is_damaged() {
     engine.apply(change(batch)).await.expect("applies");
     assert_eq!(engine.check().await.expect("checks"), Vec::<String>::new());
     let connection = beside(&site).await;
-    type Damage = (fn(Tx) -> Result<(), EngineError>, &'static str);
-    let damages: [Damage; 6] = [
-        (|tx| tx.store(Store::Chunks)?.delete(&chunk_key(&row_key(b"long"), 70)), "101 of its 102"),
-        (
-            |tx| tx.store(Store::Chunks)?.put(&chunk_key(&row_key(b"long"), 70), &bytes_to_js(b"short")),
-            "wrong length",
-        ),
-        (|tx| tx.store(Store::Chunks)?.put(&chunk_key(&row_key(b"zz"), 0), &bytes_to_js(b"x")), "no row"),
-        (|tx| tx.store(Store::Rows)?.put(&bytes_to_js(b"\0\0"), &bytes_to_js(b"x")), "no category"),
-        (|tx| tx.store(Store::Rows)?.put(&bytes_to_js(&row_key(b"s")), &"text".into()), "not binary"),
-        (|tx| tx.store(Store::Meta)?.delete(&bytes_to_js(CHUNKS_NOTE_KEY)), "not the note"),
+    let (row, bytes) = (|key: &[u8]| bytes_to_js(row_key(key)), |bytes: &[u8]| Some(bytes_to_js(bytes)));
+    let piece = |key: &[u8], index| chunk_key(&row_key(key), index);
+    let damages = [
+        (Store::Chunks, piece(b"long", 70), None, "101 of its 102"),
+        (Store::Chunks, piece(b"long", 70), bytes(b"short"), "wrong length"),
+        (Store::Chunks, piece(b"zz", 0), bytes(b"x"), "no row"),
+        (Store::Rows, row(b"s"), Some("text".into()), "not binary"),
+        (Store::Rows, row(b"t"), Some(5.into()), "impossible"),
+        (Store::Meta, bytes_to_js(CHUNKS_NOTE_KEY), None, "not the note"),
     ];
-    for (damage, expected) in damages {
-        tamper(&connection, damage).await;
+    for (store, key, value, expected) in damages {
+        tamper(&connection, store, key, value).await;
         let findings = engine.check().await.expect("checks");
         assert!(findings.iter().any(|finding| finding.contains(expected)), "{expected}: {findings:?}");
     }
     assert_eq!(get(&engine, "long").await.expect_err("is damaged").fault, Fault::Corrupt);
     assert_eq!(get(&engine, "s").await.expect_err("is damaged").fault, Fault::Corrupt);
     assert_eq!(get(&engine, "other").await.expect("is whole"), Some(vec![2; 50_000]));
-    drop(connection);
+    connection.close();
+    end(&site, &engine).await;
+}
+
+#[async_test]
+async fn keys_that_begin_with_no_category_are_damage() {
+    let site = fresh_site();
+    let engine = open(&site).await;
+    let connection = beside(&site).await;
+    for wrong in [&b""[..], b"a", b"a\0", b"a\0\x02", b"\xFF\0\x01", b"\0"] {
+        tamper(&connection, Store::Rows, bytes_to_js(wrong), Some(bytes_to_js(b""))).await;
+        let findings = engine.check().await.expect("checks");
+        assert_eq!(findings, ["a row's key begins with no category"], "{wrong:?}");
+        let error = engine.categories(usize::MAX, Verify::Never).await.expect_err("is damaged");
+        assert_eq!(error.fault, Fault::Corrupt, "{wrong:?}");
+        tamper(&connection, Store::Rows, bytes_to_js(wrong), None).await;
+    }
+    connection.close();
     end(&site, &engine).await;
 }
 
@@ -193,9 +206,6 @@ async fn roots_are_escaped_byte_by_byte() {
 
 #[async_test]
 async fn exceptions_mean_faults_by_name_and_message() {
-    let fault = |name: &str, message: &str, during| {
-        JsError { name: name.to_owned(), message: message.to_owned() }.fault(during)
-    };
     let cases = [
         ("QuotaExceededError", "", During::Writing, Fault::StorageFull),
         ("UnknownError", "Full disk while opening", During::Opening, Fault::StorageFull),
@@ -211,8 +221,7 @@ async fn exceptions_mean_faults_by_name_and_message() {
         ("DataError", "Failed to write blobs", During::Writing, Fault::Other),
     ];
     for (name, message, during, expected) in cases {
-        assert_eq!(fault(name, message, during), expected, "{name} {message} {during:?}");
+        let exception = DomException::new_with_message_and_name(message, name).expect("is made");
+        assert_eq!(thrown(&exception, during).fault, expected, "{name} {message} {during:?}");
     }
-    let error = JsError::from_value(&js_sys::TypeError::new("wrong").into());
-    assert_eq!((&*error.name, &*error.message), ("TypeError", "wrong"));
 }

@@ -43,7 +43,7 @@ fn expected(rows: &[(Vec<u8>, Vec<u8>)], request: &PageRequest) -> Page {
 #[async_test]
 async fn pages_are_the_same_whether_or_not_the_browser_reads_backwards() {
     let site = fresh_site();
-    let (with, without) = (open(&site).await, open(&site).await.without_direction());
+    let engine = open(&site).await;
     let mut random = Random::new(11);
     let mut rows = Vec::new();
     for number in 0..2500u16 {
@@ -57,7 +57,7 @@ async fn pages_are_the_same_whether_or_not_the_browser_reads_backwards() {
     for (row, payload) in &rows {
         batch = batch.put("c", key(row), payload.clone());
     }
-    with.apply(change(batch)).await.expect("applies");
+    engine.apply(change(batch)).await.expect("applies");
     for round in 0..60 {
         let (start, end) = (random.below(2600) as u16, random.below(2600) as u16);
         let end = (round % 7 != 0).then(|| end.to_be_bytes().to_vec());
@@ -71,18 +71,20 @@ async fn pages_are_the_same_whether_or_not_the_browser_reads_backwards() {
             ..whole()
         };
         let wanted = expected(&rows, &request);
-        for (engine, name) in [(&with, "with"), (&without, "without")] {
-            let found = page(engine, request.clone()).await;
+        for backwards in [true, false] {
+            // Browsers that read ranges from their end are known by this method.
+            let _patch =
+                (!backwards).then(|| Patch::new("IDBObjectStore", "getAllRecords", "() => undefined"));
+            let found = page(&engine, request.clone()).await;
             assert!(
                 found == wanted,
-                "{name}: {} rows of {} for {request:?}",
+                "{backwards}: {} rows of {} for {request:?}",
                 found.rows.len(),
                 wanted.rows.len()
             );
         }
     }
-    without.close().await.expect("closes");
-    end(&site, &with).await;
+    end(&site, &engine).await;
 }
 
 #[async_test]

@@ -9,7 +9,6 @@ use futures_util::future::{Either, join, select};
 use futures_util::{FutureExt, pin_mut};
 
 use super::*;
-use crate::engine::indexed_db::request::bytes_to_js;
 use crate::engine::{Fault, PageRequest};
 use crate::error::Outcome;
 use crate::range::Span;
@@ -118,20 +117,20 @@ async fn a_failing_request_aborts_its_transaction_with_its_own_error() {
     let uncaught = Uncaught::listen();
     let site = fresh_site();
     let engine = open(&site).await;
-    let connection = beside(&site).await;
-    let mode = Mode::Write { durable: false };
-    let running = connection.start(&[Store::Rows], mode, |tx| async move {
-        let rows = tx.store(Store::Rows)?;
-        rows.put(&bytes_to_js(b"k"), &bytes_to_js(b"v"))?;
-        // A function cannot be cloned into a database.
-        rows.put(&bytes_to_js(b"l"), &js_sys::Function::default().into())
-    });
-    let error = running.expect("begins").await.expect_err("cannot be stored");
-    assert_eq!(error.outcome, Outcome::NotApplied);
+    // A function cannot be cloned into a database.
+    let source = "(put) => function patched(value, key) {
+        patched.asked = (patched.asked ?? 0) + 1;
+        return put.call(this, patched.asked < 2 ? value : put, key);
+    }";
+    let patch = Patch::new("IDBObjectStore", "put", source);
+    let both = Batch::new().put("c", key("k"), "v").put("c", key("l"), "w").put("c", key("m"), "x");
+    let error = engine.apply(change(both)).await.expect_err("cannot be stored");
+    assert_eq!((error.fault, error.outcome), (Fault::Other, Outcome::NotApplied));
     assert!(error.message.contains("DataCloneError"), "{error:?}");
-    assert_eq!(everything(&connection, Store::Rows).await.0.len(), 0, "nothing of it is there");
+    assert_eq!(patch.kept("asked").as_f64(), Some(2.0), "nothing is asked for after it");
+    drop(patch);
+    assert_eq!(get(&engine, "k").await.expect("gets"), None, "nothing of it is there");
     uncaught.none_after_a_while().await;
-    drop(connection);
     end(&site, &engine).await;
 }
 
@@ -140,51 +139,81 @@ async fn a_request_that_fails_later_aborts_its_transaction_with_its_own_error() 
     let uncaught = Uncaught::listen();
     let site = fresh_site();
     let engine = open(&site).await;
-    let connection = beside(&site).await;
-    let mode = Mode::Write { durable: false };
-    let running = connection.start(&[Store::Rows], mode, |tx| async move {
-        let rows = tx.store(Store::Rows)?;
-        rows.put(&bytes_to_js(b"k"), &bytes_to_js(b"v"))?;
-        rows.add_for_test(&bytes_to_js(b"k"), &bytes_to_js(b"w"))?;
-        rows.get(&bytes_to_js(b"k"))?.await
-    });
-    let error = running.expect("begins").await.expect_err("is there already");
+    engine.apply(put("k", "v")).await.expect("applies");
+    let source = "() => function (value, key) { return this.add(value, key); }";
+    let patch = Patch::new("IDBObjectStore", "put", source);
+    let both = Batch::new().put("c", key("j"), "v").put("c", key("k"), "w");
+    let error = engine.apply(change(both)).await.expect_err("is there already");
     assert_eq!((error.fault, error.outcome), (Fault::Other, Outcome::NotApplied));
     assert!(error.message.contains("ConstraintError"), "{error:?}");
-    assert_eq!(everything(&connection, Store::Rows).await.0.len(), 0, "nothing of it is there");
+    drop(patch);
+    assert_eq!(get(&engine, "j").await.expect("gets"), None, "nothing of it is there");
     uncaught.none_after_a_while().await;
-    drop(connection);
     end(&site, &engine).await;
 }
 
 #[async_test]
-async fn a_body_that_waits_for_something_foreign_is_an_error_and_not_a_hang() {
+async fn a_request_that_never_answers_is_an_error_and_not_a_hang() {
     let site = fresh_site();
     let engine = open(&site).await;
-    let connection = beside(&site).await;
-    for mode in [Mode::Read, Mode::Write { durable: false }] {
-        let running = connection.start(&[Store::Rows], mode, |_| std::future::pending::<Result<(), _>>());
-        let error = running.expect("begins").await.expect_err("its transaction has ended");
+    let never = "() => () => ({})";
+    let patches = [Patch::new("IDBObjectStore", "get", never), Patch::new("IDBObjectStore", "getKey", never)];
+    let read = get(&engine, "a").await.map(drop);
+    let applied = engine.apply(put("a", "1")).await;
+    drop(patches);
+    for ended in [read, applied] {
+        let error = ended.expect_err("its transaction has ended");
         assert_eq!((error.fault, error.outcome), (Fault::Other, Outcome::Unknown));
     }
-    drop(connection);
+    assert_eq!(get(&engine, "a").await.expect("gets"), None);
     end(&site, &engine).await;
 }
 
 #[async_test]
-async fn a_body_that_fails_rolls_back() {
+async fn what_reading_throws_is_its_error_and_the_next_read_works() {
+    let uncaught = Uncaught::listen();
     let site = fresh_site();
     let engine = open(&site).await;
-    let connection = beside(&site).await;
-    let mode = Mode::Write { durable: false };
-    let running = connection.start(&[Store::Rows], mode, |tx| async move {
-        tx.store(Store::Rows)?.put(&bytes_to_js(b"k"), &bytes_to_js(b"v"))?;
-        Err::<(), _>(EngineError::new(Fault::Corrupt, "decided otherwise"))
-    });
-    let error = running.expect("begins").await.expect_err("failed");
-    assert_eq!((error.fault, &*error.message), (Fault::Corrupt, "decided otherwise"));
-    assert_eq!(everything(&connection, Store::Rows).await.0.len(), 0);
-    drop(connection);
+    engine.apply(put("a", "1")).await.expect("applies");
+    let cases = [
+        ("throw new DOMException('gone', 'NotReadableError')", "NotReadableError: gone", Fault::Corrupt),
+        ("throw new TypeError('wrong')", "TypeError: wrong", Fault::Other),
+        ("throw 'text'", "Error: text", Fault::Other),
+        ("throw undefined", "Error: undefined", Fault::Other),
+    ];
+    for (source, message, fault) in cases {
+        let patch = Patch::new("IDBObjectStore", "get", &format!("() => () => {{ {source}; }}"));
+        let error = get(&engine, "a").await.expect_err("throws");
+        assert_eq!((&*error.message, error.fault, error.outcome), (message, fault, Outcome::NotApplied));
+        assert!(error.source.is_some(), "{message}");
+        drop(patch);
+        assert_eq!(get(&engine, "a").await.expect("gets"), Some(b"1".to_vec()));
+    }
+    uncaught.none_after_a_while().await;
+    end(&site, &engine).await;
+}
+
+#[async_test]
+async fn a_write_waits_for_its_turn_whatever_becomes_of_those_before_it() {
+    let site = fresh_site();
+    let (engine, connection) = open_to_lose(&site).await;
+    let (first, second, third) =
+        (engine.apply(put("a", "1")), engine.apply(put("b", "2")), engine.apply(put("c", "3")));
+    pin_mut!(second, third);
+    {
+        pin_mut!(first);
+        assert!(first.as_mut().now_or_never().is_none() && second.as_mut().now_or_never().is_none());
+        assert!(third.as_mut().now_or_never().is_none());
+    }
+    // The first has been dropped under way, and the second goes on in its place.
+    second.await.expect("applies");
+    lose(&connection);
+    let error = third.await.expect_err("is lost");
+    assert_eq!(error.fault, Fault::Lost);
+    engine.reconnect().await.expect("is still there");
+    engine.apply(put("d", "4")).await.expect("nobody stands in the way");
+    assert_eq!(get(&engine, "a").await.expect("gets"), None);
+    assert_eq!(get(&engine, "b").await.expect("gets"), Some(b"2".to_vec()));
     end(&site, &engine).await;
 }
 
@@ -233,14 +262,16 @@ async fn gets_do_not_wait_behind_a_long_read_with_a_write_behind_it() {
 async fn durability_is_what_was_asked_for() {
     let site = fresh_site();
     let engine = open(&site).await;
-    let name = site.database_name("job").expect("a good id");
-    let database = super::super::raw::open_existing(&name).await.expect("opens");
+    let source = "(transaction) => function patched(...args) {
+        const begun = transaction.apply(this, args);
+        patched.durability = begun.durability;
+        return begun;
+    }";
+    let patch = Patch::new("IDBDatabase", "transaction", source);
     for (durable, expected) in [(false, "relaxed"), (true, "strict")] {
-        let mode = Mode::Write { durable };
-        let transaction = super::super::raw::begin(database.get(), &Store::ALL, mode).expect("begins");
-        let durability = js_sys::Reflect::get(&transaction, &"durability".into()).expect("has one");
-        assert_eq!(durability.as_string().as_deref(), Some(expected));
+        engine.apply(Change { durable, ..put("a", "1") }).await.expect("applies");
+        assert_eq!(patch.kept("durability").as_string().as_deref(), Some(expected));
     }
-    drop(database);
+    drop(patch);
     end(&site, &engine).await;
 }
