@@ -1,5 +1,5 @@
-// The whole JavaScript API as an application uses it: the same tests (.ci/e2e/api) in Chromium with a worker, in
-// Chromium in the page, and in Firefox with a worker. Each browser is started once.
+// The whole JavaScript API as an application uses it: the same tests (.ci/e2e/api) in Chromium with a worker,
+// in Chromium in the page, and in Firefox with a worker. Each browser is started once.
 
 import { join } from 'node:path';
 import { chromium } from 'playwright-core';
@@ -23,7 +23,8 @@ const call = (name, options) => `globalThis.runTest(${JSON.stringify(name)}, ${J
 /** Each opens the page once and answers `{ run, close }`. */
 const browsers = {
   async chromium({ url, flags }) {
-    const browser = await chromium.launch({ executablePath: '/usr/bin/chromium', args: flags['goog:chromeOptions'].args });
+    const browser = await chromium.launch({ executablePath: '/usr/bin/chromium',
+      args: flags['goog:chromeOptions'].args });
     const page = await browser.newPage();
     await page.goto(url);
     await page.waitForFunction(isLoaded, null, { timeout: LOAD_MS });
@@ -32,7 +33,8 @@ const browsers = {
   firefox({ url, flags }) {
     const options = { 'moz:firefoxOptions': { ...flags['moz:firefoxOptions'], args: ['-headless'] } };
     return new Promise((opened, failed) => {
-      const ended = withBrowser((port) => ['geckodriver', '--port', String(port)], options, async (browser) => {
+      const ended = withBrowser((port) => ['geckodriver', '--port', String(port)], options,
+        async (browser) => {
         await browser.open(url);
         await new Promise((close) => {
           opened({

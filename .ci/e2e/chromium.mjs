@@ -96,11 +96,13 @@ function pageTests({ server, digest, scratch, flags }, state) {
       assert.equal(page.digest, digest);
       assert.ok(state.requests.includes('/data/UnicodeData.txt'));
     },
-    'Chromium: the page says in words what failed': async () => {
+    'Chromium: the page works without a worker where none can be started': async () => {
       await withRoute('**/pkg/worker.js', (route) => route.abort(),
-        (page) => assert.match(page.error, /^The store cannot work in this browser.*the worker could not be started/));
+        (page) => assert.deepEqual([page.error, page.digest], [null, digest]));
+    },
+    'Chromium: the page says in words what failed': async () => {
       await withRoute('**/*.wasm', (route) => route.fulfill({ status: 404 }),
-        (page) => assert.match(page.error, /the wasm module could not be loaded/));
+        (page) => assert.match(page.error, /^The store cannot work in this browser.*the wasm module could not be loaded/));
       assert.deepEqual(state.errors, []);
     },
   };
@@ -124,32 +126,6 @@ function packageTests({ server, root: checkout }, state) {
     return state.page.evaluate(`(${body})(globalThis.underTest)`);
   };
   return {
-    'the package reads what it wrote, in order, forwards and backwards, whole and by pages': async () => {
-      await state.page.goto(`${server.url}native/report.json`);
-      const found = await inPage(async ({ module: { Batch, key }, job }) => {
-        const batch = new Batch();
-        const payload = new Uint8Array(1000).fill(7);
-        for (let number = 0; number < 3000; number += 1) batch.put('n', key('p', number), payload);
-        await job.persistPut('', key(), new Uint8Array());
-        const seq = await job.persistAcked(batch);
-        const numbers = (rows) => rows.map((row) => new DataView(row.key.buffer).getUint32(7));
-        const paged = [];
-        for await (const row of job.rows('n', { prefix: key('p'), reverse: true })) paged.push(row);
-        return {
-          seq: Number(seq), count: Number(await job.count('n', { start: key('p', 10), end: key('p', 20) })),
-          limited: numbers(await job.scan('n', { reverse: true, limit: 3 })),
-          ordered: numbers(paged).every((number, at) => number === 2999 - at) && paged.length === 3000,
-          keysOnly: (await job.scan('n', { limit: 1, keysOnly: true }))[0].payload.length,
-          empty: (await job.get('', key())).length, absent: (await job.get('n', key('q'))) === undefined,
-          inverted: (await job.scan('n', { start: key('p', 2), end: key('p', 1) })).length,
-          categories: await job.categories(), payload: (await job.get('n', key('p', 2999)))[999],
-        };
-      });
-      assert.deepEqual(found, {
-        seq: 2, count: 10, limited: [2999, 2998, 2997], ordered: true, keysOnly: 0, empty: 0, absent: true, inverted: 0,
-        categories: ['', 'n'], payload: 7,
-      });
-    },
     'the example of the README runs as it stands': async () => {
       const [, example] = /```js\n([\s\S]*?)```/.exec(readFileSync(join(checkout, 'README.md'), 'utf8'));
       const said = state.page.waitForEvent('console', (message) => message.type() === 'log');
@@ -159,56 +135,6 @@ function packageTests({ server, root: checkout }, state) {
       await state.page.addScriptTag({ type: 'module', url });
       const read = (rows) => rows.map(({ key, payload }) => [key.length, new TextDecoder().decode(payload)]);
       assert.deepEqual(await (await said).args()[0].evaluate(read), [[19, 'hi']]);
-    },
-    'the package tells a failed precondition, and applies nothing of its batch': async () => {
-      const found = await inPage(async ({ module: { Batch, key }, job }) => {
-        const bytes = (text) => new TextEncoder().encode(text);
-        await job.persistPut('c', key('k'), bytes('v'));
-        const batch = new Batch().requireEqual('c', key('k'), bytes('v')).requireAbsent('c', key('k'));
-        batch.clear('c').put('c', key('x'), bytes('y'));
-        const { name, kind, outcome, retryable, conflictIndex, message } = await job.persistAcked(batch).catch((error) => error);
-        const untold = job.persist(batch);
-        return {
-          name, kind, outcome, retryable, conflictIndex, named: message.includes('alpha'), rows: (await job.scan('c')).length,
-          accepted: (await untold) === undefined, flush: await job.flush().catch((error) => error.kind),
-        };
-      });
-      assert.deepEqual(found, {
-        name: 'PersistencyError', kind: 'Conflict', outcome: 'NotApplied', retryable: false, conflictIndex: 1, named: true,
-        rows: 1, accepted: true, flush: 'Conflict',
-      });
-    },
-    'jobs of the package have the errors of their state': async () => {
-      const found = await inPage(async ({ module: { key }, root, job, settle }) => {
-        const info = await job.info();
-        await root.openJob('beta');
-        const jobs = await root.listJobs();
-        await root.dropJob('alpha');
-        const dropped = await settle(job.get('c', key()));
-        const again = await root.openJob('alpha');
-        const generation = (await again.info()).generation;
-        await root.closeJob('alpha');
-        return {
-          jobs, dropped, closed: await settle(again.flush()), invalid: await settle(again.get('c', 'text')),
-          id: await settle(root.openJob('')), anew: generation !== info.generation, generation: info.generation.length,
-        };
-      });
-      assert.deepEqual(found, {
-        jobs: ['alpha', 'beta'], dropped: 'PersistencyError JobNotFound NotApplied', closed: 'PersistencyError Closed NotApplied',
-        invalid: 'PersistencyError InvalidArgument NotApplied', id: 'PersistencyError InvalidArgument NotApplied',
-        anew: true, generation: 32,
-      });
-    },
-    'calls under way are rejected when the page ends the worker': async () => {
-      const found = await inPage(async ({ root, job, settle }) => {
-        const pending = Promise.all([settle(job.flush()), settle(root.listJobs()), settle(root.openJob('beta'))]);
-        root.terminate();
-        return { pending: await pending, later: await settle(job.flush()), again: await settle(root.close()) };
-      });
-      assert.deepEqual(found, {
-        pending: Array(3).fill('PersistencyError Backend Unknown'),
-        later: 'PersistencyError Closed NotApplied', again: 'PersistencyError Closed NotApplied',
-      });
     },
     'calls under way are rejected when the wasm instance traps': async () => {
       await inPage(() => null);

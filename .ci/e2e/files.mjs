@@ -1,4 +1,4 @@
-// Tests that need no browser: the data, the three digests, keys and batches in JavaScript, the server.
+// Tests that need no browser: the data, the three digests, keys in JavaScript, the server.
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -174,25 +174,6 @@ function keyTests(root) {
   };
 }
 
-/** The tests of packed batches that need no worker. */
-function batchTests(root) {
-  const load = () => import(pathToFileURL(join(root, 'pkg', 'index.js')));
-  return {
-    'a misspelt range is refused, and a prefix deletes no more than its rows': async () => {
-      const { Batch } = await load();
-      const key = Uint8Array.of(1, 2);
-      for (const range of [{ prefx: key }, { gte: key }, { prefix: key, end: key }, null, 7]) {
-        assert.throws(() => new Batch().deleteRange('c', range), (error) => error.kind === 'InvalidArgument');
-      }
-      const packed = (make) => Buffer.from(make(new Batch()).pack()).toString('hex');
-      const prefix = packed((batch) => batch.deletePrefix('c', key));
-      assert.equal(packed((batch) => batch.deleteRange('c', { prefix: key })), prefix);
-      assert.equal(packed((batch) => batch.deleteRange('c', { start: key, end: Uint8Array.of(1, 3) })), prefix);
-      assert.notEqual(packed((batch) => batch.clear('c')), prefix);
-    },
-  };
-}
-
 function serverTests(server) {
   return {
     'the demo server gives scripts and wasm the types that browsers ask for': async () => {
@@ -227,7 +208,6 @@ export function make({ root, native, digest, server }) {
       assert.equal(native.digest, digest);
     },
     ...keyTests(root),
-    ...batchTests(root),
     ...serverTests(server),
   };
   return { tests };

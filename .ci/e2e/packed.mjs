@@ -8,8 +8,8 @@ import { project, run, tool } from './projects.mjs';
 
 /** What is published. */
 const FILES = [
-  'LICENSE-APACHE', 'LICENSE-MIT', 'README.md', 'index.d.ts', 'index.js', 'package.json', 'page.js',
-  'persistency.wasm', 'worker.js',
+  'LICENSE-APACHE', 'LICENSE-MIT', 'README.md', 'docs/browsers.md', 'index.d.ts', 'index.js', 'package.json',
+  'page.js', 'persistency.wasm', 'worker.js',
 ];
 /** What is loaded by its address; nobody imports names from it. */
 const ASSETS = ['worker.js', 'page.js', 'persistency.wasm'];

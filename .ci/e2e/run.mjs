@@ -8,18 +8,22 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { demoMounts, serve } from '../serve.mjs';
 import { digest } from './digest.mjs';
+import * as api from './api.mjs';
 import * as chromium from './chromium.mjs';
 import * as consumers from './consumers.mjs';
+import * as failures from './failures.mjs';
 import * as files from './files.mjs';
 import * as others from './others.mjs';
 import * as packed from './packed.mjs';
+import * as twins from './twins.mjs';
+import * as witness from './witness.mjs';
 import { pack } from './projects.mjs';
 
 /** Characters of a temporary folder's path that leave room for Chromium's sockets in it (107 in all). */
 const TMPDIR_MAX = 48;
 
 /** In the order in which they run. */
-const GROUPS = [files, packed, chromium, others, consumers];
+const GROUPS = [files, twins, packed, chromium, api, failures, witness, others, consumers];
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 // Some browsers leave files behind; with a temporary folder of our own nothing of them stays.

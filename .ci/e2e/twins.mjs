@@ -1,5 +1,5 @@
-// The page's twins of the crate's code, held to the vectors to which the crate is held: the caller's half of a
-// queue, limits, ranges, and what crosses to the worker. Keys are in `files.mjs`.
+// The page's twins of the crate's code, held to the vectors to which the crate is held: the caller's half of
+// a queue, limits, ranges, and what crosses to the worker. Keys are in `files.mjs`.
 // Needs no browser; runs the package's sources as they are.
 
 import assert from 'node:assert/strict';
@@ -85,7 +85,8 @@ class Play {
 
   settle(name, _weight, error, seq) {
     const { slot, weight } = this.#callers.get(name);
-    this.queue.settle(slot, weight, error === undefined ? { seq } : { error: new this.Failure('Backend', error) });
+    this.queue.settle(slot, weight, error === undefined ? { seq } : { error: new this.Failure('Backend',
+      error) });
   }
 
   flush(name) {
@@ -198,7 +199,8 @@ export function make({ root }) {
         assert.equal(kindOf(() => rangeOf(read(range))), 'InvalidArgument', JSON.stringify(range));
       }
       const wrong = [
-        null, 7, 'a', true, new Uint8Array(), [], new Map(), { prefix: undefined }, { gt: [] }, { gte: [1] }, { lt: null },
+        null, 7, 'a', true, new Uint8Array(), [], new Map(), { prefix: undefined }, { gt: [] }, { gte: [1] },
+        { lt: null },
         { gt: undefined }, { gte: undefined, lt: Uint8Array.of(1) }, { lte: undefined }, { start: undefined },
       ];
       for (const range of wrong) assert.equal(kindOf(() => rangeOf(range)), 'InvalidArgument', String(range));
@@ -213,14 +215,17 @@ export function make({ root }) {
       }
       const operation = (entry) => {
         const [[type, [category, first, second]]] = Object.entries(entry);
-        const [key, end] = [first ?? '', second ?? undefined].map((each) => each === undefined ? each : hex(bytes(each)));
+        const [key, end] = [first ?? '', second ?? undefined].map((each) =>
+          each === undefined ? each : hex(bytes(each)));
         if (type === 'put') return { type, category, key, payload: end };
-        return type === 'delete' ? { type, category, key } : { type: 'deleteRange', category, range: { start: key, end } };
+        return type === 'delete' ? { type, category, key } : { type: 'deleteRange', category,
+          range: { start: key, end } };
       };
       const said = (item) => item.lagged
         ? { type: 'lagged', from: BigInt(item.lagged[0]), to: BigInt(item.lagged[1]) }
         : {
-          type: 'commit', seq: BigInt(item.commit.seq), timeMs: Number(item.commit.timeMs), writer: item.commit.writer,
+          type: 'commit', seq: BigInt(item.commit.seq), timeMs: Number(item.commit.timeMs),
+          writer: item.commit.writer,
           operations: item.commit.operations.map(operation),
         };
       const plain = (value) => {

@@ -43,34 +43,52 @@ async function listening(url, driver) {
 }
 
 /**
- * Runs `use(browser)` with a browser driven through `command(port)`, and ends both afterwards.
- * `browser.open(url)` loads a page, `browser.run(script)` answers what a function body returns.
+ * Starts a browser driven through `command(port)`. `open(url)` loads a page in the current tab, `run(script)`
+ * answers what a function body returns there, `quit()` ends browser and driver, `abandon()` the driver of a
+ * browser that has gone.
  */
-export async function withBrowser(command, capabilities, use) {
+export async function startBrowser(command, capabilities) {
   const port = await freePort();
   const [program, ...args] = command(port);
   // A group of its own, so that what it starts ends with it.
   const driver = spawn(program, args, { stdio: 'ignore', detached: true });
   const failed = once(driver, 'error').then(([error]) => { throw error; });
   failed.catch(() => {});
+  const abandon = async () => {
+    if (driver.pid === undefined || driver.exitCode !== null || driver.signalCode !== null) return;
+    process.kill(-driver.pid, 'SIGTERM');
+    await once(driver, 'exit');
+  };
   try {
     const url = `http://127.0.0.1:${port}`;
     await Promise.race([listening(url, driver), failed]);
-    const { sessionId } = await send(`${url}/session`, 'POST', { capabilities: { alwaysMatch: capabilities } });
-    const session = `${url}/session/${sessionId}`;
-    try {
-      return await use({
-        open: (page) => send(`${session}/url`, 'POST', { url: page }),
-        run: (script) => send(`${session}/execute/sync`, 'POST', { script, args: [] }),
-      });
-    } finally {
-      await send(session, 'DELETE');
-    }
+    const started = await send(`${url}/session`, 'POST', { capabilities: { alwaysMatch: capabilities } });
+    const session = `${url}/session/${started.sessionId}`;
+    return {
+      capabilities: started.capabilities,
+      open: (page) => send(`${session}/url`, 'POST', { url: page }),
+      run: (script) => send(`${session}/execute/sync`, 'POST', { script, args: [] }),
+      back: () => send(`${session}/back`, 'POST', {}),
+      tabs: () => send(`${session}/window/handles`, 'GET'),
+      newTab: async () => (await send(`${session}/window/new`, 'POST', { type: 'tab' })).handle,
+      switchTo: (handle) => send(`${session}/window`, 'POST', { handle }),
+      closeTab: () => send(`${session}/window`, 'DELETE'),
+      quit: () => send(session, 'DELETE').finally(abandon),
+      abandon,
+    };
+  } catch (error) {
+    await abandon();
+    throw error;
+  }
+}
+
+/** Runs `use(browser)` with a browser of its own. */
+export async function withBrowser(command, capabilities, use) {
+  const browser = await startBrowser(command, capabilities);
+  try {
+    return await use(browser);
   } finally {
-    if (driver.pid !== undefined && driver.exitCode === null) {
-      process.kill(-driver.pid, 'SIGTERM');
-      await once(driver, 'exit');
-    }
+    await browser.quit();
   }
 }
 

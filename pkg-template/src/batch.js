@@ -71,7 +71,7 @@ export class Batch {
     return this.#precondition(ENTRY.requireEqual, category, keyOf(key), payloadOf(payload));
   }
 
-  /** What the queue counts, and the packed form: a view that later additions can change. */
+  /** What the queue counts, and the packed form: a view that no later addition changes. */
   static packed(batch) {
     return {
       operations: Math.max(1, batch.#operations + batch.#preconditions),

@@ -105,8 +105,7 @@ export function decodeKey(key, ...types) {
 
 function encode(part) {
   if (part instanceof Part) return [part.bytes];
-  if (part instanceof Key) return [part];
-  if (part instanceof Uint8Array) return prefixed(part);
+  if (part instanceof Uint8Array) return part instanceof Key ? [bytesOf("key", part)] : prefixed(bytesOf("part", part));
   switch (typeof part) {
     case "string": return prefixed(utf8("string in a key", part));
     case "boolean": return [Uint8Array.of(part ? 1 : 0)];

@@ -17,6 +17,9 @@ const LOOK_MS = 500;
 /** Bytes of calls that are collected before they are posted without waiting for more. */
 const FRAME_BYTES = 1024 * 1024;
 
+/** The root whose jobs live in their worker's memory and nowhere else. */
+export const MEMORY = ":memory:";
+
 const now = () => performance.now();
 
 /** One root's line. */
@@ -36,6 +39,8 @@ export class Link {
   #looking;
   /** Whether the page's own instance has failed, which cannot be started again. */
   #spent = false;
+  /** Since when the page has been waiting in the back/forward cache. */
+  #restingSince;
 
   constructor(root, options, { reopen, event }) {
     this.#root = root;
@@ -66,13 +71,15 @@ export class Link {
    * Makes a call about a job or another call: `write(writer)` writes its body before this returns.
    *
    * Returns a promise of the answer's Reader. It is answered within `deadlineMs` and ten seconds, if there
-   * is a deadline; an aborted one rejects with the signal's reason.
+   * is a deadline; an aborted one rejects with the signal's reason. One that has to wait for a worker rejects
+   * with what `ended()` then answers, if anything. A `patient` one waits for as long as the worker lives,
+   * which is asked about every deadline.
    */
-  call(operation, about, write, { deadlineMs = null, signal } = {}) {
+  call(operation, about, write, { deadlineMs = null, signal, ended, patient = false } = {}) {
     return new Promise((resolve, reject) => {
       signal?.throwIfAborted();
       const due = deadlineMs === null ? Infinity : now() + deadlineMs + LATE_MS;
-      const call = { operation, about, due, resolve, reject, cancel: signal !== undefined };
+      const call = { operation, about, due, resolve, reject, cancel: signal !== undefined, patient };
       if (signal) this.#abortable(call, signal);
       if (this.isLive) {
         this.#session.send(call, write);
@@ -83,7 +90,11 @@ export class Link {
       const body = new Writer();
       write?.(body);
       call.fail = call.reject;
-      call.run = () => this.#session.send(call, (frame) => frame.raw(body.written()));
+      call.run = () => {
+        const error = ended?.();
+        if (error) call.reject(error);
+        else this.#session.send(call, (frame) => frame.raw(body.written()));
+      };
       this.#wait(call);
     });
   }
@@ -124,8 +135,26 @@ export class Link {
   #wait(call) {
     this.#waiting.add(call);
     this.#look();
-    if (!this.#starting) void this.#restart();
+    if (!this.#starting && this.#restingSince === undefined) void this.#restart();
   }
+
+  /**
+   * The page goes into the back/forward cache. Nothing runs there, so a database that it kept open could not
+   * be given up for others: the worker ends, unless somebody waits for it, and the next call starts another.
+   */
+  #hide = ({ persisted }) => {
+    if (!persisted || this.#root === MEMORY || !this.#session?.idle) return;
+    this.#restingSince = now();
+    globalThis.addEventListener("pageshow", this.#show, { once: true });
+    this.end("the page has been left");
+  };
+
+  #show = () => {
+    const rested = now() - this.#restingSince;
+    this.#restingSince = undefined;
+    for (const call of this.#waiting) call.due += rested;
+    if (this.#waiting.size > 0 && !this.#starting) void this.#restart();
+  };
 
   /** Starts a session and has everybody who waits go on. */
   async #restart() {
@@ -137,9 +166,10 @@ export class Link {
         new Promise((resolve, reject) => {
           session.send({ operation, about, due: now() + due + LATE_MS, resolve, reject }, write);
           this.#look();
-        }));
+        }), () => session.dead);
       if (session.dead) throw session.dead;
       session.live = true;
+      if (this.mode === "worker") globalThis.addEventListener("pagehide", this.#hide);
       this.#starting = false;
       for (const call of this.#leave()) call.run();
     } catch (error) {
@@ -183,6 +213,7 @@ export class Link {
   #died(session) {
     if (session !== this.#session) return;
     this.#session = undefined;
+    globalThis.removeEventListener("pagehide", this.#hide);
     if (session.fatal && this.mode === "page") this.#spent = true;
   }
 
@@ -190,7 +221,7 @@ export class Link {
   #look() {
     this.#looking ??= setInterval(() => {
       const time = now();
-      for (const call of this.#waiting) {
+      for (const call of this.#restingSince === undefined ? this.#waiting : []) {
         if (call.due - LATE_MS > time) continue;
         this.#waiting.delete(call);
         call.fail(timedOut("NotApplied"));
@@ -230,6 +261,11 @@ class Session {
 
   get busy() {
     return this.#pending.size > 0;
+  }
+
+  /** Whether nothing is under way but waiting for news. */
+  get idle() {
+    return [...this.#pending.values()].every(({ patient }) => patient);
   }
 
   use(port) {
@@ -310,14 +346,21 @@ class Session {
 
   look(time) {
     if (time > this.#aliveBy) return this.die("it does not answer any more");
-    if (this.#aliveBy !== Infinity) return;
     const late = [...this.#pending.values()].filter((call) => call.due < time);
     if (late.length === 0) return;
-    this.#aliveBy = time + ALIVE_MS;
+    // Who waits for news only is in no hurry, and a worker may be busy for a while.
+    const aliveBy = time + (late.every(({ patient }) => patient) ? START_MS : ALIVE_MS);
+    const asked = this.#aliveBy !== Infinity;
+    this.#aliveBy = Math.min(this.#aliveBy, aliveBy);
+    if (asked) return;
     const alive = () => {
       this.#aliveBy = Infinity;
       // What was asked before the question has had its time.
       for (const call of late) {
+        if (call.patient) {
+          call.due = now() + START_MS;
+          continue;
+        }
         this.#pending.delete(call.number);
         call.reject(timedOut("Unknown"));
       }

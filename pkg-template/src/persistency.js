@@ -6,11 +6,10 @@ import { asyncDispose } from "./dispose.js";
 import { changed, closed, invalid, PersistencyError, within } from "./error.js";
 import { Job } from "./job.js";
 import { DEADLINE_MS, limits } from "./limits.js";
-import { Link } from "./link.js";
+import { Link, MEMORY } from "./link.js";
 import { jobClosed, jobGone, optionsOf, sameOptions, Tenant, writeOptions } from "./tenant.js";
 import { KIND, OP } from "./wire.js";
 
-const MEMORY = ":memory:";
 const PLACES = ["auto", "required", "none"];
 const OPTIONS = ["worker", "workerUrl", "wasmUrl", "wasmModule"];
 
@@ -34,7 +33,7 @@ export class Persistency {
   constructor(root, options) {
     this.#root = root;
     this.#link = new Link(root, options, {
-      reopen: (call) => this.#reopen(call),
+      reopen: (call, died) => this.#reopen(call, died),
       event: (kind, number, reader) => this.#event(kind, number, reader),
     });
   }
@@ -240,7 +239,7 @@ export class Persistency {
   }
 
   /** Opens the jobs again on a new worker, if they still live the life that they had. */
-  async #reopen(call) {
+  async #reopen(call, died) {
     await Promise.all([...this.#tenants.values()].filter(({ isOpen, tenant }) => isOpen && !tenant.ended).map(async (there) => {
       const { tenant, name } = there;
       if (this.#root === MEMORY) return tenant.vanish(new PersistencyError("Closed", "the job went with its worker"));
@@ -251,11 +250,15 @@ export class Persistency {
           writeOptions(writer.bytes(name).byte(1), options, mode);
         }, options.deadlineMs ?? DEADLINE_MS);
         const generation = reader.take(16);
-        if (generation.some((byte, at) => byte !== tenant.generation[at])) throw jobGone();
+        if (generation.some((byte, at) => byte !== tenant.generation[at])) {
+          tenant.vanish(jobGone());
+          await call(OP.closeJob, tenant.number, (writer) => writer.bytes(name), DEADLINE_MS);
+          return;
+        }
         tenant.advanced(reader.number(), reader.number());
       } catch (error) {
-        // Of this job only: the others go on.
-        tenant.vanish(error);
+        // Of this job only: the others go on. If this worker has died too, the next one opens them all.
+        if (!died()) tenant.vanish(error);
       }
     }));
   }

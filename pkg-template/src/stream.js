@@ -132,7 +132,7 @@ export class Commits extends Steps {
       opened.catch(() => {});
       return opened;
     };
-    // Asked for now, so that it begins with what follows this call.
+    // Asked for now, so that no later call overtakes it.
     this.#opening = this.#open();
     const held = { number: this.#number };
     this.#held = held;
@@ -161,7 +161,7 @@ export class Commits extends Steps {
         await this.#opening;
         if (this.#life !== this.#tenant.link.life) this.#again();
         await this.#opening;
-        const reader = await this.#tenant.call(OP.next, (writer) => writer.count(this.#number), this.stopped);
+        const reader = await this.#tenant.call(OP.next, (writer) => writer.count(this.#number), this.stopped, true);
         this.#retries = 0;
         if (reader.ended) return { done: true, value: undefined };
         this.#position.seq = reader.number();

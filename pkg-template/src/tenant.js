@@ -119,12 +119,14 @@ export class Tenant {
     }
   }
 
-  /** Makes a call about the job; the answer's Reader. */
-  async call(operation, write, signal) {
+  /** Makes a call about the job; the answer's Reader. A `patient` one has no deadline. */
+  async call(operation, write, signal, patient = false) {
     this.check();
-    const { deadlineMs } = this.options;
+    const deadlineMs = patient ? DEADLINE_MS : this.options.deadlineMs;
     try {
-      return await this.#link.call(operation, this.number, write, { deadlineMs, signal });
+      // The new worker's job of this number may be another life.
+      const ended = () => this.ended;
+      return await this.#link.call(operation, this.number, write, { deadlineMs, signal, ended, patient });
     } catch (error) {
       if (!(error instanceof PersistencyError) || error === signal?.reason) throw error;
       // Arguments have been checked, so this is a worker that has no such job any more.
@@ -144,7 +146,7 @@ export class Tenant {
     if (!this.#link.isLive) this.#link.start().catch(() => {});
     const slot = this.#link.isLive ? this.#queue.tryAccept(weight) : undefined;
     if (!slot) throw overloaded();
-    this.#send(slot, weight, weight.packed, false);
+    this.#send(slot, weight, false);
     return slot;
   }
 
@@ -154,16 +156,14 @@ export class Tenant {
     const weight = weigh(batch);
     const slot = this.#link.isLive ? this.#queue.tryAccept(weight) : undefined;
     if (slot) {
-      this.#send(slot, weight, weight.packed, reportExisted);
+      this.#send(slot, weight, reportExisted);
       return slot;
     }
-    // A copy: the caller may go on with his batch while it waits.
-    const packed = weight.packed.slice();
     return this.#inTime((resolve, reject) => {
       let leaveQueue;
       const run = () => {
         leaveQueue = this.#queue.accept(weight, (accepted) => {
-          this.#send(accepted, weight, packed, reportExisted);
+          this.#send(accepted, weight, reportExisted);
           resolve(accepted);
         });
       };
@@ -276,9 +276,9 @@ export class Tenant {
     });
   }
 
-  #send(slot, weight, packed, reportExisted) {
+  #send(slot, weight, reportExisted) {
     const settle = (result) => this.#queue.settle(slot, weight, result);
-    this.call(OP.apply, (writer) => writer.byte(reportExisted ? 1 : 0).raw(packed)).then(
+    this.call(OP.apply, (writer) => writer.byte(reportExisted ? 1 : 0).raw(weight.packed)).then(
       (reader) => {
         const [seq, existed] = [reader.number(), reader.flag()];
         this.advanced(seq, 0n);

@@ -9,17 +9,14 @@
 mod tests;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::collections::btree_map::Range;
 use std::future::poll_fn;
-use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
 use async_trait::async_trait;
 use tokio::sync::RwLock;
 
-use super::row_key::{Bounds, after_category, category_prefix, split_row_key};
+use super::row_key::{Bounds, Table, after_category, category_prefix, rows_of, split_row_key};
 use super::{
     Change, Claim, Engine, EngineError, Fault, Found, Get, Got, Look, OpenMode, Page, PageRequest, Point,
     Query, RECORD_KEY, Seen, Sharing, Site, Space, Verify, Want, Write,
@@ -54,9 +51,6 @@ struct Listing {
     site: MemorySite,
     id: String,
 }
-
-/// One ordered key space.
-type Table = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// All that a job holds.
 #[derive(Debug, Default)]
@@ -381,11 +375,6 @@ fn prefix_of(space: &Space) -> Vec<u8> {
 
 fn key_of(space: &Space, key: &[u8]) -> Vec<u8> {
     [&prefix_of(space), key].concat()
-}
-
-fn rows_of<'a>(table: &'a Table, bounds: &Bounds) -> Range<'a, Vec<u8>, Vec<u8>> {
-    let upper = bounds.upper.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-    table.range::<[u8], _>((Bound::Included(bounds.lower.as_slice()), upper))
 }
 
 fn bytes_of(table: &Table) -> u64 {

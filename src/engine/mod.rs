@@ -13,7 +13,7 @@ pub(crate) mod faulty;
 #[cfg(test)]
 pub(crate) mod laws;
 pub(crate) mod memory;
-mod row_key;
+pub(crate) mod row_key;
 
 // The platform's own storage is chosen here, and with it how long a call may take by default.
 #[cfg(not(all(target_family = "wasm", target_os = "unknown")))]

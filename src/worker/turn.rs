@@ -4,13 +4,12 @@
 //! nowhere else. Nothing here awaits, reads a clock or knows an engine: the engine fetches what
 //! [`Turn::reads`] names, and writes what [`Turn::decide`] returns.
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::batch::{CheckedBatch, Expected, Op, Precondition};
 use crate::commit_log::{self, Commit};
+use crate::engine::row_key::{Bounds, Table, category_prefix, row_key, rows_of};
 use crate::engine::{EngineError, Look, Point, Space, Want, Write};
 use crate::error::Quoted;
 use crate::record::{LogRetention, Record};
@@ -129,27 +128,16 @@ pub(crate) struct Turn {
 impl Turn {
     /// What [`Turn::decide`] has to know, the job's record first.
     pub(crate) fn reads(&self) -> Vec<Look> {
-        let mut looks = vec![Look { point: Point::record(), want: Want::Payload(usize::MAX) }];
-        let mut seen = Places::new();
-        for_each_look(&self.tasks, |category, key, want| {
-            let index = *seen.entry((category, key)).or_insert(looks.len());
-            match looks.get_mut(index) {
-                Some(look) => look.want = look.want.max(want),
-                None => {
-                    let point = Point { space: Space::Rows(Arc::clone(category)), key: key.to_vec() };
-                    looks.push(Look { point, want });
-                }
-            }
-        });
-        looks
+        let record = Look { point: Point::record(), want: Want::Payload(usize::MAX) };
+        std::iter::once(record).chain(looks(&self.tasks).into_iter().map(|(_, look)| look)).collect()
     }
 
     /// Decides every task in order; `found` answers [`Turn::reads`].
     ///
     /// `None` for the writes means that nothing changes and no transaction is needed.
     pub(crate) fn decide(&self, found: Vec<Option<Vec<u8>>>) -> (Option<Vec<Write>>, Verdict) {
-        let record = found.first().and_then(Option::as_deref);
-        let before = match record.map(Record::decode) {
+        let mut found = found.into_iter();
+        let before = match found.next().flatten().map(|bytes| Record::decode(&bytes)) {
             None => return (None, Verdict::Gone),
             Some(Err(error)) => return (None, Verdict::Unreadable(error)),
             Some(Ok(record)) if record.dropped || record.generation != self.stamp.generation => {
@@ -164,42 +152,34 @@ impl Turn {
     }
 }
 
-/// Rows by category and key, each with a number. The one kind of map here, since each kind is code.
-type Places<'a> = BTreeMap<(&'a str, &'a [u8]), usize>;
-
 /// The state of a decision between two tasks.
-struct Decision<'a> {
+struct Decision {
     stamp: Stamp,
     record: Record,
-    /// The rows that some task looks at, by their index in `payloads`.
-    watched: Places<'a>,
+    /// The rows that some task looks at, by their row keys, ascending.
+    watched: Vec<Vec<u8>>,
     /// Those of them that are there at this point of the turn. Only those, so that ranges which are
     /// deleted over and over cost nothing once they are empty.
-    present: Places<'a>,
-    /// What each watched row held when it was last there.
-    payloads: Vec<Vec<u8>>,
+    present: Table,
     writes: Vec<Write>,
     time_ms: u64,
 }
 
-impl<'a> Decision<'a> {
-    /// `found` answers [`Turn::reads`].
-    fn new(turn: &'a Turn, record: Record, found: Vec<Option<Vec<u8>>>) -> Self {
-        let (mut watched, mut present) = (Places::new(), Places::new());
-        // Numbered as in `reads`, where the record comes first.
-        for_each_look(&turn.tasks, |category, key, _| {
-            let next = watched.len() + 1;
-            let index = *watched.entry((&**category, key)).or_insert(next);
-            if index == next && matches!(found.get(index), Some(Some(_))) {
-                present.insert((category, key), index);
+impl Decision {
+    /// `found` is what was found of each of the turn's [`looks`].
+    fn new(turn: &Turn, record: Record, found: impl Iterator<Item = Option<Vec<u8>>>) -> Self {
+        let (mut watched, mut present) = (Vec::new(), Table::new());
+        for ((row, _), payload) in looks(&turn.tasks).into_iter().zip(found) {
+            if let Some(payload) = payload {
+                present.insert(row.clone(), payload);
             }
-        });
-        let payloads = found.into_iter().map(Option::unwrap_or_default).collect();
+            watched.push(row);
+        }
         let time_ms = turn.stamp.unix_ms.max(record.last_commit_ms);
-        Decision { stamp: turn.stamp, record, watched, present, payloads, writes: Vec::new(), time_ms }
+        Decision { stamp: turn.stamp, record, watched, present, writes: Vec::new(), time_ms }
     }
 
-    fn task(&mut self, task: &'a Task) -> Answer {
+    fn task(&mut self, task: &Task) -> Answer {
         match task {
             Task::Batch { batch, report_existed } => self.batch(batch, *report_existed),
             Task::Log(change) => self.log_change(change),
@@ -212,7 +192,7 @@ impl<'a> Decision<'a> {
         }
     }
 
-    fn batch(&mut self, batch: &'a CheckedBatch, report_existed: bool) -> Answer {
+    fn batch(&mut self, batch: &CheckedBatch, report_existed: bool) -> Answer {
         for (index, precondition) in batch.preconditions.iter().enumerate() {
             if !self.holds(precondition) {
                 return Answer::Conflict(index);
@@ -242,8 +222,7 @@ impl<'a> Decision<'a> {
     }
 
     fn holds(&self, precondition: &Precondition) -> bool {
-        let place = (&*precondition.category, precondition.key.as_bytes());
-        let now = self.present.get(&place).and_then(|index| self.payloads.get(*index));
+        let now = self.present.get(&row_key(&precondition.category, precondition.key.as_bytes()));
         match &precondition.expected {
             Expected::Absent => now.is_none(),
             Expected::Present => now.is_some(),
@@ -254,37 +233,32 @@ impl<'a> Decision<'a> {
     fn exists(&self, op: &Op) -> bool {
         match op {
             Op::Put { category, key, .. } | Op::Delete { category, key } => {
-                self.present.contains_key(&(&**category, key.as_bytes()))
+                self.present.contains_key(&row_key(category, key.as_bytes()))
             }
             Op::DeleteRange { .. } => false,
         }
     }
 
     /// Keeps the watched rows as the operation leaves them.
-    fn watch(&mut self, op: &'a Op) {
+    fn watch(&mut self, op: &Op) {
         if self.watched.is_empty() {
             return;
         }
         match op {
             Op::Put { category, key, payload } => {
-                let place = (&**category, key.as_bytes());
-                if let Some(index) = self.watched.get(&place)
-                    && let Some(held) = self.payloads.get_mut(*index)
-                {
-                    held.clone_from(payload);
-                    self.present.insert(place, *index);
+                let row = row_key(category, key.as_bytes());
+                if self.watched.binary_search(&row).is_ok() {
+                    self.present.insert(row, payload.clone());
                 }
             }
             Op::Delete { category, key } => {
-                self.present.remove(&(&**category, key.as_bytes()));
+                self.present.remove(&row_key(category, key.as_bytes()));
             }
             Op::DeleteRange { category, range } => {
-                let from = Bound::Included((&**category, range.first()));
-                let rows = self.present.range((from, Bound::Unbounded)).map(|(place, _)| *place);
-                let gone: Vec<_> =
-                    rows.take_while(|(of, key)| **of == **category && range.holds(key)).collect();
-                for place in gone {
-                    self.present.remove(&place);
+                let Some(bounds) = Bounds::of(&category_prefix(category), &range.span()) else { return };
+                let gone: Vec<_> = rows_of(&self.present, &bounds).map(|(row, _)| row.clone()).collect();
+                for row in gone {
+                    self.present.remove(&row);
                 }
             }
         }
@@ -362,8 +336,13 @@ impl<'a> Decision<'a> {
     }
 }
 
-/// Calls `look` for every row that some task must know, in one fixed order.
-fn for_each_look<'a>(tasks: &'a [Task], mut look: impl FnMut(&'a Arc<str>, &'a [u8], Want)) {
+/// Every row that some task must know, once, with its row key and by that in order.
+fn looks(tasks: &[Task]) -> Vec<(Vec<u8>, Look)> {
+    let mut looks = Vec::new();
+    let mut add = |category: &Arc<str>, key: &[u8], want| {
+        let point = Point { space: Space::Rows(Arc::clone(category)), key: key.to_vec() };
+        looks.push((row_key(category, key), Look { point, want }));
+    };
     for task in tasks {
         let Task::Batch { batch, report_existed } = task else { continue };
         for precondition in batch.preconditions.iter() {
@@ -371,15 +350,23 @@ fn for_each_look<'a>(tasks: &'a [Task], mut look: impl FnMut(&'a Arc<str>, &'a [
                 Expected::Absent | Expected::Present => Want::Presence,
                 Expected::Equal(payload) => Want::Payload(payload.len()),
             };
-            look(&precondition.category, precondition.key.as_bytes(), want);
+            add(&precondition.category, precondition.key.as_bytes(), want);
         }
         if *report_existed
             && let Some(Op::Put { category, key, .. } | Op::Delete { category, key }) =
                 batch.operations.first()
         {
-            look(category, key.as_bytes(), Want::Presence);
+            add(category, key.as_bytes(), Want::Presence);
         }
     }
+    looks.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    looks.dedup_by(|(row, later), (same, look)| {
+        if row == same {
+            look.want = look.want.max(later.want);
+        }
+        row == same
+    });
+    looks
 }
 
 #[cfg(test)]

@@ -2,7 +2,9 @@
 
 /** A value as text: equal values, and no others, have the same. */
 export function show(value) {
-  if (value instanceof Uint8Array) return `<${Array.from(value, (byte) => byte.toString(16).padStart(2, "0")).join("")}>`;
+  if (value instanceof Uint8Array) {
+    return `<${Array.from(value, (byte) => byte.toString(16).padStart(2, "0")).join("")}>`;
+  }
   if (Array.isArray(value)) return `[${value.map(show).join(", ")}]`;
   if (typeof value === "bigint") return `${value}n`;
   if (typeof value === "string") return JSON.stringify(value);
@@ -13,7 +15,8 @@ export function show(value) {
 
 export function equal(found, expected, words = "") {
   const [a, b] = [show(found), show(expected)];
-  if (a !== b) throw new Error(`${words ? `${words}: ` : ""}found ${a.slice(0, 2000)}, expected ${b.slice(0, 2000)}`);
+  const before = words ? `${words}: ` : "";
+  if (a !== b) throw new Error(`${before}found ${a.slice(0, 2000)}, expected ${b.slice(0, 2000)}`);
 }
 
 export function ok(value, words = "not so") {
@@ -45,12 +48,14 @@ export function thrown(work, words = "") {
 /** Checks an error's kind, and what else is given of it; answers it. */
 export function isError(error, kind, outcome = "NotApplied", words = "") {
   if (!(error instanceof Error)) throw new Error(`${words}: ${show(error)} is no error`);
-  equal([error.name, error.kind, error.outcome], ["PersistencyError", kind, outcome], `${words} ${error.message}`);
+  equal([error.name, error.kind, error.outcome], ["PersistencyError", kind, outcome],
+    `${words} ${error.message}`);
   return error;
 }
 
 /** Checks that a promise rejects with an error of this kind; answers the error. */
-export const rejects = async (promise, kind, outcome, words) => isError(await failure(promise, words ?? kind), kind, outcome, words);
+export const rejects = async (promise, kind, outcome, words) =>
+  isError(await failure(promise, words ?? kind), kind, outcome, words);
 
 /** Checks that a function throws an error of this kind; answers the error. */
 export const throws = (work, kind, words) => isError(thrown(work, words ?? kind), kind, "NotApplied", words);

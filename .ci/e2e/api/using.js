@@ -3,5 +3,5 @@
 /** Runs `use` with what `make` makes, which is disposed of at the end of the block. */
 export async function within(make, use) {
   await using thing = await make();
-  return use(thing);
+  return await use(thing);
 }

@@ -24,7 +24,8 @@ export const writeTests = {
     equal(rows.map(({ payload }) => string(payload)), ["again", "last"]);
     const [first, second, third, fourth, fifth, sixth, existed, last] = await Promise.all(answers);
     const seqs = await Promise.all([first, third, fourth, fifth, last].map((receipt) => receipt.committed()));
-    equal([seqs[0], second, ...seqs.slice(1, 4), sixth, existed, seqs[4]], [1n, 2n, 3n, 4n, 5n, 6n, true, 8n]);
+    equal([seqs[0], second, ...seqs.slice(1, 4), sixth, existed, seqs[4]],
+      [1n, 2n, 3n, 4n, 5n, 6n, true, 8n]);
   },
   "a read sees every write that was asked for before it": async (t) => {
     const { job } = await t.job();
@@ -38,8 +39,9 @@ export const writeTests = {
       ]));
     }
     for (const [number, [got, there, count, last]] of (await Promise.all(seen)).entries()) {
-      equal([got, there, last], [String(number), true, String(number)]);
-      equal(count, BigInt(number + 1));
+      equal([got, there], [String(number), true]);
+      // Those that came later may be seen as well.
+      ok(Number(last) >= number && count >= BigInt(number + 1), `${last}, ${count} after ${number}`);
     }
   },
   "acknowledged writes tell their seq, and whether the row was there": async (t) => {
@@ -86,7 +88,7 @@ export const writeTests = {
     await root.close();
     equal([await durable, await late.durable()], [1n, 1n]);
   },
-  "an ignored receipt that fails is no unhandled rejection, and flush tells it with the number of others": async (t) => {
+  "an ignored receipt that fails rejects nothing, and flush tells it with the number of others": async (t) => {
     const { job } = await t.job();
     const { Batch, key } = t;
     const conflicting = new Batch().requirePresent("c", key("absent"));
@@ -123,7 +125,7 @@ export const writeTests = {
     equal(both.map(({ reason }) => reason?.kind), ["Conflict", "Conflict"]);
     await job.flush();
   },
-  "a full queue makes persist wait, in the order of the calls, and tryPersist answer Overloaded": async (t) => {
+  "a full queue makes persist wait in the order of the calls, and tryPersist answer Overloaded": async (t) => {
     const { job } = await t.job(TINY);
     const { Batch, key } = t;
     const order = [];
@@ -137,16 +139,18 @@ export const writeTests = {
     equal((await job.stats()).queuedOperations <= 2, true);
     const receipts = await Promise.all(waiting);
     equal(order, Array.from({ length: 12 }, (_, at) => String(at)));
-    equal(await Promise.all(receipts.map((receipt) => receipt.committed())), Array.from({ length: 12 }, (_, at) => BigInt(at + 1)));
+    equal(await Promise.all(receipts.map((receipt) => receipt.committed())),
+      Array.from({ length: 12 }, (_, at) => BigInt(at + 1)));
     equal(string(await job.get("c", key("k"))), "11");
     const accepted = job.tryPersist(new Batch().put("c", key("k"), "try"));
     equal(await accepted.committed(), 13n);
   },
-  "bytes fill a queue as operations do, and a batch larger than it is accepted alone when it is empty": async (t) => {
+  "bytes fill a queue too, and a batch larger than it is accepted alone when it is empty": async (t) => {
     const { job } = await t.job(TINY);
     const { Batch, key } = t;
     const order = [];
-    const write = (name, payload) => job.persistPut("c", key(name), payload).then((receipt) => order.push(name) && receipt);
+    const write = (name, payload) => job.persistPut("c", key(name), payload).then((receipt) =>
+      order.push(name) && receipt);
     const half = write("half", new Uint8Array(600));
     throws(() => job.tryPersist(new Batch().put("c", key("x"), new Uint8Array(600))), "Overloaded");
     const large = write("large", new Uint8Array(5000));
@@ -165,13 +169,15 @@ export const writeTests = {
   },
   "a flush does not wait for what is not accepted yet, closing rejects it": async (t) => {
     const { root, job } = await t.job(TINY);
-    const accepted = [job.persistPut("c", t.key(1), "v"), job.persistPut("c", t.key(2), "v")];
-    const waiting = Array.from({ length: 5 }, (_, at) => failure(job.persistPut("c", t.key("late", at), "v")));
+    const accepted = job.persistPut("c", t.key(1), "v");
+    const two = new t.Batch().put("c", t.key("late", 1), "v").put("c", t.key("late", 2), "v");
+    // The last would fit if the one before it gave up first.
+    const waiting = [failure(job.persist(two)), failure(job.persistPut("c", t.key("late", 3), "v"))];
     await root.closeJob("alpha");
     for (const error of await Promise.all(waiting)) isError(error, "Closed");
-    equal(await Promise.all((await Promise.all(accepted)).map((receipt) => receipt.committed())), [1n, 2n]);
+    equal(await (await accepted).committed(), 1n);
     const again = await root.openJob("alpha");
-    equal(await again.count("c"), 2n);
+    equal(await again.count("c"), 1n);
   },
   "what the caller hands in may be used again at once, and is neither changed nor taken": async (t) => {
     const { job } = await t.job(TINY);
@@ -189,23 +195,27 @@ export const writeTests = {
     const calls = [
       () => job.persistPut("put", k, payload), () => job.putAcked("acked", k, payload),
       () => job.persist(batch.put("batch", k, payload)),
-      () => job.persist(new Batch().put("waits", k, payload)), () => job.persist(new Batch().put("waits too", k, payload)),
+      () => job.persist(new Batch().put("waits", k, payload)),
+      () => job.persist(new Batch().put("waits too", k, payload)),
     ];
     const done = [];
     for (const call of calls) {
       same();
       done.push(call());
-      equal([k.length, payload.length, k.buffer.byteLength > 0, payload.buffer.byteLength > 0], [3, 7, true, true]);
+      equal([k.length, payload.length, k.buffer.byteLength > 0, payload.buffer.byteLength > 0],
+        [3, 7, true, true]);
       wipe();
-      batch.put("later", key("later"), "later");
+      if (batch.length > 0) batch.put("later", key("later"), "later");
     }
     await Promise.all(done);
     for (const category of ["put", "acked", "batch", "waits", "waits too"]) {
-      equal((await job.scan(category)).map((row) => [row.key, string(row.payload)]), [[key("k"), "payload"]], category);
+      equal((await job.scan(category)).map((row) => [row.key, string(row.payload)]), [[key("k"), "payload"]],
+        category);
     }
     equal(await job.count("later"), 0n);
     same();
-    const gets = [job.get("put", k), job.getMany("put", [k, k]), job.exists("put", k), job.count("put", { gte: k, lte: k })];
+    const gets = [job.get("put", k), job.getMany("put", [k, k]), job.exists("put", k),
+      job.count("put", { gte: k, lte: k })];
     const rows = job.rows("put", { gte: k });
     const first = rows.next();
     wipe();
@@ -225,11 +235,13 @@ export const writeTests = {
     const { job } = await t.job();
     const { key } = t;
     await Promise.all([
-      job.persistPut("c", key(1), "h\u00e9 \u{1f600} \ufeff"), job.persistPut("c", key(2), ""), job.persistPut("c", key(3), new Uint8Array()),
+      job.persistPut("c", key(1), "h\u00e9 \u{1f600} \ufeff"), job.persistPut("c", key(2), ""),
+      job.persistPut("c", key(3), new Uint8Array()),
       job.persistPut("c", key(), "at the empty key"), job.persistPut("", key(1), Uint8Array.of(0, 255)),
     ]);
     const found = await job.getMany("c", [key(1), key(2), key(3), key(4), key()]);
-    equal(found, [bytes("h\u00e9 \u{1f600} \ufeff"), new Uint8Array(), new Uint8Array(), undefined, bytes("at the empty key")]);
+    equal(found, [bytes("h\u00e9 \u{1f600} \ufeff"), new Uint8Array(), new Uint8Array(), undefined,
+      bytes("at the empty key")]);
     equal(await job.get("", key(1)), Uint8Array.of(0, 255));
     equal(await job.categories(), ["", "c"]);
   },
@@ -268,7 +280,8 @@ export const writeTests = {
       [new Batch().requireAbsent("c", key("not")), 0],
       [new Batch().requirePresent("c", key("there")), 0],
       [new Batch().requireAbsent("c", key("x")).requireEqual("c", key("not"), "no"), 1],
-      [new Batch().requireAbsent("c", key("x")).requireAbsent("c", key("y")).requireEqual("c", key("there"), ""), 2],
+      [new Batch().requireAbsent("c", key("x")).requireAbsent("c", key("y")).requireEqual("c", key("there"),
+        ""), 2],
       [new Batch().requireEqual("c", key("not"), bytes("now ")), 0],
     ];
     for (const [batch, index] of wrong) {
@@ -279,7 +292,8 @@ export const writeTests = {
     }
     // A conflict takes no seq, and its neighbours are committed.
     const receipts = await Promise.all([
-      job.persistPut("c", key("before"), "v"), job.persist(wrong[0][0]), job.persistPut("c", key("after"), "v"),
+      job.persistPut("c", key("before"), "v"), job.persist(wrong[0][0]),
+      job.persistPut("c", key("after"), "v"),
     ]);
     const settled = await Promise.allSettled(receipts.map((receipt) => receipt.committed()));
     equal(settled.map(({ value, reason }) => value ?? reason.kind), [3n, "Conflict", 4n]);

@@ -1,0 +1,3 @@
+// A worker of another version of the package.
+
+self.onmessage = () => self.postMessage({ hello: { protocol: 4_000_000 } });
