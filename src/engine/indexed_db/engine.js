@@ -96,8 +96,10 @@ function factory() {
 /** One call: whom to tell, and how to stop it. */
 class Call {
   #tell;
-  #gathered = [];
-  #bytes = 0;
+  /** Items that have not been told: each behind its length plus one, 0 for none. */
+  #items = EMPTY;
+  #view;
+  #used = 0;
   /** Ends what is under way for it; told whether an answer was still awaited. */
   stop = () => {};
   /** Ends it with an answer, where it can be aborted. */
@@ -119,15 +121,19 @@ class Call {
 
   /** The answer's next item; `undefined` where there is none. */
   push(item) {
-    this.found ||= item !== undefined;
-    this.#gathered.push(item);
-    this.#bytes += 4 + (item ? item.length : 0);
-    if (this.#bytes > GATHERED_BYTES_MAX) this.#say(TELL.items, 0, this.#packed());
+    const size = item === undefined ? 0 : item.length;
+    const at = this.#room(4 + size);
+    this.#view.setUint32(at, item === undefined ? 0 : size + 1);
+    if (item !== undefined) {
+      this.#items.set(item, at + 4);
+      this.found = true;
+    }
+    if (this.#used > GATHERED_BYTES_MAX) this.#say(TELL.items, 0, this.#gathered());
   }
 
   /** A further piece of the last item. */
   append(piece) {
-    if (this.#bytes > 0) this.#say(TELL.items, 0, this.#packed());
+    if (this.#used > 0) this.#say(TELL.items, 0, this.#gathered());
     this.#say(TELL.append, 0, piece);
   }
 
@@ -138,11 +144,11 @@ class Call {
   /** Has the decision made from the items: before this returns, its writes have come to `writer`. */
   decide(writer) {
     this.#writer = writer;
-    this.#say(TELL.decide, 0, this.#packed());
+    this.#say(TELL.decide, 0, this.#gathered());
   }
 
   end(number = 0) {
-    this.#answer(TELL.end, Math.min(number, NUMBER_MAX), this.#packed());
+    this.#answer(TELL.end, Math.min(number, NUMBER_MAX), this.#gathered());
   }
 
   fail({ fault, message, thrown, unknown }) {
@@ -179,21 +185,24 @@ class Call {
     }
   }
 
-  /** The items gathered: each behind its length plus one, 0 for none. */
-  #packed() {
-    const packed = new Uint8Array(this.#bytes);
-    const view = new DataView(packed.buffer);
-    let at = 0;
-    for (const item of this.#gathered) {
-      view.setUint32(at, item ? item.length + 1 : 0);
-      at += 4;
-      if (!item) continue;
-      packed.set(item, at);
-      at += item.length;
+  /** What has been gathered, as a view that is good until the next item. */
+  #gathered() {
+    const used = this.#used;
+    this.#used = 0;
+    return this.#items.subarray(0, used);
+  }
+
+  /** Makes room for so many bytes; returns where it begins. */
+  #room(size) {
+    const at = this.#used;
+    this.#used += size;
+    if (this.#used > this.#items.length) {
+      const grown = new Uint8Array(Math.max(this.#used, 2 * this.#items.length));
+      grown.set(this.#items);
+      this.#items = grown;
+      this.#view = new DataView(grown.buffer);
     }
-    this.#gathered = [];
-    this.#bytes = 0;
-    return packed;
+    return at;
   }
 }
 

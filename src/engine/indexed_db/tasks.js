@@ -81,15 +81,16 @@ const within = (lower, upper, behind = false) =>
 
 /** The first key behind `key`. */
 function after(key) {
-  const next = new Uint8Array(key.length + 1);
-  next.set(key);
+  const next = new Uint8Array(key.byteLength + 1);
+  next.set(new Uint8Array(key));
   return next;
 }
 
-/** The bytes of a key as IndexedDB gives it back. */
-function keyBytes(key) {
+/** The bytes of a key as IndexedDB gives it back, but for the first ones. */
+function keyBytes(key, from = 0) {
   if (!(key instanceof ArrayBuffer)) throw corrupt("a key is not binary");
-  return new Uint8Array(key);
+  if (key.byteLength < from) throw corrupt("a row's key is too short");
+  return new Uint8Array(key, from);
 }
 
 /** The bytes of a value; `undefined` where there is none. */
@@ -241,7 +242,7 @@ function* readSlice(store, { lower, upper, reverse, keysOnly }, rows) {
   }
   const asked = store.getAllKeys(...query);
   const values = keysOnly ? undefined : yield store.getAll(...query);
-  const keys = (yield asked).map(keyBytes);
+  const keys = yield asked;
   if (values && values.length !== keys.length) throw corrupt("a range has not as many values as keys");
   if (reverse && !backwards) {
     keys.reverse();
@@ -274,21 +275,22 @@ function page(request) {
       // One more than wanted tells whether there is a further row.
       const limit = Math.min(sliceRows, rowsMax - rows + 1);
       const { keys, values } = yield* readSlice(store, asked, limit);
-      for (const [at, key] of keys.entries()) {
+      for (let at = 0; at < keys.length; at++) {
+        const key = keyBytes(keys[at], prefix);
         const value = values ? stored(values[at]) : EMPTY;
         if (value === undefined) throw corrupt("a row has no value");
-        if (key.length < prefix) throw corrupt("a row's key is too short");
-        const total = bytes + key.length - prefix + sizeOf(value);
+        const total = bytes + key.length + sizeOf(value);
         if (rows > 0 && (rows >= rowsMax || total > bytesMax)) return 1;
         bytes = total;
         rows += 1;
-        call.push(key.subarray(prefix));
-        if (typeof value === "number") yield* loadPieces(transaction, call, key, value);
+        call.push(key);
+        if (typeof value === "number") yield* loadPieces(transaction, call, keys[at], value);
         else if (values) call.push(value);
       }
       if (keys.length < limit) return 0;
-      if (asked.reverse) asked.upper = keys.at(-1);
-      else asked.lower = after(keys.at(-1));
+      const last = keys.at(-1);
+      if (asked.reverse) asked.upper = last;
+      else asked.lower = after(last);
       if (asked.upper && indexedDB.cmp(asked.lower, asked.upper) >= 0) return 0;
       sliceRows = nextSlice(sliceRows, rows, bytes, bytesMax);
     }
@@ -439,7 +441,7 @@ function check(lower = EMPTY, progress = { findings: 0, noted: false }) {
     const { keys, values } = yield* readSlice(transaction.objectStore(ROWS), asked, CHECK_ROWS_PER_VIEW);
     const long = [];
     for (const [at, row] of keys.entries()) {
-      if (!hasCategory(row)) find("a row's key begins with no category");
+      if (!hasCategory(keyBytes(row))) find("a row's key begins with no category");
       try {
         const value = stored(values[at]);
         if (typeof value === "number") long.push({ row, bytes: value, pieces: 0 });
