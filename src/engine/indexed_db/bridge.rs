@@ -33,7 +33,7 @@ extern "C" {
     pub(super) fn new(name: &str) -> Database;
 
     #[wasm_bindgen(method)]
-    fn ask(this: &Database, code: u8, request: Vec<u8>, tell: &Tell) -> Asked;
+    fn ask(this: &Database, code: u8, task: Task, tell: &Tell) -> Asked;
 
     /// Aborts what applies and what waits to.
     #[wasm_bindgen(method)]
@@ -63,7 +63,16 @@ extern "C" {
     fn tell_thrown(value: &JsValue, during: u32, tell: &Tell);
 }
 
-/// The calls; `engine.js` has the same codes.
+#[wasm_bindgen(module = "/src/engine/indexed_db/tasks.js")]
+extern "C" {
+    /// What a call does in its transactions, or nothing if it needs none.
+    type Task;
+
+    #[wasm_bindgen(js_name = taskOf)]
+    fn task_of(code: u8, request: Vec<u8>) -> Task;
+}
+
+/// The calls; `engine.js` and `tasks.js` have the same codes.
 pub(super) mod code {
     pub(in super::super) const PROBE: u8 = 0;
     pub(in super::super) const LIST: u8 = 1;
@@ -223,7 +232,7 @@ impl Call {
     /// Begins the call; only an apply decides.
     pub(super) fn begin(database: &Database, code: u8, request: Packed, decide: Option<Decide>) -> Self {
         let (told, tell) = Told::new(decide);
-        let asked = database.ask(code, request.0, &tell);
+        let asked = database.ask(code, task_of(code, request.0), &tell);
         // It was empty: this is the only place that sets it.
         let _ = told.asked.set(asked);
         Call { told, taken: false, _tell: tell }

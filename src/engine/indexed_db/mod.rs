@@ -1,9 +1,9 @@
 //! The engine of the browser: each job is one IndexedDB database, in windows and in workers.
 //!
 //! Never retries, never reconnects by itself and never awaits anything foreign inside a transaction.
-//! The mechanics are JavaScript, in `engine.js`: there IndexedDB's events and callbacks are at home, a tenth
-//! of the code that a browser has to load does the same, and the rows of a page or a commit cross the
-//! border together. What a row is and means stays here: keys, what a decision sees and writes, faults.
+//! The mechanics are JavaScript, in `engine.js` and `tasks.js`: IndexedDB's transactions live in callbacks,
+//! which are at home there, a browser has a fraction of the code to load, and the rows of a page or of a
+//! commit cross the border together. What a row is stays here: keys, what is decided, what is written.
 //!
 //! # Format 1
 //!

@@ -88,7 +88,7 @@ async fn an_apply_that_waits_for_its_turn_can_be_aborted() {
 }
 
 #[async_test]
-async fn an_abort_after_the_commit_has_been_asked_tells_the_truth() {
+async fn an_abort_after_the_decision_tells_the_truth() {
     let site = fresh_site();
     let engine = open(&site).await;
     for round in 0..10u8 {
@@ -147,7 +147,7 @@ async fn a_request_that_fails_later_aborts_its_transaction_with_its_own_error() 
     assert_eq!((error.fault, error.outcome), (Fault::Other, Outcome::NotApplied));
     assert!(error.message.contains("ConstraintError"), "{error:?}");
     drop(patch);
-    assert_eq!(get(&engine, "j").await.expect("gets"), None, "nothing of it is there");
+    assert_eq!(get(&engine, "j").await.expect("gets"), None, "a browser that is told to commit keeps it");
     uncaught.none_after_a_while().await;
     end(&site, &engine).await;
 }
