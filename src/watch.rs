@@ -159,7 +159,7 @@ impl Commits {
         from: Option<Position>,
         within: Option<(Arc<str>, Span)>,
     ) -> Result<Self> {
-        let details = link.read(Read::Details).await?.details()?;
+        let details = link.read(Read::DetailsNow).await?.details()?;
         let now = Position { generation: details.record.generation, seq: details.record.committed_seq };
         let position = from.unwrap_or(now);
         if position.generation != now.generation {
