@@ -45,7 +45,7 @@ export type Payload = Uint8Array | string;
  * | `Conflict` | A precondition of the batch did not hold. Read again, then decide anew. |
  * | `Overloaded` | The job's queue is full, said only by `tryPersist`. Try later or use the waiting form. |
  * | `Busy` | An open was blocked past its deadline, usually by another tab. Try later. |
- * | `StorageFull` | The disk or the quota is full. Free room, then try again; reads and deletes still work. |
+ * | `StorageFull` | The disk or the quota is full. Free room, then try again; reads and `dropJob` still work, deletes in most browsers. |
  * | `Corrupt` | Stored data cannot be read as what it should be. Restore from a backup. |
  * | `VersionTooNew` | The data was written by a newer format than this package knows. Update the package. |
  * | `Timeout` | The job's deadline passed. `outcome` tells whether anything was applied. |

@@ -159,7 +159,9 @@ impl Commits {
         from: Option<Position>,
         within: Option<(Arc<str>, Span)>,
     ) -> Result<Self> {
-        let details = link.read(Read::Details).await?.details()?;
+        // One that begins now begins before what is written after it; a log is read up to what was accepted.
+        let read = if from.is_some() { Read::Details } else { Read::DetailsNow };
+        let details = link.read(read).await?.details()?;
         let now = Position { generation: details.record.generation, seq: details.record.committed_seq };
         let position = from.unwrap_or(now);
         if position.generation != now.generation {

@@ -8,8 +8,10 @@ import { fileURLToPath } from 'node:url';
 import { brotliCompressSync } from 'node:zlib';
 import { build, transform } from 'esbuild';
 
-/** Gzipped bytes at most that a page loads until its first call is answered. */
-const BUDGET_BYTES = 90_000;
+/** Gzipped bytes at most that a page loads until its first call is answered; only ever lowered. */
+const BUDGET_BYTES = 145_000;
+/** Where it is to go. */
+const AIM_BYTES = 90_000;
 const WASM = 'persistency.wasm';
 /** What such a page loads; anything else is loaded only where it is asked for. */
 const LOADED = ['index.js', 'worker.js', WASM];
@@ -116,9 +118,11 @@ async function main(generated, crate) {
   writeFileSync(join(out, 'package.json'), `${JSON.stringify(manifest(crate), null, 2)}\n`);
 
   const total = weigh(out);
+  const number = new Intl.NumberFormat('en');
+  if (total > AIM_BYTES) console.log(`package: ${number.format(total - AIM_BYTES)} bytes above the aim of ${number.format(AIM_BYTES)}`);
   if (total > BUDGET_BYTES) {
     console.error(`package: a page loads ${total} bytes gzipped, more than the budget of ${BUDGET_BYTES}`);
-    if (process.env.PACKAGE_BUDGET === 'enforce') process.exitCode = 1;
+    process.exitCode = 1;
   }
 }
 

@@ -40,6 +40,7 @@ async function chromiumTab(context, url) {
   return {
     run: async (body, ...args) => JSON.parse(await within(CALL_MS, page.evaluate(source(body, args)))),
     open: (next) => page.goto(next),
+    arrived: (search) => page.waitForURL((address) => address.search === search, { timeout: CALL_MS }),
     back: () => page.goBack({ waitUntil: 'commit' }),
     close: () => page.close(),
     /** Sends a command of the browser's own protocol. */
@@ -58,8 +59,8 @@ async function chromiumTab(context, url) {
 /**
  * Starts Chromium on the profile in folder `profile`. Answers a browser:
  *
- * - `tab(url)`: a new tab, with `run(body, ...args)`, `open(url)`, `back()`, `close()` and `crash()`, which
- *   answers whether the browser is still there;
+ * - `tab(url)`: a new tab, with `run(body, ...args)`, `open(url)`, `arrived(search)` for when it goes somewhere
+ *   by itself, `back()`, `close()`, and `crash()`, which answers whether the browser is still there;
  * - `close()`, and `kill()`, after which nothing of it runs any more.
  */
 export async function startChromium({ flags }, profile) {
@@ -140,13 +141,17 @@ export async function startFirefox({ flags }, profile, prefs = {}) {
           result.then((json) => { window.${slot}.json = json; },
             (error) => { window.${slot}.failed = String(error?.stack ? error + error.stack : error); });`));
         for (const end = Date.now() + CALL_MS; Date.now() < end; await pause(POLL_MS)) {
-          const { json, failed } = await inTab(handle, () => browser.run(`return window.${slot};`));
+          const { json, failed } = await inTab(handle, () => browser.run(`return window.${slot} ?? { failed: 'left' };`));
           if (failed) throw new Error(failed);
           if (json) return JSON.parse(json);
         }
         throw new Error(`no result within ${CALL_MS} ms`);
       },
       open,
+      async arrived(search) {
+        const end = Date.now() + CALL_MS;
+        while (Date.now() < end && !(await inTab(handle, () => browser.url())).endsWith(search)) await pause(POLL_MS);
+      },
       back: () => inTab(handle, () => browser.back()),
       close: () => inTab(handle, () => browser.closeTab()),
       /** Kills the processes of all tabs; under this driver the browser then ends itself. */

@@ -68,6 +68,7 @@ export async function startBrowser(command, capabilities) {
       capabilities: started.capabilities,
       open: (page) => send(`${session}/url`, 'POST', { url: page }),
       run: (script) => send(`${session}/execute/sync`, 'POST', { script, args: [] }),
+      url: () => send(`${session}/url`, 'GET'),
       back: () => send(`${session}/back`, 'POST', {}),
       tabs: () => send(`${session}/window/handles`, 'GET'),
       newTab: async () => (await send(`${session}/window/new`, 'POST', { type: 'tab' })).handle,

@@ -6,11 +6,13 @@ import { limits } from "./limits.js";
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
+/** What came instead of something else, in a word: never the value itself. */
+const kindOf = (value) => (value === null ? "null" : typeof value);
+
 /** The string as UTF-8, if UTF-8 can hold it: lone surrogates would be replaced, and strings become one. */
 export function utf8(what, string) {
-  if (typeof string !== "string" || /\p{Surrogate}/u.test(string)) {
-    throw invalid(`a ${what} is a string without lone surrogates`);
-  }
+  if (typeof string !== "string") throw invalid(`a ${what} is a string, not ${kindOf(string)}`);
+  if (/\p{Surrogate}/u.test(string)) throw invalid(`a ${what} is a string without lone surrogates`);
   return encoder.encode(string);
 }
 
@@ -19,7 +21,7 @@ export const text8 = (bytes) => decoder.decode(bytes);
 
 /** The bytes, if they are bytes that are still there. */
 export function bytesOf(what, bytes) {
-  if (!(bytes instanceof Uint8Array)) throw invalid(`a ${what} is a Uint8Array`);
+  if (!(bytes instanceof Uint8Array)) throw invalid(`a ${what} is a Uint8Array, not ${kindOf(bytes)}`);
   if (bytes.length === 0) {
     try {
       new Uint8Array(bytes.buffer);
@@ -41,7 +43,7 @@ export const keyOf = (key) => bounded("key", bytesOf("key", key), limits().keyBy
 
 /** A payload within its limit; strings are taken as UTF-8. */
 export const payloadOf = (payload) =>
-  bounded("payload", typeof payload === "string" ? utf8("payload", payload) : bytesOf("payload", payload),
+  bounded("payload", typeof payload === "string" ? utf8("payload", payload) : bytesOf("payload that is no string", payload),
     limits().payloadBytes);
 
 /** A category's bytes within their limit. */
@@ -56,6 +58,8 @@ export function seqOf(seq) {
 /** The signal of a read's options, if they are options. */
 export function signalOf(options = {}) {
   if (typeof options !== "object" || options === null) throw invalid("the options are an object");
+  // Passed as the options themselves it would be overlooked.
+  if (typeof options.throwIfAborted === "function") throw invalid("a signal is passed as { signal }");
   const { signal } = options;
   // Not `instanceof`: a frame's signals are of another AbortSignal.
   if (signal !== undefined && typeof signal?.throwIfAborted !== "function") throw invalid("signal is an AbortSignal");

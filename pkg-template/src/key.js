@@ -9,7 +9,14 @@ import { KEY_PART_BYTES_MAX, limits } from "./limits.js";
 const SIGN_BIT = 1n << 63n;
 
 /** The bytes that name a row. Within `key(...)` a Key stands for its own bytes. */
-export class Key extends Uint8Array {}
+export class Key extends Uint8Array {
+  /** The key of exactly these bytes. */
+  static from(bytes, ...rest) {
+    // Its characters would be read as numbers, and most become 0.
+    if (typeof bytes === "string") throw invalid("Key.from() takes bytes; for a string use key() or text()");
+    return super.from(bytes, ...rest);
+  }
+}
 
 /** A part whose bytes are settled already. */
 class Part {

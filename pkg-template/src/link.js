@@ -139,11 +139,12 @@ export class Link {
   }
 
   /**
-   * The page goes into the back/forward cache. Nothing runs there, so a database that it kept open could not
-   * be given up for others: the worker ends, unless somebody waits for it, and the next call starts another.
+   * The page goes into the back/forward cache. Nothing runs there, so a database or a transaction that its
+   * worker kept open would hold up the other tabs for as long as it stays: the worker ends, as it does with
+   * a page that does not come back, and the next call after its return starts another.
    */
   #hide = ({ persisted }) => {
-    if (!persisted || this.#root === MEMORY || !this.#session?.idle) return;
+    if (!persisted || this.#root === MEMORY) return;
     this.#restingSince = now();
     globalThis.addEventListener("pageshow", this.#show, { once: true });
     this.end("the page has been left");
@@ -261,11 +262,6 @@ class Session {
 
   get busy() {
     return this.#pending.size > 0;
-  }
-
-  /** Whether nothing is under way but waiting for news. */
-  get idle() {
-    return [...this.#pending.values()].every(({ patient }) => patient);
   }
 
   use(port) {

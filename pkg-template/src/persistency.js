@@ -7,7 +7,7 @@ import { changed, closed, invalid, PersistencyError, within } from "./error.js";
 import { Job } from "./job.js";
 import { DEADLINE_MS, limits } from "./limits.js";
 import { Link, MEMORY } from "./link.js";
-import { jobClosed, jobGone, optionsOf, sameOptions, Tenant, writeOptions } from "./tenant.js";
+import { jobClosed, jobGone, optionsOf, differing, Tenant, writeOptions } from "./tenant.js";
 import { KIND, OP } from "./wire.js";
 
 const PLACES = ["auto", "required", "none"];
@@ -31,6 +31,7 @@ export class Persistency {
   #closing;
 
   constructor(root, options) {
+    if (options === undefined) throw invalid("a root is opened by Persistency.open()");
     this.#root = root;
     this.#link = new Link(root, options, {
       reopen: (call, died) => this.#reopen(call, died),
@@ -101,8 +102,9 @@ export class Persistency {
         if (this.#tenants.get(id) === there) this.#tenants.delete(id);
         continue;
       }
-      if (wanted && !sameOptions(wanted, there.tenant.options)) {
-        throw invalid(`job ${JSON.stringify(id)} is open with other options`);
+      if (wanted && differing(wanted, there.tenant.options).length > 0) {
+        const other = differing(wanted, there.tenant.options).join(", ");
+        throw invalid(`job ${JSON.stringify(id)} is open with other options: ${other}`);
       }
       await there.opened;
       if (!there.tenant.ended) return this.#handle(there.tenant);

@@ -51,9 +51,9 @@ function logOf(log) {
   return Object.freeze({ lastBytes: bytes });
 }
 
-/** Whether two jobs would be open in the same way. */
-export const sameOptions = (a, b) =>
-  Object.keys(DEFAULTS).every((name) => (name === "log" ? logBytes(a) === logBytes(b) : a[name] === b[name]));
+/** The options in which two jobs would differ. */
+export const differing = (a, b) =>
+  Object.keys(DEFAULTS).filter((name) => (name === "log" ? logBytes(a) !== logBytes(b) : a[name] !== b[name]));
 
 const logBytes = ({ log }) => log?.lastBytes ?? log;
 

@@ -75,8 +75,11 @@ pub(crate) enum Read {
     Ask { query: Query, whole: bool },
     /// The commits after a seq, as far as they can still be told: [`Reading::Commits`].
     Commits { after: u64, follow: bool },
-    /// [`Reading::Details`].
+    /// [`Reading::Details`], once everything accepted before is settled.
     Details,
+    /// The same as they are now, whatever has been accepted: a watch begins before what comes after it,
+    /// also where both are committed together.
+    DetailsNow,
     /// Damage, also of the log: [`Reading::Damage`].
     Check,
     /// Not a read by its name, but it changes nothing that anybody sees: [`Reading::Compacted`].
@@ -137,10 +140,14 @@ impl Read {
                 matches!(&page.space, Space::Rows(category) if op.touches(category, &page.span))
             }
             Read::Ask { query: Query::Count { category, span }, .. } => op.touches(category, span),
-            // It is about what has been committed, not about what has been accepted.
-            Read::Commits { .. } => false,
             Read::Ask { .. } | Read::Details | Read::Check | Read::Compact => true,
+            Read::Commits { .. } | Read::DetailsNow => false,
         }
+    }
+
+    /// Whether it is about what has been committed, whatever has been accepted.
+    pub(crate) fn is_about_commits(&self) -> bool {
+        matches!(self, Read::Commits { .. } | Read::DetailsNow)
     }
 
     /// With how many keys or ranges an operation has to be compared to tell whether it touches this.

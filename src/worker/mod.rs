@@ -16,6 +16,8 @@ mod slot;
 mod spawn;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod transcripts;
 mod trim;
 mod turn;
 mod waiters;

@@ -34,7 +34,7 @@ async fn carry_out(context: &Context, recent: &RefCell<Recent>, read: Read) -> R
         Read::Commits { after, follow } => {
             Reading::Commits(get_commits(context, recent, after, follow).await?)
         }
-        Read::Details => Reading::Details(details(context).await?),
+        Read::Details | Read::DetailsNow => Reading::Details(details(context).await?),
         Read::Check => Reading::Damage(check(context).await?),
         Read::Compact => {
             context.compact().await?;

@@ -14,6 +14,7 @@ facts! {
     everywhere:
         a_watch_yields_commits_in_order_from_now_on,
         a_watch_wakes_for_what_comes,
+        a_watch_begins_before_what_is_written_after_it,
         operations_are_cut_to_the_range,
         what_does_not_touch_the_range_is_not_yielded,
         deleted_ranges_are_cut_to_the_range,
@@ -73,6 +74,31 @@ async fn a_watch_wakes_for_what_comes(root: &TestRoot) {
         let (seen, _) = join(seq(&mut watch), write).await;
         assert_eq!(seen, round);
     }
+}
+
+async fn a_watch_begins_before_what_is_written_after_it(root: &TestRoot) {
+    let job = root.job().await;
+    for round in 0..20u8 {
+        // More than a read is compared with, and still to be committed when the watch is asked for.
+        for key in 0..100u8 {
+            job.persist(Batch::from_iter((0..20u8).map(|n| put([round, key, n])))).await.unwrap();
+        }
+        let mut starting = std::pin::pin!(job.watch("after", ..));
+        let started = poll!(&mut starting);
+        job.persist_put("after", k([round]), "").await.unwrap();
+        let mut watch = match started {
+            std::task::Poll::Ready(watch) => watch.unwrap(),
+            std::task::Poll::Pending => starting.await.unwrap(),
+        };
+        let WatchItem::Commit(commit) = watch.next().await.unwrap().unwrap() else { panic!("a commit") };
+        assert_eq!(commit.operations.len(), 1);
+        let Op::Put { key, .. } = &commit.operations[0] else { panic!("a put") };
+        assert_eq!(*key, k([round]));
+    }
+}
+
+fn put(key: [u8; 3]) -> Op {
+    Op::Put { category: "before".into(), key: k(key), payload: vec![0; 100] }
 }
 
 async fn operations_are_cut_to_the_range(root: &TestRoot) {

@@ -12,7 +12,7 @@ const fill = async (lab, sizes) => {
   const failed = [];
   for (const size of sizes) {
     let error;
-    for (let number = 0; number < 100 && !error; number += 1) {
+    for (let number = 0; number < 3000 && !error; number += 1) {
       const told = await lab.told(job.putAcked('big', lab.key(size, number), lab.noise(size)));
       if (told.kind) error = told;
     }
@@ -31,11 +31,11 @@ const whole = async (lab, size) => {
   const receipt = await job.persistPut('big', lab.key(), lab.noise(size));
   const told = await lab.told(receipt.committed());
   return {
-    batch: `${batch.kind} ${batch.outcome}`, receipt: told.kind,
+    check: await job.check(), batch: `${batch.kind} ${batch.outcome}`, receipt: told.kind,
     rows: rows.map(({ payload }) => new TextDecoder().decode(payload)),
   };
 };
-const WHOLE = { batch: 'StorageFull NotApplied', receipt: 'StorageFull', rows: ['small'] };
+const WHOLE = { check: [], batch: 'StorageFull NotApplied', receipt: 'StorageFull', rows: ['small'] };
 
 const putSmall = (lab) => lab.told(lab.kept.job.putAcked('big', lab.key(1), lab.noise(1000)));
 
@@ -116,14 +116,19 @@ export const storage = [
       try {
         const ours = await browser.tab(url('/'));
         await ours.run(openJob);
-        assert.deepEqual(await ours.run(fill, [4 * MIB, 64 * 1024, 1024]),
-          Array(3).fill('StorageFull NotApplied'));
+        assert.deepEqual(await ours.run(fill, [4 * MIB]), ['StorageFull NotApplied']);
         assert.deepEqual(await ours.run(whole, 4 * MIB), WHOLE);
+        assert.deepEqual(await ours.run(emptied), EMPTIED);
+        const again = await ours.run(putSmall);
+        assert.equal(again.kind, undefined, again.message);
+        // To the last page: then there is no room for another job, and perhaps not even for a delete.
+        assert.deepEqual(await ours.run(fill, [4 * MIB, 65_536, 1024]), Array(3).fill('StorageFull NotApplied'));
         const second = await ours.run((lab) => lab.told(lab.kept.root.openJob('beta')));
         assert.deepEqual([second.kind, second.outcome], ['StorageFull', 'NotApplied'], second.message);
-        assert.deepEqual(await ours.run(emptied), EMPTIED);
-        const told = await ours.run(putSmall);
-        assert.equal(told.kind, undefined, told.message);
+        const dropped = await ours.run((lab) => lab.told(lab.kept.root.dropJob('alpha')));
+        assert.equal(dropped.kind, undefined, dropped.message);
+        const third = await ours.run((lab) => lab.told(lab.kept.root.openJob('beta')));
+        assert.equal(third.kind, undefined, third.message);
       } finally {
         await browser.close();
       }

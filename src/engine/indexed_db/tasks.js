@@ -24,6 +24,16 @@ const CHECK_ROWS_PER_VIEW = 256;
 /** Findings that are told; beyond it the looking ends. */
 const FINDINGS_MAX = 100;
 
+/**
+ * Whether writes that might outgrow the browser's memory are made one by one. Where Firefox finds no room in the midst
+ * of a transaction it takes back what it had written, carries out the requests that it already has as if nothing had
+ * happened, and keeps those, though the transaction is aborted then. Only its engine has this class.
+ */
+const PACED = "InternalError" in globalThis;
+/** Requests and their bytes that surely stay in its memory until the commit: it holds 62 pages of 32 KiB. */
+const BURST_REQUESTS_MAX = 32;
+const BURST_BYTES_MAX = 256 * 1024;
+
 const decoder = new TextDecoder("utf-8", { fatal: true });
 /** The keys of the job's record, and of the note that is there once a long payload has been written. */
 const RECORD_KEY = utf8("record");
@@ -333,9 +343,16 @@ function categories(request) {
   return view(verify, [ROWS], read, TURN.shared);
 }
 
-/** Asks for writes in the last callback of their transaction. What fails aborts it, so nobody waits for one. */
+/**
+ * Asks for writes in the last callback of their transaction. What fails aborts it, so nobody waits for one, but where
+ * they are paced.
+ */
 class Writer {
   #transaction;
+  /** What has yet to be asked for, where writes are paced. */
+  #asks = [];
+  /** Bytes that this may write at least; a range counts as too many. */
+  #bytes = 0;
   /** Whether there may be pieces, so that they must go with their rows. */
   #hasPieces;
   /** Why they could not all be asked for. */
@@ -356,6 +373,22 @@ class Writer {
     }
   }
 
+  /** What was not asked for at once: yields each request that has to succeed before the next one is made. */
+  *rest() {
+    const paced = this.#asks.length > BURST_REQUESTS_MAX || this.#bytes > BURST_BYTES_MAX;
+    for (const ask of this.#asks) {
+      const request = ask();
+      if (paced) yield request;
+    }
+  }
+
+  /** Asks for something now or in its turn: what `ask` uses must not change until then. */
+  #ask(bytes, ask) {
+    if (!PACED) return ask();
+    this.#asks.push(ask);
+    this.#bytes += bytes;
+  }
+
   #operation(operations, payload) {
     const code = operations.byte();
     const name = STORES[operations.byte()];
@@ -366,44 +399,52 @@ class Writer {
       case WRITE.putApart:
         return this.#put(name, store, operations.bytes(), payload);
       case WRITE.delete: {
-        const key = operations.bytes();
+        const key = operations.bytes().slice();
         this.#deletePieces(name, key);
-        return store.delete(key);
+        return this.#ask(key.length, () => store.delete(key));
       }
       case WRITE.deleteRange:
         return this.#deleteRange(name, store, operations.bounds());
       case WRITE.clear:
-        return store.clear();
+        return this.#ask(Infinity, () => store.clear());
     }
   }
 
-  #put(name, store, key, payload) {
+  #put(name, store, from, payload) {
+    const key = from.slice();
     this.#deletePieces(name, key);
     // A view would be stored with all that it views, so each value gets bytes of its own.
-    if (name !== ROWS || payload.length <= INLINE_BYTES_MAX) return store.put(payload.slice(), key);
+    const put = (into, value, at) => this.#ask(key.length + value.length, () => into.put(value, at));
+    if (name !== ROWS || payload.length <= INLINE_BYTES_MAX) return put(store, payload.slice(), key);
     if (!this.#hasPieces) this.#note();
     const chunks = this.#transaction.objectStore(CHUNKS);
     for (let at = 0; at < payload.length; at += CHUNK_BYTES) {
-      chunks.put(payload.slice(at, at + CHUNK_BYTES), [key, at / CHUNK_BYTES]);
+      put(chunks, payload.slice(at, at + CHUNK_BYTES), [key, at / CHUNK_BYTES]);
     }
-    return store.put(payload.length, key);
+    const { length } = payload;
+    this.#ask(key.length, () => store.put(length, key));
   }
 
   #deletePieces(name, key) {
-    if (name === ROWS && this.#hasPieces) this.#transaction.objectStore(CHUNKS).delete(piecesOfRow(key));
+    if (name !== ROWS || !this.#hasPieces) return;
+    const range = piecesOfRow(key);
+    this.#ask(0, () => this.#transaction.objectStore(CHUNKS).delete(range));
   }
 
   #deleteRange(name, store, { lower, upper }) {
     const range = within(lower, upper);
-    if (name === ROWS && this.#hasPieces) this.#transaction.objectStore(CHUNKS).delete(piecesOfRows(lower, upper));
-    store.delete(range);
+    if (name === ROWS && this.#hasPieces) {
+      const pieces = piecesOfRows(lower, upper);
+      this.#ask(Infinity, () => this.#transaction.objectStore(CHUNKS).delete(pieces));
+    }
+    this.#ask(Infinity, () => store.delete(range));
     // The note is ours: it stays for as long as it is true.
     if (name === META && this.#hasPieces && range.includes(NOTE_KEY)) this.#note();
   }
 
   #note() {
     this.#hasPieces = true;
-    this.#transaction.objectStore(META).put(EMPTY, NOTE_KEY);
+    this.#ask(0, () => this.#transaction.objectStore(META).put(EMPTY, NOTE_KEY));
   }
 }
 
@@ -421,6 +462,7 @@ function apply(request) {
       const writer = new Writer(transaction, (yield note) !== undefined);
       call.decide(writer);
       if (writer.failure) throw writer.failure;
+      yield* writer.rest();
     },
   };
 }
