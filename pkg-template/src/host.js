@@ -16,9 +16,15 @@ export function serve(post, isOurs = () => true) {
   let host;
   let dead = false;
 
+  function end() {
+    dead = true;
+    globalThis.removeEventListener("error", trapped);
+    globalThis.removeEventListener("unhandledrejection", trapped);
+  }
+
   function die(error) {
     if (dead) return;
-    dead = true;
+    end();
     post({ fatal: String(error?.message ?? error) });
   }
 
@@ -54,7 +60,7 @@ export function serve(post, isOurs = () => true) {
         if (!host.receive(message)) die("a frame is malformed");
       } else if (message.leave) {
         host?.leave();
-        dead = true;
+        end();
       } else {
         await start(message);
       }

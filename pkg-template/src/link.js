@@ -32,6 +32,10 @@ export class Link {
   #reopen;
   /** Takes events: (kind, job's number, reader). */
   #event;
+  /** Told when a worker is there, when it has died, and when none could be started. */
+  #live;
+  #lost;
+  #failed;
   #session;
   #starting = false;
   /** Calls for which there is no session yet, in order. */
@@ -41,13 +45,18 @@ export class Link {
   #spent = false;
   /** Since when the page has been waiting in the back/forward cache. */
   #restingSince;
+  /** Why the worker that is being started is not wanted any more. */
+  #unwanted;
 
-  constructor(root, options, { reopen, event }) {
+  constructor(root, options, { reopen, event, live, lost, failed }) {
     this.#root = root;
     this.#options = options;
     this.mode = options.worker === "none" ? "page" : "worker";
     this.#reopen = reopen;
     this.#event = event;
+    this.#live = live;
+    this.#lost = lost;
+    this.#failed = failed;
   }
 
   /** Whether a worker is there. */
@@ -90,10 +99,10 @@ export class Link {
       const body = new Writer();
       write?.(body);
       call.fail = call.reject;
-      call.run = () => {
+      call.run = (session) => {
         const error = ended?.();
         if (error) call.reject(error);
-        else this.#session.send(call, (frame) => frame.raw(body.written()));
+        else session.send(call, (frame) => frame.raw(body.written()));
       };
       this.#wait(call);
     });
@@ -113,7 +122,13 @@ export class Link {
 
   /** Ends the worker at once; what is under way is answered that its outcome is unknown. */
   end(reason) {
+    if (this.#starting) this.#unwanted = reason;
     this.#session?.die(reason);
+  }
+
+  /** Has a worker started if there is none; who cannot wait for it is told by `failed`. */
+  wake() {
+    if (!this.isLive) this.#wait({ run() {}, fail() {}, due: Infinity });
   }
 
   #abortable(call, signal) {
@@ -160,8 +175,13 @@ export class Link {
   /** Starts a session and has everybody who waits go on. */
   async #restart() {
     this.#starting = true;
+    this.#unwanted = undefined;
+    // Also while it starts: a page that rests must not come to hold anything.
+    if (this.mode === "worker") globalThis.addEventListener("pagehide", this.#hide);
     try {
       const session = await this.#open();
+      if (this.#unwanted !== undefined) session.die(this.#unwanted);
+      if (session.dead) throw session.dead;
       this.#session = session;
       await this.#reopen((operation, about, write, due) =>
         new Promise((resolve, reject) => {
@@ -169,12 +189,16 @@ export class Link {
           this.#look();
         }), () => session.dead);
       if (session.dead) throw session.dead;
-      session.live = true;
-      if (this.mode === "worker") globalThis.addEventListener("pagehide", this.#hide);
       this.#starting = false;
-      for (const call of this.#leave()) call.run();
+      session.live = true;
+      this.#live();
+      // One that dies under this answers the rest.
+      for (const call of this.#leave()) call.run(session);
     } catch (error) {
       this.#starting = false;
+      // A page that comes back tries again.
+      if (this.#restingSince !== undefined) return;
+      this.#failed(error);
       for (const call of this.#leave()) call.fail(error);
     }
   }
@@ -216,6 +240,7 @@ export class Link {
     this.#session = undefined;
     globalThis.removeEventListener("pagehide", this.#hide);
     if (session.fatal && this.mode === "page") this.#spent = true;
+    this.#lost();
   }
 
   /** Looks after late calls for as long as there are any calls. */

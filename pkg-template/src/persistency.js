@@ -36,6 +36,9 @@ export class Persistency {
     this.#link = new Link(root, options, {
       reopen: (call, died) => this.#reopen(call, died),
       event: (kind, number, reader) => this.#event(kind, number, reader),
+      live: () => this.#each((tenant) => tenant.found()),
+      lost: () => this.#each((tenant) => tenant.lost()),
+      failed: (error) => this.#each((tenant) => tenant.refused(error)),
     });
   }
 
@@ -226,12 +229,18 @@ export class Persistency {
   /** Closes or drops an open job and takes it out of the table. */
   async #end(there, ended, operation) {
     const { tenant, name } = there;
+    // What is committed and not yet durable needs a worker, if the last one has died.
+    const owing = operation !== OP.dropJob && this.#root !== MEMORY && tenant.committedSeq > tenant.durableSeq;
+    const without = owing && !tenant.ending && !tenant.ended
+      ? await this.#link.start().then(() => undefined, (error) => error)
+      : undefined;
     if (!tenant.ending) {
-      // Where it has ended by itself, or has gone with its worker, only its errors are left to be told.
+      // Where it has ended by itself, or nobody holds it open, only its errors are left to be told.
       const needed = !tenant.ended && (operation === OP.dropJob || this.#link.isLive);
       const write = (writer) => writer.bytes(name);
       const { deadlineMs } = tenant.options;
-      tenant.end(ended, needed ? this.#link.call(operation, 0, write, { deadlineMs }) : undefined).catch(() => {});
+      const last = needed ? this.#link.call(operation, 0, write, { deadlineMs }) : undefined;
+      tenant.end(ended, without ? Promise.reject(without) : last).catch(() => {});
     }
     try {
       await tenant.ending;
@@ -252,8 +261,9 @@ export class Persistency {
           writeOptions(writer.bytes(name).byte(1), options, mode);
         }, options.deadlineMs ?? DEADLINE_MS);
         const generation = reader.take(16);
-        if (generation.some((byte, at) => byte !== tenant.generation[at])) {
-          tenant.vanish(jobGone());
+        if (generation.some((byte, at) => byte !== tenant.generation[at])) tenant.vanish(jobGone());
+        // Also one that has been closed while it was opened.
+        if (tenant.ended) {
           await call(OP.closeJob, tenant.number, (writer) => writer.bytes(name), DEADLINE_MS);
           return;
         }
@@ -263,6 +273,10 @@ export class Persistency {
         if (!died()) tenant.vanish(error);
       }
     }));
+  }
+
+  #each(tell) {
+    for (const { tenant } of [...this.#tenants.values()]) tell(tenant);
   }
 
   #event(kind, number, reader) {

@@ -53,6 +53,8 @@ export class Queue {
   #beyond = 0;
   /** Flushes and closes that have not been answered. */
   #flushes = new Set();
+  /** Whether there is nobody to whom what is accepted could be sent. */
+  #paused = false;
 
   constructor({ operations, bytes }) {
     this.#max = { operations, bytes };
@@ -70,22 +72,44 @@ export class Queue {
   }
 
   /**
-   * Accepts a batch when its turn comes: calls `accepted(slot)` once, then or now.
+   * Accepts a batch when its turn comes: calls `accepted(slot)` once, then or now; or `refused(error)`.
    *
    * Returns what gives the wait up, or undefined if it was accepted at once.
    */
-  accept(weight, accepted) {
+  accept(weight, accepted, refused) {
     const slot = this.tryAccept(weight);
     if (slot) {
       accepted(slot);
       return undefined;
     }
-    const caller = { weight, accepted };
+    const caller = { weight, accepted, refused };
     this.#waiting.add(caller);
     return () => {
       this.#waiting.delete(caller);
       this.#admit();
     };
+  }
+
+  /** Whether callers wait. */
+  get isWaitedFor() {
+    return this.#waiting.size > 0;
+  }
+
+  /** Accepts nothing until it is resumed: callers wait, in the order in which they come. */
+  pause() {
+    this.#paused = true;
+  }
+
+  resume() {
+    this.#paused = false;
+    this.#admit();
+  }
+
+  /** Sends the callers that wait away. */
+  refuse(error) {
+    const waiting = [...this.#waiting];
+    this.#waiting.clear();
+    for (const { refused } of waiting) refused(error);
   }
 
   /** Takes note of what became of an accepted batch: `{ seq, existed }` or `{ error }`. */
@@ -131,6 +155,7 @@ export class Queue {
   }
 
   #fits(weight) {
+    if (this.#paused) return false;
     const { operations, bytes } = this.#share(weight);
     return this.#taken.operations + operations <= this.#max.operations && this.#taken.bytes + bytes <= this.#max.bytes;
   }

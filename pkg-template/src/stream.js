@@ -101,8 +101,8 @@ export class Rows extends Steps {
   }
 }
 
-/** Ends what the worker holds for watches that nobody holds any more. */
-const abandoned = new FinalizationRegistry((end) => end());
+/** Ends what the worker holds for watches that nobody holds any more; knows them by number only. */
+const abandoned = new FinalizationRegistry(({ tenant, held }) => end(tenant, held.number));
 
 /** Committed batches from a position on, or from now. */
 export class Commits extends Steps {
@@ -112,6 +112,8 @@ export class Commits extends Steps {
   #position;
   #items = [];
   #opening;
+  /** The number for when this is abandoned: nothing that leads back here may be kept. */
+  #held;
   /** The worker's life in which the stream was opened. */
   #life;
   #retries = 0;
@@ -134,12 +136,9 @@ export class Commits extends Steps {
     };
     // Asked for now, so that no later call overtakes it.
     this.#opening = this.#open();
-    const held = { number: this.#number };
-    this.#held = held;
-    abandoned.register(this, () => end(tenant, held.number), this);
+    this.#held = { number: this.#number };
+    abandoned.register(this, { tenant, held: this.#held }, this);
   }
-
-  #held;
 
   /** The place in the job's history behind everything that has been yielded, once it is known. */
   position() {

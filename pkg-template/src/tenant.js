@@ -84,8 +84,10 @@ export class Tenant {
   ending;
   #link;
   #queue;
-  /** Callers that wait for room or for progress, to be told when it ends. */
+  /** Who waits for progress. */
   #watching = new Set();
+  /** Callers that wait for room, to be told when it ends. */
+  #callers = new Set();
 
   constructor(link, number, id, options) {
     this.#link = link;
@@ -142,9 +144,9 @@ export class Tenant {
   tryApply(batch) {
     this.checkWritable();
     const weight = weigh(batch);
-    // Without a worker nothing can be accepted at once; but the next try may find one.
-    if (!this.#link.isLive) this.#link.start().catch(() => {});
-    const slot = this.#link.isLive ? this.#queue.tryAccept(weight) : undefined;
+    const slot = this.#queue.tryAccept(weight);
+    // Without a worker nothing is accepted at once, but the next try may find one.
+    this.#link.wake();
     if (!slot) throw overloaded();
     this.#send(slot, weight, false);
     return slot;
@@ -154,25 +156,36 @@ export class Tenant {
   async apply(batch, reportExisted) {
     this.checkWritable();
     const weight = weigh(batch);
-    const slot = this.#link.isLive ? this.#queue.tryAccept(weight) : undefined;
+    const slot = this.#queue.tryAccept(weight);
     if (slot) {
       this.#send(slot, weight, reportExisted);
       return slot;
     }
     return this.#inTime((resolve, reject) => {
-      let leaveQueue;
-      const run = () => {
-        leaveQueue = this.#queue.accept(weight, (accepted) => {
-          this.#send(accepted, weight, reportExisted);
-          resolve(accepted);
-        });
+      const accepted = (slot) => {
+        this.#send(slot, weight, reportExisted);
+        resolve(slot);
       };
-      const leaveLine = this.#link.whenLive({ run, fail: reject, due: Infinity });
-      return () => {
-        leaveLine();
-        leaveQueue?.();
-      };
+      const giveUp = this.#queue.accept(weight, accepted, reject);
+      this.#link.wake();
+      return () => giveUp?.();
     });
+  }
+
+  /** A worker is there. */
+  found() {
+    this.#queue.resume();
+  }
+
+  /** The worker has died: callers wait for the next one, in the order in which they came. */
+  lost() {
+    this.#queue.pause();
+    if (this.#queue.isWaitedFor) this.#link.wake();
+  }
+
+  /** No worker could be started. */
+  refused(error) {
+    this.#queue.refuse(error);
   }
 
   /** Resolves when everything accepted before is durable. */
@@ -209,6 +222,8 @@ export class Tenant {
   /** The job is here no more. */
   vanish(ended) {
     this.ended ??= ended;
+    // From the last: of those who wait for room none is let in because one before it gives up.
+    for (const stop of [...this.#callers].reverse()) stop(this.ended);
     this.#tell();
   }
 
@@ -239,9 +254,8 @@ export class Tenant {
     });
   }
 
-  /** From the last: of those who wait for room none is let in because one before it gives up. */
   #tell() {
-    for (const look of [...this.#watching].reverse()) look();
+    for (const look of [...this.#watching]) look();
   }
 
   /** The outcome of a flush or close: errors that nobody has been told go before its own. */
@@ -255,20 +269,20 @@ export class Tenant {
   #inTime(start) {
     return new Promise((resolve, reject) => {
       let timer;
+      let giveUp;
       let settled = false;
       const settle = (settle) => (value) => {
         settled = true;
         clearTimeout(timer);
-        this.#watching.delete(look);
+        this.#callers.delete(stop);
         settle(value);
       };
-      const look = () => this.ended && stop(this.ended);
-      this.#watching.add(look);
-      const giveUp = start(settle(resolve), settle(reject));
       const stop = (error) => {
         giveUp();
         settle(reject)(error);
       };
+      this.#callers.add(stop);
+      giveUp = start(settle(resolve), settle(reject));
       const { deadlineMs } = this.options;
       if (settled || deadlineMs === null) return;
       timer = setTimeout(() => stop(new PersistencyError("Timeout", "the deadline has passed", { retryable: true })),

@@ -27,7 +27,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::command::{Command, QueuedRead, QueuedTask, Reply};
+use super::command::{Command, QueuedRead, QueuedTask, Read, Reply};
 use super::commit::{Fatal, GroupEnd, poisoned};
 use super::context::{Context, gone, timed_out};
 use super::link::Link;
@@ -95,6 +95,8 @@ pub(crate) struct Actor {
     reads: FuturesUnordered<Local<bool>>,
     /// How many have been answered since the step was last looked at.
     reads_in_a_row: usize,
+    /// Shared with each read under way that says where a watch begins: no write may overtake it.
+    beginnings: Rc<()>,
     waiters: Vec<Waiter>,
     kept: KeptErrors,
     recent: Rc<RefCell<Recent>>,
@@ -132,6 +134,7 @@ impl Actor {
             waiting_reads: VecDeque::new(),
             reads: FuturesUnordered::new(),
             reads_in_a_row: 0,
+            beginnings: Rc::default(),
             waiters: Vec::new(),
             kept: KeptErrors::default(),
             recent: Rc::default(),
@@ -328,7 +331,11 @@ impl Actor {
                 continue;
             }
             let (context, recent) = (Rc::clone(&self.context), Rc::clone(&self.recent));
-            self.reads.push(Box::pin(reads::run(context, recent, queued)));
+            let beginning = matches!(queued.read, Read::DetailsNow).then(|| Rc::clone(&self.beginnings));
+            self.reads.push(Box::pin(async move {
+                let _beginning = beginning;
+                reads::run(context, recent, queued).await
+            }));
         }
     }
 

@@ -33,6 +33,9 @@ impl Actor {
             let deadline = deadlines.reduce(|a, b| a.zip(b).map(|(a, b)| a.max(b))).flatten();
             self.start_sync(false, deadline);
         } else if !self.writes.is_empty() {
+            if Rc::strong_count(&self.beginnings) > 1 {
+                return;
+            }
             let tasks = self.take_group();
             let durable = self.durable_always;
             let (link, recent) = (Arc::clone(&self.link), Rc::clone(&self.recent));
