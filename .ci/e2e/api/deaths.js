@@ -73,6 +73,44 @@ export const deathTests = {
     const found = await job.existsMany("c", receipts.map((_, at) => t.key(at)));
     equal(found.filter((there, at) => !there && settled[at].status === "fulfilled"), []);
   },
+  "a caller that waits for room when the worker dies is not overtaken by a later one": async (t) => {
+    const { root, job } = await t.job({ queueOperations: 2 });
+    const full = failure(job.persist(new t.Batch().put("c", t.key(1), "v").put("c", t.key(2), "v"))
+      .then((receipt) => receipt.committed()));
+    const waiting = job.persistPut("c", t.key(), "first");
+    await pause(0);
+    root.terminate();
+    const later = job.persistPut("c", t.key(), "second");
+    const seqs = await Promise.all([waiting, later].map(async (receipt) => (await receipt).committed()));
+    ok(seqs[0] < seqs[1], `${seqs}`);
+    equal(string(await job.get("c", t.key())), "second");
+    isError(await full, "Backend", "Unknown");
+  },
+  "closing makes durable what the worker before had committed": async (t) => {
+    for (const close of ["job", "root"]) {
+      const name = t.freshName();
+      const root = await t.open(name);
+      const job = await root.openJob("alpha");
+      const seq = await job.putAcked("c", t.key(1), "v");
+      root.terminate();
+      await (close === "job" ? job : root).close();
+      const again = await t.open(name);
+      const reopened = await again.openJob("alpha");
+      equal([reopened.committedSeq(), reopened.durableSeq()], [seq, seq], close);
+    }
+  },
+  "a job that is closed while it is opened again can be opened with other options": async (t) => {
+    const { root, job } = await t.job();
+    await job.putAcked("c", t.key(1), "v");
+    await job.flush();
+    root.terminate();
+    const read = failure(job.get("c", t.key(1)).then(() => { throw new Error("answered"); }));
+    await pause(1);
+    await root.closeJob("alpha");
+    await read;
+    const again = await root.openJob("alpha", { durability: "strict" });
+    equal(string(await again.get("c", t.key(1))), "v");
+  },
   "tryPersist without a worker is Overloaded, and brings one about": async (t) => {
     const { root, job } = await t.job();
     root.terminate();
