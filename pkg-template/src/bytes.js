@@ -43,7 +43,8 @@ export const keyOf = (key) => bounded("key", bytesOf("key", key), limits().keyBy
 
 /** A payload within its limit; strings are taken as UTF-8. */
 export const payloadOf = (payload) =>
-  bounded("payload", typeof payload === "string" ? utf8("payload", payload) : bytesOf("payload that is no string", payload),
+  bounded("payload",
+    typeof payload === "string" ? utf8("payload", payload) : bytesOf("payload that is no string", payload),
     limits().payloadBytes);
 
 /** A category's bytes within their limit. */

@@ -186,7 +186,8 @@ export class Job {
 
   logFrom(position, options) {
     const [from, signal] = [positionOf(position), signalOf(options)];
-    return new Commits(this.#tenant(), OP.logFrom, (writer, stream, at) => writer.count(stream).position(at), from, signal);
+    const open = (writer, stream, at) => writer.count(stream).position(at);
+    return new Commits(this.#tenant(), OP.logFrom, open, from, signal);
   }
 
   async holdLog(name) {
@@ -223,7 +224,8 @@ export class Job {
     const reader = await this.#call(OP.stats);
     // What is queued is counted here, where it is accepted.
     const { operations, bytes } = this.#shared.queued;
-    const [, , batchesCommitted, batchesFailed, groups, syncs, reads] = Array.from({ length: 7 }, () => Number(reader.number()));
+    const numbers = Array.from({ length: 7 }, () => Number(reader.number()));
+    const [, , batchesCommitted, batchesFailed, groups, syncs, reads] = numbers;
     return { queuedOperations: operations, queuedBytes: bytes, batchesCommitted, batchesFailed, groups, syncs, reads };
   }
 
@@ -280,7 +282,8 @@ export class Job {
 
   async #page(whole, name, range, { reverse, keysOnly }, limit, signal) {
     const reader = await this.#call(OP.scan, (writer) => {
-      writer.byte(whole ? 1 : 0).byte(reverse ? 1 : 0).byte(keysOnly ? 1 : 0).count(Math.min(limit ?? UNLIMITED, UNLIMITED));
+      writer.byte(whole ? 1 : 0).byte(reverse ? 1 : 0).byte(keysOnly ? 1 : 0);
+      writer.count(Math.min(limit ?? UNLIMITED, UNLIMITED));
       writer.bytes(name).range(range);
     }, { signal });
     const more = reader.flag();

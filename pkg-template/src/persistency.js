@@ -177,7 +177,8 @@ export class Persistency {
     this.#link.end("the root has been closed");
     this.#tenants.clear();
     const [first, ...others] = failed;
-    if (others.length > 0) throw changed(first, { message: `${first.message}; other jobs that failed: ${others.length}` });
+    const words = `${first?.message}; other jobs that failed: ${others.length}`;
+    if (others.length > 0) throw changed(first, { message: words });
     if (first) throw first;
   }
 
@@ -251,7 +252,8 @@ export class Persistency {
 
   /** Opens the jobs again on a new worker, if they still live the life that they had. */
   async #reopen(call, died) {
-    await Promise.all([...this.#tenants.values()].filter(({ isOpen, tenant }) => isOpen && !tenant.ended).map(async (there) => {
+    const open = [...this.#tenants.values()].filter(({ isOpen, tenant }) => isOpen && !tenant.ended);
+    await Promise.all(open.map(async (there) => {
       const { tenant, name } = there;
       if (this.#root === MEMORY) return tenant.vanish(new PersistencyError("Closed", "the job went with its worker"));
       const { options } = tenant;
