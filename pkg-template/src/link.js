@@ -177,7 +177,7 @@ export class Link {
     this.#starting = true;
     this.#unwanted = undefined;
     // Also while it starts: a page that rests must not come to hold anything.
-    if (this.mode === "worker") globalThis.addEventListener("pagehide", this.#hide);
+    if (this.mode === "worker") globalThis.addEventListener?.("pagehide", this.#hide);
     try {
       const session = await this.#open();
       if (this.#unwanted !== undefined) session.die(this.#unwanted);
@@ -238,7 +238,7 @@ export class Link {
   #died(session) {
     if (session !== this.#session) return;
     this.#session = undefined;
-    globalThis.removeEventListener("pagehide", this.#hide);
+    globalThis.removeEventListener?.("pagehide", this.#hide);
     if (session.fatal && this.mode === "page") this.#spent = true;
     this.#lost();
   }
