@@ -18,8 +18,8 @@ export function serve(post, isOurs = () => true) {
 
   function end() {
     dead = true;
-    globalThis.removeEventListener("error", trapped);
-    globalThis.removeEventListener("unhandledrejection", trapped);
+    globalThis.removeEventListener?.("error", trapped);
+    globalThis.removeEventListener?.("unhandledrejection", trapped);
   }
 
   function die(error) {
@@ -32,8 +32,8 @@ export function serve(post, isOurs = () => true) {
   function trapped({ error, reason = error }) {
     if (isFatal(reason) && isOurs(reason)) die(reason);
   }
-  globalThis.addEventListener("error", trapped);
-  globalThis.addEventListener("unhandledrejection", trapped);
+  globalThis.addEventListener?.("error", trapped);
+  globalThis.addEventListener?.("unhandledrejection", trapped);
 
   async function start({ root, wasmUrl, wasmModule }) {
     try {
