@@ -21,6 +21,8 @@ const FRAME_BYTES = 1024 * 1024;
 export const MEMORY = ":memory:";
 
 const now = () => performance.now();
+/** When a call that is made now is late. */
+const dueAfter = (deadlineMs) => (deadlineMs === null ? Infinity : now() + deadlineMs + LATE_MS);
 
 /** One root's line. */
 export class Link {
@@ -69,10 +71,10 @@ export class Link {
     return this.isLive ? this.#session : undefined;
   }
 
-  /** Starts the worker if it is not there. */
-  start() {
+  /** Starts the worker if it is not there; `Timeout` if there is none within the deadline. */
+  start(deadlineMs = null) {
     return new Promise((resolve, reject) => {
-      this.whenLive({ run: resolve, fail: reject, due: Infinity });
+      this.whenLive({ run: resolve, fail: reject, due: dueAfter(deadlineMs) });
     });
   }
 
@@ -87,7 +89,7 @@ export class Link {
   call(operation, about, write, { deadlineMs = null, signal, ended, patient = false } = {}) {
     return new Promise((resolve, reject) => {
       signal?.throwIfAborted();
-      const due = deadlineMs === null ? Infinity : now() + deadlineMs + LATE_MS;
+      const due = dueAfter(deadlineMs);
       const call = { operation, about, due, resolve, reject, cancel: signal !== undefined, patient };
       if (signal) this.#abortable(call, signal);
       if (this.isLive) {
@@ -185,7 +187,7 @@ export class Link {
       this.#session = session;
       await this.#reopen((operation, about, write, due) =>
         new Promise((resolve, reject) => {
-          session.send({ operation, about, due: now() + due + LATE_MS, resolve, reject }, write);
+          session.send({ operation, about, due: dueAfter(due), resolve, reject }, write);
           this.#look();
         }), () => session.dead);
       if (session.dead) throw session.dead;

@@ -233,7 +233,7 @@ export class Persistency {
     // What is committed and not yet durable needs a worker, if the last one has died.
     const owing = operation !== OP.dropJob && this.#root !== MEMORY && tenant.committedSeq > tenant.durableSeq;
     const without = owing && !tenant.ending && !tenant.ended
-      ? await this.#link.start().then(() => undefined, (error) => error)
+      ? await this.#link.start(tenant.options.deadlineMs).then(() => undefined, (error) => error)
       : undefined;
     if (!tenant.ending) {
       // Where it has ended by itself, or nobody holds it open, only its errors are left to be told.
