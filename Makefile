@@ -1,5 +1,5 @@
 # Everything a developer runs. Each target is one script; the scripts do the work.
-.PHONY: help setup test package demo clean
+.PHONY: help setup test package demo bench clean
 
 help: ## what can be done here
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1: \2/p' Makefile
@@ -17,6 +17,10 @@ package: ## build the npm package into pkg/ and print what it weighs
 demo: ## native quickstart, then the page on 127.0.0.1 (DEMO_PORT sets the port)
 	@.ci/setup demo
 	@.ci/demo
+
+bench: ## us and our peers side by side, natively and in two browsers; writes BENCHMARKS.md (BENCH=--quick: a glance)
+	@.ci/setup bench
+	@.ci/bench $(BENCH)
 
 clean: ## remove everything that was built or installed in this folder
 	@.ci/clean

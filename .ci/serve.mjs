@@ -1,4 +1,4 @@
-// A static file server for the demo page and its tests: a few folders, this machine only, no cache.
+// A static file server for the demo page, the benchmark and their tests: a few folders, this machine only.
 // Never serves a file outside the folders it was given.
 
 import { createReadStream } from 'node:fs';
@@ -36,7 +36,7 @@ async function find(mounts, path) {
   }
 }
 
-async function answer({ mounts, policy }, request, response) {
+async function answer({ mounts, policy, kept }, request, response) {
   const end = (status, text) => response.writeHead(status, { 'content-type': TYPES['.txt'] }).end(text);
   if (!['GET', 'HEAD'].includes(request.method)) return end(405, 'only GET\n');
   let path;
@@ -50,7 +50,7 @@ async function answer({ mounts, policy }, request, response) {
   response.writeHead(200, {
     'content-type': TYPES[extname(file)] ?? 'application/octet-stream',
     'content-length': (await stat(file)).size,
-    'cache-control': 'no-store',
+    'cache-control': kept !== undefined && path.startsWith(kept) ? 'max-age=3600' : 'no-store',
     'x-content-type-options': 'nosniff',
     'content-security-policy': policy,
   });
@@ -62,9 +62,10 @@ async function answer({ mounts, policy }, request, response) {
 /**
  * Serves `mounts` (path prefix to folder) on `port` of 127.0.0.1, 0 for any; answers `{ url, close }`.
  * The longest prefix of a path decides. Everything is answered with the Content-Security-Policy `policy`.
+ * Browsers keep nothing but what is under the path `kept`.
  */
-export async function serve(mounts, port = 0, policy = POLICY) {
-  const site = { mounts: Object.entries(mounts).sort(([a], [b]) => b.length - a.length), policy };
+export async function serve(mounts, port = 0, policy = POLICY, kept = undefined) {
+  const site = { mounts: Object.entries(mounts).sort(([a], [b]) => b.length - a.length), policy, kept };
   const server = createServer((request, response) => {
     answer(site, request, response).catch((error) => {
       console.error(`serve: ${request.url}: ${error.message}`);
@@ -82,9 +83,12 @@ export async function serve(mounts, port = 0, policy = POLICY) {
   return { url: `http://127.0.0.1:${server.address().port}/`, close };
 }
 
-/** The demo's folders: the page, the package, the data, and what the native quickstart reported. */
+/** The demo's folders: the page, the package, the data, the benchmark, and what the native quickstart reported. */
 export function demoMounts(root, native) {
-  return { '/': join(root, 'www'), '/pkg/': join(root, 'pkg'), '/data/': join(root, 'data'), '/native/': native };
+  return {
+    '/': join(root, 'www'), '/pkg/': join(root, 'pkg'), '/data/': join(root, 'data'),
+    '/bench/': join(root, 'target', 'bench', 'site'), '/native/': native,
+  };
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

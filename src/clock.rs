@@ -84,14 +84,7 @@ impl Clock {
 
     /// Resolves when the monotonic scale has reached `at_ms`.
     pub(crate) fn sleep_until(&self, at_ms: u64) -> Sleep {
-        let timer = match &self.0 {
-            Source::System(_) => {
-                let wait = at_ms.saturating_sub(self.monotonic_ms()).min(SLEEP_MS_MAX);
-                Some(futures_timer::Delay::new(Duration::from_millis(wait)))
-            }
-            Source::Manual(_) => None,
-        };
-        Sleep { clock: self.clone(), at_ms, timer }
+        Sleep { clock: self.clone(), at_ms, timer: None }
     }
 }
 
@@ -126,6 +119,7 @@ const SLEEP_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 pub(crate) struct Sleep {
     clock: Clock,
     at_ms: u64,
+    /// Set when it is first waited for: most deadlines guard what is done at once.
     timer: Option<futures_timer::Delay>,
 }
 
@@ -151,11 +145,12 @@ impl Future for Sleep {
             if now >= *at_ms {
                 return Poll::Ready(());
             }
-            let Some(delay) = timer else { return Poll::Ready(()) };
+            let wait = Duration::from_millis((*at_ms - now).min(SLEEP_MS_MAX));
+            let delay = timer.get_or_insert_with(|| futures_timer::Delay::new(wait));
             if Pin::new(&mut *delay).poll(context).is_pending() {
                 return Poll::Pending;
             }
-            delay.reset(Duration::from_millis((*at_ms - now).min(SLEEP_MS_MAX)));
+            delay.reset(wait);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Jobs: the handle through which everything inside a tenant is written, read and watched.
 //!
-//! A handle validates, sends to the job's worker, and awaits. It never touches an engine.
+//! A handle validates, sends to the job's worker, and awaits. It never touches an engine; a single row it
+//! may read on its caller's thread, in the way that the link offers.
 
 use std::fmt;
 use std::ops::RangeBounds;
@@ -8,7 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::batch::{Batch, CheckedBatch, check_category, check_row};
-use crate::engine::{Found, Get, Got, Point, Query, Space};
+use crate::check;
+use crate::engine::{Found, Get, Got, NotDirectly, Point, Query, Space, Wanted};
 use crate::error::{Error, ErrorKind, Quoted, Result};
 use crate::job_info::{JobInfo, JobStats, SeqWatch};
 use crate::key::Key;
@@ -48,7 +50,7 @@ pub struct Job {
 
 /// A task, and what it takes of the queue.
 pub(crate) struct Weighed {
-    task: Task,
+    pub(crate) task: Task,
     operations: usize,
     bytes: usize,
 }
@@ -183,7 +185,11 @@ impl Job {
 
     /// The row's payload, or `None` if there is no such row.
     pub async fn get(&self, category: &str, key: impl Into<Key>) -> Result<Option<Vec<u8>>> {
-        Ok(self.points(category, vec![key.into()], false, "get").await?.into_iter().next().flatten())
+        let key = key.into();
+        if let Ok(found) = self.row_directly(category, &key, false).await {
+            return Ok(found);
+        }
+        Ok(self.points(category, vec![key], false, "get").await?.into_iter().next().flatten())
     }
 
     /// The payloads of several rows in the order asked for, in one view.
@@ -201,7 +207,11 @@ impl Job {
 
     /// Whether the row is there.
     pub async fn exists(&self, category: &str, key: impl Into<Key>) -> Result<bool> {
-        let found = self.points(category, vec![key.into()], true, "exists").await?;
+        let key = key.into();
+        if let Ok(found) = self.row_directly(category, &key, true).await {
+            return Ok(found.is_some());
+        }
+        let found = self.points(category, vec![key], true, "exists").await?;
         Ok(found.into_iter().any(|row| row.is_some()))
     }
 
@@ -248,22 +258,22 @@ impl Job {
 
     /// The last commit as far as this root knows; others may have committed more.
     pub fn committed_seq(&self) -> u64 {
-        self.link().progress().borrow().committed_seq
+        self.link().committed_seq()
     }
 
     /// The last durable commit as far as this root knows.
     pub fn durable_seq(&self) -> u64 {
-        self.link().progress().borrow().durable_seq
+        self.link().durable_seq()
     }
 
     /// Follows [`committed_seq`](Job::committed_seq).
     pub fn watch_committed_seq(&self) -> SeqWatch {
-        SeqWatch::new(self.link().progress(), |progress| progress.committed_seq)
+        SeqWatch::new(Arc::clone(self.link()), |progress| progress.committed_seq)
     }
 
     /// Follows [`durable_seq`](Job::durable_seq).
     pub fn watch_durable_seq(&self) -> SeqWatch {
-        SeqWatch::new(self.link().progress(), |progress| progress.durable_seq)
+        SeqWatch::new(Arc::clone(self.link()), |progress| progress.durable_seq)
     }
 
     /// Where the job stands: its generation and last commit, read anew.
@@ -361,10 +371,7 @@ impl Job {
     /// Looks for damage in everything that is stored; one sentence for each finding, none if all is
     /// well. Reads the whole job.
     pub async fn check(&self) -> Result<Vec<String>> {
-        match self.link().read(Read::Check).await.map_err(|error| self.explain(error, None, "check"))? {
-            Reading::Damage(findings) => Ok(findings),
-            _ => Err(misanswered()),
-        }
+        check::check(self.link()).await.map_err(|error| self.explain(error, None, "check"))
     }
 
     /// Gives unused room back to the platform.
@@ -405,7 +412,7 @@ impl Job {
     }
 
     /// Queues a task and waits for it; its seq, and whether a row that it deleted had been there.
-    pub(crate) async fn carry_out(&self, weighed: Weighed, operation: &str) -> Result<(u64, bool)> {
+    async fn carry_out(&self, weighed: Weighed, operation: &str) -> Result<(u64, bool)> {
         let slot = self.queue(weighed, operation).await?;
         Ok(done(slot.settled().await?))
     }
@@ -435,6 +442,18 @@ impl Job {
         }
         let error = Error::new(ErrorKind::Unsupported, "the job is open for reading only");
         Err(self.explain(error, None, operation))
+    }
+
+    /// The row, if it can be read on this thread; whatever is wrong is left to the worker to say.
+    async fn row_directly(
+        &self,
+        category: &str,
+        key: &Key,
+        presence_only: bool,
+    ) -> Result<Option<Vec<u8>>, NotDirectly> {
+        check_row(category, key).map_err(|_| NotDirectly)?;
+        let wanted = Wanted { category, key: key.as_bytes(), presence_only };
+        self.link().read_directly(wanted).await
     }
 
     async fn points(
@@ -535,7 +554,7 @@ pub(crate) fn payloads(found: Found) -> Result<Vec<Option<Vec<u8>>>> {
 }
 
 /// Seq, and whether a row had been there. Every other answer has become an error.
-fn done(answer: Answer) -> (u64, bool) {
+pub(crate) fn done(answer: Answer) -> (u64, bool) {
     match answer {
         Answer::Done { seq, existed } => (seq, existed),
         Answer::Conflict(_) | Answer::NoHolder | Answer::HoldersFull => (0, false),

@@ -1,11 +1,12 @@
 //! What a job tells of itself: where it stands, what it has done, and how far it has come.
 
-use tokio::sync::watch;
+use std::fmt;
+use std::sync::Arc;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::options::OpenMode;
 use crate::record::LogRetention;
-use crate::worker::Progress;
+use crate::worker::{Link, Progress};
 
 /// What a job is and where it stands, see [`Job::info`](crate::Job::info).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,20 +58,20 @@ pub struct JobStats {
 }
 
 /// Follows one of a job's watermarks, see [`Job::watch_committed_seq`](crate::Job::watch_committed_seq).
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct SeqWatch {
-    progress: watch::Receiver<Progress>,
+    link: Arc<Link>,
     seq: fn(&Progress) -> u64,
 }
 
 impl SeqWatch {
-    pub(crate) fn new(progress: watch::Receiver<Progress>, seq: fn(&Progress) -> u64) -> Self {
-        SeqWatch { progress, seq }
+    pub(crate) fn new(link: Arc<Link>, seq: fn(&Progress) -> u64) -> Self {
+        SeqWatch { link, seq }
     }
 
     /// The seq now; a lower bound.
     pub fn seq(&self) -> u64 {
-        (self.seq)(&self.progress.borrow())
+        self.link.see(self.seq)
     }
 
     /// Waits until the seq is at least `seq`, and returns what it is then.
@@ -80,12 +81,16 @@ impl SeqWatch {
     /// `Closed` or `JobNotFound` if the job ends before.
     pub async fn at_least(&mut self, seq: u64) -> Result<u64> {
         let of = self.seq;
-        let reached = |progress: &Progress| of(progress) >= seq || progress.end.is_some();
-        let closed = || Error::new(ErrorKind::Closed, "the job has been closed");
-        let progress = self.progress.wait_for(reached).await.map_err(|_| closed())?;
-        match &progress.end {
-            Some(end) if of(&progress) < seq => Err(end.afterwards.clone()),
-            _ => Ok(of(&progress)),
-        }
+        let reached = self.link.reach(|progress| match (of(progress), &progress.end) {
+            (now, _) if now >= seq => Some(Ok(now)),
+            (_, end) => end.as_ref().map(|end| Err(end.afterwards.clone())),
+        });
+        reached.await
+    }
+}
+
+impl fmt::Debug for SeqWatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SeqWatch").field("job", &self.link.id).field("seq", &self.seq()).finish()
     }
 }

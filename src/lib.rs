@@ -27,6 +27,7 @@
 //! the same kind on both platforms.
 
 mod batch;
+mod check;
 mod clock;
 mod commit_log;
 mod engine;
@@ -38,12 +39,14 @@ pub mod key;
 mod limits;
 mod names;
 mod options;
+mod pace;
 mod payload;
 mod persistency;
 mod place;
 mod range;
 mod receipt;
 mod record;
+mod room;
 mod scan;
 mod watch;
 #[cfg(all(feature = "web", target_family = "wasm", target_os = "unknown"))]

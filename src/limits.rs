@@ -40,8 +40,12 @@ pub const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const WAITERS_MAX: usize = 16 * 1024;
 /// Reads of a job that wait or run at one time; further callers wait in their own future.
 pub const READS_MAX: usize = 4096;
-/// Reads that are answered in a row before the transaction under way is looked at again.
-pub const READS_IN_A_ROW_MAX: usize = 32;
+/// Reads without the worker between two times that a reader's thread may do something else.
+pub const DIRECT_READS_IN_A_ROW_MAX: u64 = 64;
+/// Answers of an engine that a worker takes in a row before it looks at commands and the time again.
+pub const ANSWERS_IN_A_ROW_MAX: usize = 32;
+/// How long a job is without work before it gives its thread and its connection back, in ms.
+pub(crate) const REST_AFTER_MS: u64 = 1_000;
 /// Bytes of scan results under way per worker; further scans wait.
 pub const SCANS_UNDER_WAY_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes that a get returns without reserving room for a large result first.

@@ -14,6 +14,7 @@ use crate::job_id::JobId;
 use crate::names::Names;
 use crate::options::{Durability, JobOptions, OpenMode};
 use crate::place::Place;
+use crate::room::{Room, Size};
 use crate::worker::{Bounds, Command, Link, Start};
 
 /// A root: any number of jobs, each isolated from the others.
@@ -57,9 +58,10 @@ pub(crate) struct RootCore {
     place: Place,
     clock: Clock,
     state: Mutex<State>,
-    /// Ownership of the place, from the first job on. Held while it is taken, so that concurrent
-    /// opens take it once.
-    claim: tokio::sync::Mutex<Option<Arc<dyn Claim>>>,
+    /// Ownership of the place, from the first job on.
+    claim: Mutex<Option<Arc<dyn Claim>>>,
+    /// Held while it is taken or given back, so that concurrent opens take it once.
+    claiming: Arc<Room>,
 }
 
 #[derive(Default)]
@@ -99,7 +101,8 @@ impl Persistency {
 
     pub(crate) fn at(root: PathBuf, place: Place, clock: Clock) -> Self {
         let state = Mutex::default();
-        let core = RootCore { root, place, clock, state, claim: tokio::sync::Mutex::new(None) };
+        let (claim, claiming) = (Mutex::default(), Room::new(1, 0));
+        let core = RootCore { root, place, clock, state, claim, claiming };
         Persistency { handle: Arc::new(RootHandle { core: Arc::new(core) }) }
     }
 
@@ -245,15 +248,19 @@ impl Persistency {
             state.jobs.names()
         };
         let links: Vec<Arc<Link>> = ids.iter().filter_map(|id| core.begin_end(id, Command::Close)).collect();
-        if let Some(claim) = &*core.claim.lock().await {
+        let claiming = core.claiming.take(Size::ONE).await;
+        if let Some(claim) = &*lock(&core.claim) {
             claim.drain();
         }
+        drop(claiming);
         let mut errors = Vec::new();
         for link in links {
             errors.extend(link.closed_down().await.err());
         }
         lock(&core.state).jobs = Names::default();
-        core.claim.lock().await.take();
+        let _claiming = core.claiming.take(Size::ONE).await;
+        let claim = lock(&core.claim).take();
+        drop(claim);
         let others = errors.len().saturating_sub(1);
         match errors.into_iter().next() {
             Some(first) if others > 0 => {
@@ -323,8 +330,8 @@ impl RootCore {
     }
 
     async fn claim_in_turn(&self) -> Result<Arc<dyn Claim>> {
-        let mut held = self.claim.lock().await;
-        if let Some(claim) = &*held {
+        let _claiming = self.claiming.take(Size::ONE).await;
+        if let Some(claim) = &*lock(&self.claim) {
             return Ok(Arc::clone(claim));
         }
         let claim = self.place.claim().await?;
@@ -333,7 +340,7 @@ impl RootCore {
         if lock(&self.state).closed {
             return Err(root_closed());
         }
-        Ok(Arc::clone(held.insert(claim)))
+        Ok(Arc::clone(lock(&self.claim).insert(claim)))
     }
 
     /// The job as it stands in the table; starts it if it is not there.
@@ -348,7 +355,7 @@ impl RootCore {
             return Err(root_closed());
         }
         match state.jobs.get(id) {
-            Some(Tenant::Open(handle)) if handle.link.has_ended() => {
+            Some(Tenant::Open(handle)) if handle.link.is_ending() => {
                 Ok(Tenant::Ending(Arc::clone(&handle.link)))
             }
             Some(Tenant::Open(handle)) if options.is_some_and(|options| *options != handle.options) => {
@@ -374,10 +381,10 @@ impl RootCore {
             bytes: options.queue_bytes,
             deadline_ms: options.deadline_ms(),
         };
-        let (link, commands) = Link::new(id.to_owned(), self.clock.clone(), bounds);
+        let link = Link::new(id.to_owned(), self.clock.clone(), bounds);
         let durable_always = options.durability == Durability::Strict || self.place.is_memory();
         let (mode, retention) = (options.mode, options.log);
-        let start = Start { link: Arc::clone(&link), commands, mode, durable_always, retention, claim };
+        let start = Start { link: Arc::clone(&link), mode, durable_always, retention, claim };
         (start, link)
     }
 
@@ -435,7 +442,7 @@ impl Drop for RootHandle {
 impl Drop for RootCore {
     fn drop(&mut self) {
         // Workers that still drain hold the claim: who wants the place waits for them.
-        if let Some(claim) = self.claim.get_mut() {
+        if let Some(claim) = &*lock(&self.claim) {
             claim.drain();
         }
     }

@@ -87,10 +87,10 @@ impl Watch {
                 return item;
             }
             let after = self.commits.position.seq;
-            let mut progress = self.commits.link.progress();
-            let news = |progress: &Progress| progress.committed_seq > after || progress.end.is_some();
-            // The sender lives in the link, which this watch holds.
-            progress.wait_for(news).await.ok();
+            let news = |progress: &Progress| {
+                (progress.committed_seq > after || progress.end.is_some()).then_some(())
+            };
+            self.commits.link.reach(news).await;
             self.commits.fetch(true).await;
         }
     }

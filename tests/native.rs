@@ -30,6 +30,7 @@ async fn play(role: &str) {
         "owner" => processes::owns_a_root().await,
         #[cfg(target_os = "linux")]
         "holder" => resources::opens_and_closes().await,
+        "idler" => resources::rests().await,
         #[cfg(target_os = "linux")]
         "a_full_medium" => media::a_full_medium().await,
         #[cfg(target_os = "linux")]

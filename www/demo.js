@@ -170,4 +170,5 @@ async function main() {
   await busy(() => run(root));
 }
 
-main().catch(showError);
+/** Resolves once the page has shown what it opened with, or why it could not. */
+export const ready = main().catch(showError);

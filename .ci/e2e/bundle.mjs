@@ -9,7 +9,7 @@ import { brotliCompressSync } from 'node:zlib';
 import { build, transform } from 'esbuild';
 
 /** Gzipped bytes at most that a page loads until its first call is answered; only ever lowered. */
-const BUDGET_BYTES = 145_000;
+const BUDGET_BYTES = 127_000;
 /** Where it is to go. */
 const AIM_BYTES = 90_000;
 const WASM = 'persistency.wasm';

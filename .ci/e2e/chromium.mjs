@@ -96,6 +96,34 @@ function pageTests({ server, digest, scratch, flags }, state) {
       assert.equal(page.digest, digest);
       assert.ok(state.requests.includes('/data/UnicodeData.txt'));
     },
+    'Chromium: the benchmark does everything with two peers, checks it, and leaves nothing behind': async () => {
+      const { rows, left } = await state.page.evaluate(async () => {
+        const { run, sizes } = await import('/bench/bench.js');
+        const { rows: measured } = await run({
+          peers: ['persistency', 'indexed-db'], parts: ['usual', 'big', 'start'], rounds: 1, size: sizes.TINY,
+        });
+        return { rows: measured, left: (await indexedDB.databases()).map(({ name }) => name) };
+      });
+      assert.equal(rows.length, 16);
+      for (const { ours, peers, ratio, row } of rows) {
+        assert.ok([ours, peers['raw IndexedDB'], ratio].every(({ median }) => median > 0), row);
+      }
+      assert.deepEqual(left, ['persistency/demo/unicode']);
+    },
+    'Chromium: the benchmark has a tab, begins when asked to, and can be stopped': async () => {
+      const { page } = state;
+      await page.click('#tab-benchmark');
+      assert.deepEqual([await page.isVisible('#unicode'), await page.isVisible('#benchmark')], [false, true]);
+      await page.click('#bench-run');
+      await page.waitForFunction(() => document.getElementById('bench-progress').value > 0);
+      await page.click('#bench-stop');
+      await page.waitForFunction(() => !document.getElementById('bench-run').disabled, null, { timeout: ANSWER_MS });
+      assert.match(await page.textContent('#bench-status'), /^Stopped/);
+      assert.equal(await page.textContent('#bench-error'), '');
+      assert.deepEqual(await page.evaluate(async () => (await indexedDB.databases()).length), 1);
+      await page.click('#tab-unicode');
+      assert.deepEqual([await page.isVisible('#unicode'), await page.isVisible('#benchmark')], [true, false]);
+    },
     'Chromium: the page works without a worker where none can be started': async () => {
       await withRoute('**/pkg/worker.js', (route) => route.abort(),
         (page) => assert.deepEqual([page.error, page.digest], [null, digest]));

@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { serve } from '../serve.mjs';
 
 /** Status and headers for a path as it is, which `fetch` would tidy up first. */
 function raw(url, path, method = 'GET') {
@@ -174,8 +175,14 @@ function keyTests(root) {
   };
 }
 
-function serverTests(server) {
+function serverTests(server, root) {
   return {
+    'a server lets browsers keep only what lies under the path that it is told': async () => {
+      const site = await serve({ '/': join(root, 'www'), '/kept/': join(root, 'www') }, 0, undefined, '/kept/');
+      const caching = async (path) => (await fetch(new URL(path, site.url))).headers.get('cache-control');
+      assert.deepEqual([await caching('icon.svg'), await caching('kept/icon.svg')], ['no-store', 'max-age=3600']);
+      await site.close();
+    },
     'the demo server gives scripts and wasm the types that browsers ask for': async () => {
       const types = {
         '/': 'text/html; charset=utf-8', '/demo.js': 'text/javascript; charset=utf-8',
@@ -208,7 +215,7 @@ export function make({ root, native, digest, server }) {
       assert.equal(native.digest, digest);
     },
     ...keyTests(root),
-    ...serverTests(server),
+    ...serverTests(server, root),
   };
   return { tests };
 }

@@ -40,6 +40,7 @@ async function prepare() {
   run('cargo', 'run', '--quiet', '--features', 'serde,cli', '--bin', 'persistency-demo', '--',
     '--root', join(scratch, 'root'), '--json', report);
   run('.ci/package');
+  run('node', 'benches/browser/build.mjs');
   const server = await serve(demoMounts(root, native));
   return {
     root, scratch, server,

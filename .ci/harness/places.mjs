@@ -77,8 +77,9 @@ function browserPlace(root, engine, scope) {
 export function places(root) {
   const single = (name, argv, format) =>
     ({ name, runs: [{ name: 'all', argv, format, timeoutSeconds: COMMAND_SECONDS }] });
+  const harness = ['harness', 'report'].map((name) => `.ci/harness/${name}.test.mjs`);
   return [
-    single('harness', ['node', '--test', '--test-reporter=tap', '.ci/harness/harness.test.mjs'], 'tap'),
+    single('harness', ['node', '--test', '--test-reporter=tap', ...harness], 'tap'),
     single('native', ['cargo', 'test', '--no-fail-fast', ...NATIVE], 'libtest'),
     ...Object.keys(ENGINES).flatMap((engine) =>
       Object.keys(SCOPES).map((scope) => browserPlace(root, engine, scope))),

@@ -6,13 +6,16 @@ import { limits } from "./limits.js";
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
+/** Half a character, which UTF-8 has no bytes for. */
+const SURROGATE = /\p{Surrogate}/u;
+
 /** What came instead of something else, in a word: never the value itself. */
 const kindOf = (value) => (value === null ? "null" : typeof value);
 
 /** The string as UTF-8, if UTF-8 can hold it: lone surrogates would be replaced, and strings become one. */
 export function utf8(what, string) {
   if (typeof string !== "string") throw invalid(`a ${what} is a string, not ${kindOf(string)}`);
-  if (/\p{Surrogate}/u.test(string)) throw invalid(`a ${what} is a string without lone surrogates`);
+  if (SURROGATE.test(string)) throw invalid(`a ${what} is a string without lone surrogates`);
   return encoder.encode(string);
 }
 

@@ -308,8 +308,9 @@ class Session {
       });
       if (answer.error) throw new Reader(answer.error).error();
       if (answer.failed !== undefined) throw unsupported(answer.failed);
-      if (answer.hello?.protocol !== PROTOCOL) {
-        throw unsupported(`the worker speaks protocol ${answer.hello?.protocol}, the page ${PROTOCOL}; ` +
+      const protocol = answer.hello?.[0];
+      if (protocol !== PROTOCOL) {
+        throw unsupported(`the worker speaks protocol ${protocol}, the page ${PROTOCOL}; ` +
           "serve worker.js and the wasm file of the same version of the package");
       }
     } catch (error) {

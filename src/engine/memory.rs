@@ -9,26 +9,30 @@
 mod tests;
 
 use std::cell::RefCell;
-use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Poll;
 
 use async_trait::async_trait;
-use tokio::sync::RwLock;
 
-use super::row_key::{Bounds, Table, after_category, category_prefix, rows_of, split_row_key};
+use super::row_key::{Bounds, after_category, category_prefix, split_row_key};
+use super::table::Table;
 use super::{
     Change, Claim, Engine, EngineError, Fault, Found, Get, Got, Look, OpenMode, Page, PageRequest, Point,
     Query, RECORD_KEY, Seen, Sharing, Site, Space, Verify, Want, Write,
 };
 use crate::batch::Op;
 use crate::names::Names;
+use crate::pace::yield_now;
 use crate::range::Span;
+use crate::room::{Room, Size};
 
 type Result<T, E = EngineError> = std::result::Result<T, E>;
 
 /// Rows that a call walks over before it lets others on its thread go on.
 const ROWS_PER_TURN: usize = 1024;
+/// Walks that go on at the same time; further ones wait.
+const WALKS_MAX: usize = crate::limits::READS_MAX;
+/// What a write takes of the turn.
+const ALONE: Size = Size { count: WALKS_MAX, bytes: 0 };
 
 /// The jobs of one `:memory:` root; two sites that were made apart do not see each other.
 #[derive(Clone, Debug, Default)]
@@ -41,7 +45,7 @@ pub(crate) struct MemorySite {
 pub(crate) struct MemoryEngine {
     contents: RefCell<Contents>,
     /// Walks share it and a write has it alone.
-    turn: RwLock<()>,
+    turn: Arc<Room>,
     listing: RefCell<Option<Listing>>,
 }
 
@@ -93,7 +97,7 @@ impl MemorySite {
         let listing = Listing { site: self.clone(), id: id.to_owned() };
         Ok(MemoryEngine {
             contents: RefCell::new(contents),
-            turn: RwLock::new(()),
+            turn: Room::new(WALKS_MAX, 0),
             listing: RefCell::new(Some(listing)),
         })
     }
@@ -147,7 +151,7 @@ impl Engine for MemoryEngine {
     /// Nothing is written before all is decided, and nothing can go wrong after that; whatever happens
     /// before, a panic of the decision or a dropped future, leaves the contents as they were.
     async fn apply(&self, change: Change) -> Result<()> {
-        let _turn = self.turn.write().await;
+        let _turn = self.turn.take(ALONE).await;
         let found = change.reads.iter().map(|look| self.contents.borrow().look(look)).collect();
         if let Some(writes) = (change.decide)(found) {
             let mut contents = self.contents.borrow_mut();
@@ -216,13 +220,13 @@ impl MemoryEngine {
         reverse: bool,
         take: &mut dyn FnMut(&[u8], &[u8]) -> bool,
     ) {
-        let _turn = self.turn.read().await;
+        let _turn = self.turn.take(Size::ONE).await;
         let prefix = prefix_of(space);
         let Some(mut bounds) = Bounds::of(&prefix, span) else { return };
         loop {
             let last = {
                 let contents = self.contents.borrow();
-                let mut rows = rows_of(contents.table(space), &bounds);
+                let mut rows = contents.table(space).range(&bounds);
                 let mut last = None;
                 for _ in 0..ROWS_PER_TURN {
                     let Some((key, payload)) = (if reverse { rows.next_back() } else { rows.next() }) else {
@@ -244,6 +248,12 @@ impl MemoryEngine {
 }
 
 impl Contents {
+    /// A row's payload.
+    #[cfg(test)]
+    pub(crate) fn row(&self, category: &str, key: &[u8]) -> Option<&Vec<u8>> {
+        self.rows.get(&super::row_key::row_key(category, key))
+    }
+
     fn table(&self, space: &Space) -> &Table {
         match space {
             Space::Rows(_) => &self.rows,
@@ -291,7 +301,7 @@ impl Contents {
         let mut names = Vec::new();
         let mut bytes = 0;
         let mut bounds = Bounds { lower: Vec::new(), upper: None };
-        while let Some((row, _)) = rows_of(&self.rows, &bounds).next() {
+        while let Some((row, _)) = self.rows.range(&bounds).next() {
             let (name, prefix) = split_row_key(row).ok_or_else(misplaced)?;
             bytes += name.len();
             if bytes > bytes_max {
@@ -307,7 +317,7 @@ impl Contents {
     fn damage(&self) -> Vec<String> {
         let mut damage = Vec::new();
         let mut bytes = bytes_of(&self.rows) + bytes_of(&self.log) + bytes_of(&self.meta);
-        for row in self.rows.keys() {
+        for (row, _) in self.rows.rows() {
             match split_row_key(row) {
                 // What a row weighs does not count how its category is written.
                 Some((_, prefix)) => bytes -= prefix as u64,
@@ -360,7 +370,7 @@ impl Contents {
 
     fn delete_span(&mut self, space: &Space, span: &Span) {
         let Some(bounds) = Bounds::of(&prefix_of(space), span) else { return };
-        let keys: Vec<_> = rows_of(self.table(space), &bounds).map(|(key, _)| key.clone()).collect();
+        let keys: Vec<_> = self.table(space).range(&bounds).map(|(key, _)| key.clone()).collect();
         keys.iter().for_each(|key| self.delete(space, key));
     }
 }
@@ -378,22 +388,9 @@ fn key_of(space: &Space, key: &[u8]) -> Vec<u8> {
 }
 
 fn bytes_of(table: &Table) -> u64 {
-    table.iter().map(|(key, payload)| (key.len() + payload.len()) as u64).sum()
+    table.rows().map(|(key, payload)| (key.len() + payload.len()) as u64).sum()
 }
 
 fn misplaced() -> EngineError {
     EngineError::new(Fault::Corrupt, "a row's key begins with no category")
-}
-
-/// Lets the other tasks of the thread that are ready go on once.
-pub(crate) async fn yield_now() {
-    let mut yielded = false;
-    poll_fn(|context| {
-        if std::mem::replace(&mut yielded, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }

@@ -14,6 +14,7 @@ pub(crate) mod faulty;
 pub(crate) mod laws;
 pub(crate) mod memory;
 pub(crate) mod row_key;
+pub(crate) mod table;
 
 // The platform's own storage is chosen here, and with it how long a call may take by default.
 #[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
@@ -66,6 +67,13 @@ pub(crate) trait Site: Send + Sync {
     /// The ids of the jobs that exist, in no order.
     async fn list(&self) -> Result<Vec<String>, EngineError>;
 
+    /// An engine of a job that has been open and rests: it holds nothing, and its `reconnect` opens it.
+    ///
+    /// Only of engines that rest.
+    fn resting(&self, id: &str, _mode: OpenMode) -> Result<Box<dyn Engine>, EngineError> {
+        Err(EngineError::new(Fault::Unsupported, format!("the engine of {id} never rests")))
+    }
+
     /// Deletes all that belongs to a job that is not open here; fine if there is nothing.
     ///
     /// Returns when it is deleted; where others can block that, it may wait for them forever.
@@ -115,6 +123,11 @@ pub(crate) trait Engine {
     /// Aborts the `apply` under way if the technology can; its future then says how it ended.
     fn abort(&self) {}
 
+    /// Whether closing the job while it has no work gives something back that opening it again is worth.
+    fn rests(&self) -> bool {
+        false
+    }
+
     /// Connects again after `Lost`, without ever creating: `Missing` if the store has gone.
     async fn reconnect(&self) -> Result<(), EngineError> {
         Ok(())
@@ -131,9 +144,48 @@ pub(crate) trait Engine {
     /// Gives unused room back to the platform, as far as it can without blocking others.
     async fn compact(&self) -> Result<(), EngineError>;
 
+    /// A way to read single rows on any thread, where the technology has one and nobody else can drop
+    /// the job; none before it is connected. It may outlive the engine, and then answers nothing.
+    fn direct(&self) -> Option<Arc<dyn Direct>> {
+        None
+    }
+
+    /// Whether rows have been read directly since this was last asked.
+    fn was_read_directly(&self) -> bool {
+        false
+    }
+
+    /// As [`Engine::close`], for a job that goes on: where what is not yet on the medium could be lost by that
+    /// without a word, it says so.
+    async fn rest(&self) -> Result<(), EngineError> {
+        self.close().await
+    }
+
     /// Releases everything. No other call is under way or follows.
     async fn close(&self) -> Result<(), EngineError>;
 }
+
+/// Reads of single rows beside an engine, on their callers' threads.
+///
+/// Each takes no longer than one row does, and sees every `apply` that had returned when it began.
+pub(crate) trait Direct: Send + Sync {
+    /// The row's payload, empty where only its presence is wanted; `None` if there is no such row.
+    fn row(&self, wanted: &Wanted<'_>) -> Result<Option<Vec<u8>>, NotDirectly>;
+}
+
+/// The row that a direct read wants.
+#[derive(Clone, Copy, Debug)]
+#[allow(dead_code, reason = "not every platform has direct reads")]
+pub(crate) struct Wanted<'a> {
+    pub(crate) category: &'a str,
+    pub(crate) key: &'a [u8],
+    pub(crate) presence_only: bool,
+}
+
+/// There is no direct answer, whatever the reason: it has to be asked for in the ordinary way, which
+/// then says why if it fails too.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct NotDirectly;
 
 /// Who else can change or drop an open job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -384,9 +436,11 @@ pub(crate) enum Fault {
 /// An engine's failure: what to do about it, whether anything may have been applied, and why.
 ///
 /// One pointer wide, since nearly every result carries one.
+#[derive(Clone)]
 pub(crate) struct EngineError(Box<Failed>);
 
 /// What an [`EngineError`] says.
+#[derive(Clone)]
 pub(crate) struct Failed {
     pub(crate) fault: Fault,
     pub(crate) outcome: Outcome,

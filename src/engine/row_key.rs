@@ -3,20 +3,7 @@
 //! Pure: never touches a store. A category is escaped by writing its 00 as 00 FF and ending it with 00 01,
 //! which keeps the order of its bytes, and makes no category's prefix a prefix of another's.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Range;
-use std::ops::Bound;
-
 use crate::range::Span;
-
-/// Values by key, in order. The one kind of tree of this crate: each further kind would be its code again.
-pub(crate) type Table = BTreeMap<Vec<u8>, Vec<u8>>;
-
-/// The rows within the bounds.
-pub(crate) fn rows_of<'a>(table: &'a Table, bounds: &Bounds) -> Range<'a, Vec<u8>, Vec<u8>> {
-    let upper = bounds.upper.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-    table.range::<[u8], _>((Bound::Included(bounds.lower.as_slice()), upper))
-}
 
 /// The one key of a row.
 pub(crate) fn row_key(category: &str, key: &[u8]) -> Vec<u8> {

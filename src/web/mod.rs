@@ -5,23 +5,25 @@
 
 mod call;
 mod convert;
+mod question;
 mod wire;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use futures_util::future::{AbortHandle, abortable};
 use js_sys::{Function, Uint8Array};
-use tokio::sync::watch;
 use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
 use wasm_bindgen_futures::spawn_local;
 
 use self::call::Call;
-use self::wire::{Input, Kind, Output, malformed, pack_error, pack_items, pack_page, pack_payloads, range};
-use crate::engine::{Found, Page, Query};
+use self::question::{Asking, Question, Said};
+use self::wire::{Input, Kind, Output, malformed, pack_error, pack_items, pack_page, pack_payloads};
+use crate::engine::Found;
 use crate::error::Result;
-use crate::job::{Job, Weighed, payloads};
+use crate::job::{Job, done, payloads};
 use crate::job_info::{JobInfo, JobStats};
 use crate::limits;
 use crate::options::{JobOptions, OpenMode};
@@ -29,12 +31,18 @@ use crate::persistency::Persistency;
 use crate::range::Span;
 use crate::record::{LogRetention, Record};
 use crate::watch::{LogReader, Position, Watch, WatchItem};
-use crate::worker::{LogChange, Progress, Read, Reading};
+use crate::worker::{Answered, Caller, Link, Progress, Reading};
 
 /// Bytes of answers that are collected before they are posted without waiting for more.
 const OUTBOX_BYTES: usize = 1024 * 1024;
 /// Set in an operation's byte if the call may be given up.
 const MAY_CANCEL: u8 = 0x80;
+
+thread_local! {
+    /// The roots, by their numbers: a worker's answers can be sent between threads, a root cannot.
+    static ROOTS: Table<Rc<Root>> = Table::default();
+    static NEXT_ROOT: Cell<u32> = const { Cell::new(0) };
+}
 
 /// What the worker says first.
 #[wasm_bindgen]
@@ -60,15 +68,19 @@ impl Host {
     pub fn new(name: &str, post: Function) -> Result<Host, JsValue> {
         let persistency =
             Persistency::open(name).map_err(|error| Uint8Array::from(pack_error(&error).as_slice()))?;
-        let outbox = Outbox { post, waiting: RefCell::default() };
-        let root = Root {
+        let number = NEXT_ROOT.replace(NEXT_ROOT.get() + 1);
+        let root = Rc::new(Root {
+            number,
             persistency,
-            outbox,
-            jobs: Table::default(),
+            post,
+            outbox: RefCell::default(),
+            tenants: Table::default(),
             streams: Table::default(),
             running: Table::default(),
-        };
-        Ok(Host { root: Rc::new(root) })
+            orphans: RefCell::default(),
+        });
+        ROOTS.with(|roots| roots.insert(number, Rc::clone(&root)));
+        Ok(Host { root })
     }
 
     /// Carries out the calls of a frame in their order; false if the frame is none.
@@ -85,20 +97,46 @@ impl Host {
     /// Closes the root in the background; nobody hears of it.
     pub fn leave(&self) {
         let root = Rc::clone(&self.root);
-        spawn_local(async move { drop(root.persistency.close().await) });
+        spawn_local(async move {
+            drop(root.persistency.close().await);
+            ROOTS.with(|roots| roots.take(root.number));
+        });
     }
 }
 
 #[derive(Debug)]
 struct Root {
+    number: u32,
     persistency: Persistency,
-    outbox: Outbox,
+    post: Function,
+    /// Answers on their way out. Those of one turn of the event loop leave in one frame.
+    outbox: RefCell<Output>,
     /// Open jobs by the numbers that the page gave them.
-    jobs: Table<Job>,
+    tenants: Table<Rc<Tenant>>,
     /// Watches and log readers by the numbers that the page gave them, while nobody reads from them.
     streams: Table<Stream>,
     /// Calls that may be given up, by their numbers.
-    running: Table<AbortHandle>,
+    running: Table<Option<AbortHandle>>,
+    /// Calls under which their jobs end; answered when they have.
+    orphans: RefCell<Vec<Asked>>,
+}
+
+/// An open job.
+#[derive(Debug)]
+struct Tenant {
+    job: Job,
+    /// How many of its calls, batches apart, its worker has been asked.
+    asked: Cell<usize>,
+    /// Further ones, which wait until others have been answered.
+    waiting: RefCell<VecDeque<Waiting>>,
+}
+
+/// A call that waits until its job's worker can be asked.
+#[derive(Debug)]
+struct Waiting {
+    question: Question,
+    asker: Asker,
+    deadline: Option<u64>,
 }
 
 /// Something that yields commits.
@@ -113,26 +151,75 @@ impl Root {
     fn start(self: &Rc<Self>, input: &mut Input<'_>) -> Result<()> {
         let (number, operation) = (input.count()? as u32, input.byte()?);
         let (about, body) = (input.count()? as u32, input.bytes()?);
-        let work = match Call::decode(operation & !MAY_CANCEL, body) {
-            Ok(Call::Cancel) => {
-                if let Some(running) = self.running.take(about) {
+        let (may_cancel, operation) = (operation & MAY_CANCEL != 0, operation & !MAY_CANCEL);
+        let begun = match question::is_one(operation) {
+            true => self.ask(number, may_cancel, about, operation, body),
+            false => {
+                Call::decode(operation, body).and_then(|call| self.begin(number, may_cancel, about, call))
+            }
+        };
+        if let Err(error) = begun {
+            self.answer(number, Kind::Error, &pack_error(&error));
+        }
+        Ok(())
+    }
+
+    /// Has a job's worker answer a call.
+    fn ask(&self, number: u32, may_cancel: bool, about: u32, operation: u8, body: &[u8]) -> Result<()> {
+        let tenant = self.tenant(about)?;
+        let (question, said) = question::question(&tenant.job, operation, body)?;
+        if may_cancel {
+            self.running.insert(number, None);
+        }
+        let (root, job) = (self.number, tenant.job.clone());
+        let counts = matches!(question, Question::Read(_) | Question::Sync(_));
+        let asked = Asked { root, number, about, may_cancel, counts, job, said };
+        tenant.ask(question, Asker(Some(asked)), counts);
+        Ok(())
+    }
+
+    /// Begins a call if its arguments are within their limits.
+    fn begin(self: &Rc<Self>, number: u32, may_cancel: bool, about: u32, call: Call<'_>) -> Result<()> {
+        let root = |what, id: &str| Work::Root { what, id: id.to_owned() };
+        let stream = |what, stream| Work::Stream { what, stream };
+        let work = match call {
+            Call::OpenJob { id, options } => root(OfRoot::OpenJob(options), id),
+            Call::CloseJob { id } => root(OfRoot::CloseJob, id),
+            Call::DropJob { id } => root(OfRoot::DropJob, id),
+            Call::ListJobs => root(OfRoot::ListJobs, ""),
+            Call::Close => root(OfRoot::Close, ""),
+            Call::Watch { stream: number, from, category, span } => {
+                stream(OfStream::Watch(self.tenant(about)?, from, category.to_owned(), span), number)
+            }
+            Call::LogFrom { stream: number, from } => {
+                stream(OfStream::LogFrom(self.tenant(about)?, from), number)
+            }
+            Call::Next { stream: number } => {
+                // Held by this call, so that giving the call up ends the stream.
+                stream(OfStream::Next(self.streams.take(number).ok_or_else(malformed)?), number)
+            }
+            Call::Check => Work::Check(self.tenant(about)?),
+            Call::Cancel => {
+                if let Some(Some(running)) = self.running.take(about) {
                     running.abort();
                 }
                 return Ok(());
             }
-            Ok(call) => self.work(about, call),
-            Err(error) => Err(error),
-        };
-        let work = match work {
-            Ok(work) => work,
-            Err(error) => {
-                self.outbox.answer(number, Kind::Error, &pack_error(&error), self);
+            Call::Ping | Call::End { .. } | Call::Stats => {
+                let mut out = Output::default();
+                match call {
+                    Call::End { stream } => drop(self.streams.take(stream)),
+                    Call::Stats => pack_stats(&mut out, self.tenant(about)?.job.stats()),
+                    // Shows that the worker is alive, by being answered.
+                    _ => {}
+                }
+                self.answer(number, Kind::Value, &out.0);
                 return Ok(());
             }
         };
         let (work, handle) = abortable(Rc::clone(self).carry_out(about, work));
-        if operation & MAY_CANCEL != 0 {
-            self.running.insert(number, handle);
+        if may_cancel {
+            self.running.insert(number, Some(handle));
         }
         let root = Rc::clone(self);
         spawn_local(async move {
@@ -140,53 +227,19 @@ impl Root {
             let Ok(result) = work.await else { return };
             root.running.take(number);
             match result {
-                Ok(Output(body)) => root.outbox.answer(number, Kind::Value, &body, &root),
-                Err(error) => root.outbox.answer(number, Kind::Error, &pack_error(&error), &root),
+                Ok(Output(body)) => root.answer(number, Kind::Value, &body),
+                Err(error) => root.answer(number, Kind::Error, &pack_error(&error)),
             }
         });
         Ok(())
     }
 
-    /// What there is to do, if the arguments are within their limits.
-    fn work(&self, about: u32, call: Call<'_>) -> Result<Work> {
-        let root = |what, id: &str| Ok(Work::Root { what, id: id.to_owned() });
-        let stream = |what, stream| Ok(Work::Stream { what, stream });
-        match call {
-            Call::OpenJob { id, options } => root(OfRoot::OpenJob(options), id),
-            Call::CloseJob { id } => root(OfRoot::CloseJob, id),
-            Call::DropJob { id } => root(OfRoot::DropJob, id),
-            Call::ListJobs => root(OfRoot::ListJobs, ""),
-            Call::Close => root(OfRoot::Close, ""),
-            // What is there to be done has been done where the call arrived.
-            Call::Ping | Call::Cancel => Ok(Work::Nothing),
-            Call::Watch { stream: number, from, category, span } => {
-                stream(OfStream::Watch(self.job(about)?, from, category.to_owned(), span), number)
-            }
-            Call::LogFrom { stream: number, from } => {
-                stream(OfStream::LogFrom(self.job(about)?, from), number)
-            }
-            Call::Next { stream: number } => {
-                // Held by this call, so that giving the call up ends the stream.
-                stream(OfStream::Next(self.streams.take(number).ok_or_else(malformed)?), number)
-            }
-            Call::End { stream } => {
-                drop(self.streams.take(stream));
-                Ok(Work::Nothing)
-            }
-            call => {
-                let job = self.job(about)?;
-                Ok(Work::Ask(question(&job, call)?, job))
-            }
-        }
-    }
-
     async fn carry_out(self: Rc<Self>, about: u32, work: Work) -> Result<Output> {
         let mut out = Output::default();
         match work {
-            Work::Nothing => {}
             Work::Root { what, id } => self.carry_out_of_root(about, what, &id, &mut out).await?,
             Work::Stream { what, stream } => self.carry_out_of_stream(what, stream, &mut out).await?,
-            Work::Ask(question, job) => ask(&job, question, &mut out).await?,
+            Work::Check(of) => drop(out.strings(&of.job.check().await?)),
         }
         Ok(out)
     }
@@ -203,8 +256,9 @@ impl Root {
                 let job = self.persistency.open_tenant(id, options).await?;
                 let Position { generation, seq } = job.position().await?;
                 out.raw(&generation).number(seq).number(job.durable_seq());
-                spawn_local(Rc::clone(self).follow(about, job.link().progress()));
-                self.jobs.insert(about, job);
+                spawn_local(Rc::clone(self).follow(about, Arc::clone(job.link())));
+                let tenant = Tenant { job, asked: Cell::new(0), waiting: RefCell::default() };
+                self.tenants.insert(about, Rc::new(tenant));
             }
             OfRoot::CloseJob => self.persistency.close_job(id).await?,
             OfRoot::DropJob => self.persistency.drop_job(id).await?,
@@ -216,10 +270,10 @@ impl Root {
 
     async fn carry_out_of_stream(&self, what: OfStream, number: u32, out: &mut Output) -> Result<()> {
         let opened = match what {
-            OfStream::Watch(job, from, category, span) => {
-                Stream::Watch(job.start_watch(from, &category, span).await?)
+            OfStream::Watch(of, from, category, span) => {
+                Stream::Watch(of.job.start_watch(from, &category, span).await?)
             }
-            OfStream::LogFrom(job, from) => Stream::Log(job.log_from(from).await?),
+            OfStream::LogFrom(of, from) => Stream::Log(of.job.log_from(from).await?),
             OfStream::Next(mut held) => {
                 if let Some(item) = held.next().await {
                     let mut items = vec![item?];
@@ -238,34 +292,214 @@ impl Root {
     }
 
     /// Tells how far a job has come until it ends.
-    async fn follow(self: Rc<Self>, number: u32, mut progress: watch::Receiver<Progress>) {
+    async fn follow(self: Rc<Self>, number: u32, link: Arc<Link>) {
+        let mut told = None;
         loop {
-            let Progress { committed_seq, durable_seq, end, .. } = progress.borrow_and_update().clone();
+            let news = |progress: &Progress| {
+                let now = Some((progress.committed_seq, progress.durable_seq));
+                let end = progress.end.as_ref().map(|end| end.afterwards.clone());
+                (now != told || end.is_some()).then_some((now, end))
+            };
+            let (now, end) = link.reach(news).await;
+            told = now;
+            let (committed, durable) = now.unwrap_or_default();
             let mut out = Output::default();
-            out.number(committed_seq).number(durable_seq);
-            self.outbox.answer(number, Kind::Progress, &out.0, &self);
-            if let Some(end) = end {
-                self.outbox.answer(number, Kind::Ended, &pack_error(&end.afterwards), &self);
-                break;
-            }
-            if progress.changed().await.is_err() {
+            out.number(committed).number(durable);
+            self.answer(number, Kind::Progress, &out.0);
+            if let Some(afterwards) = end {
+                self.answer(number, Kind::Ended, &pack_error(&afterwards));
                 break;
             }
         }
-        self.jobs.take(number);
+        self.tenants.take(number);
+        let is_its = |asked: &mut Asked| Arc::ptr_eq(asked.job.link(), &link);
+        let orphans: Vec<Asked> = self.orphans.borrow_mut().extract_if(.., is_its).collect();
+        for asked in orphans {
+            self.conclude(asked, Err(link.closed()));
+        }
     }
 
-    fn job(&self, number: u32) -> Result<Job> {
-        self.jobs.get(number).ok_or_else(malformed)
+    /// Answers what a job's worker was asked; whether that was still wanted.
+    fn conclude(self: &Rc<Self>, asked: Asked, answer: Result<Answered>) -> bool {
+        // One that was given up is answered no more.
+        let wanted = !asked.may_cancel || self.running.take(asked.number).is_some();
+        if wanted {
+            let mut out = self.outbox.borrow_mut();
+            let (start, body) = out.begin(asked.number, Kind::Value);
+            if let Err(error) = asked.pack(answer, &mut out) {
+                out.0.truncate(start);
+                out.answer(asked.number, Kind::Error, &pack_error(&error));
+            } else {
+                out.end(body);
+            }
+            let length = out.0.len();
+            drop(out);
+            self.collected(start, length);
+        }
+        if asked.counts
+            && let Some(tenant) = self.tenants.get(asked.about)
+        {
+            tenant.answered();
+        }
+        wanted
+    }
+
+    fn answer(self: &Rc<Self>, number: u32, kind: Kind, body: &[u8]) {
+        let mut out = self.outbox.borrow_mut();
+        let before = out.0.len();
+        out.answer(number, kind, body);
+        let after = out.0.len();
+        drop(out);
+        self.collected(before, after);
+    }
+
+    /// Sees to it that the answers leave, of whose bytes there were so many before and are so many now.
+    fn collected(self: &Rc<Self>, before: usize, now: usize) {
+        if now >= OUTBOX_BYTES {
+            self.send();
+        } else if before == 0 {
+            let root = Rc::clone(self);
+            spawn_local(async move { root.send() });
+        }
+    }
+
+    fn send(&self) {
+        let frame = self.outbox.take().0;
+        if !frame.is_empty() {
+            // Where posting fails nobody is left who could be told.
+            drop(self.post.call1(&JsValue::NULL, &Uint8Array::from(frame.as_slice())));
+        }
+    }
+
+    fn tenant(&self, number: u32) -> Result<Rc<Tenant>> {
+        self.tenants.get(number).ok_or_else(malformed)
     }
 }
 
-/// What a call has to be done, with all that it takes.
+impl Tenant {
+    /// Has the job's worker answer, now or after those it has been asked before.
+    fn ask(&self, question: Question, asker: Asker, counts: bool) {
+        let deadline = self.job.link().deadline();
+        if counts {
+            if self.asked.get() >= limits::READS_MAX {
+                self.waiting.borrow_mut().push_back(Waiting { question, asker, deadline });
+                return;
+            }
+            self.asked.set(self.asked.get() + 1);
+        }
+        self.post(question, asker, deadline);
+    }
+
+    fn post(&self, question: Question, asker: Asker, deadline: Option<u64>) {
+        let (link, asker) = (self.job.link(), Box::new(asker));
+        match question {
+            Question::Read(read) => link.post_read(read, asker, deadline),
+            Question::Task(task) => link.post_task(task, asker),
+            Question::Sync(seq) => link.post_sync(seq, asker, deadline),
+            Question::Answered(found) => {
+                asker.answer(Ok(Answered::Reading(Reading::Found(found))));
+            }
+        }
+    }
+
+    /// A call has been answered: another may be asked.
+    fn answered(&self) {
+        let next = self.waiting.borrow_mut().pop_front();
+        match next {
+            Some(Waiting { question, asker, deadline }) => self.post(question, asker, deadline),
+            None => self.asked.set(self.asked.get().saturating_sub(1)),
+        }
+    }
+}
+
+/// What a job's worker was asked, until it has answered.
+#[derive(Debug)]
+struct Asked {
+    root: u32,
+    /// The call, and the job that it is about.
+    number: u32,
+    about: u32,
+    may_cancel: bool,
+    /// Whether it is one of those of which a job's worker is asked so many at a time.
+    counts: bool,
+    /// Stays open until then.
+    job: Job,
+    said: Said,
+}
+
+/// Waits for an answer of a job's worker.
+#[derive(Debug)]
+struct Asker(Option<Asked>);
+
+impl Asker {
+    fn take(&mut self) -> Option<(Rc<Root>, Asked)> {
+        let asked = self.0.take()?;
+        Some((ROOTS.with(|roots| roots.get(asked.root))?, asked))
+    }
+}
+
+impl Caller for Asker {
+    fn answer(mut self: Box<Self>, answer: Result<Answered>) -> bool {
+        self.take().is_some_and(|(root, asked)| root.conclude(asked, answer))
+    }
+
+    fn has_gone(&self) -> bool {
+        let given_up = |asked: &Asked| {
+            let root = ROOTS.with(|roots| roots.get(asked.root));
+            asked.may_cancel && root.is_none_or(|root| root.running.get(asked.number).is_none())
+        };
+        self.0.as_ref().is_none_or(given_up)
+    }
+}
+
+impl Drop for Asker {
+    fn drop(&mut self) {
+        let Some((root, asked)) = self.take() else { return };
+        let link = asked.job.link();
+        if link.see(|progress| progress.end.is_some()) {
+            let error = link.closed();
+            root.conclude(asked, Err(error));
+        } else {
+            root.orphans.borrow_mut().push(asked);
+        }
+    }
+}
+
+impl Asked {
+    fn pack(&self, answer: Result<Answered>, out: &mut Output) -> Result<()> {
+        let Asked { job, said, .. } = self;
+        let packed = match (&said.kind, answer) {
+            (Asking::Durable(seq), answer) => {
+                return job.link().durable_result(*seq, answer.and_then(flushed));
+            }
+            // Their errors say where already.
+            (Asking::Task, Err(error)) => return Err(error),
+            (_, Ok(Answered::Task(answer))) => {
+                let (seq, existed) = done(answer);
+                out.number(seq).flag(existed);
+                Ok(())
+            }
+            (kind, Ok(Answered::Reading(reading))) => {
+                pack_reading(out, job, reading, matches!(kind, Asking::Position))
+            }
+            (_, answer) => answer.and_then(flushed),
+        };
+        packed.map_err(|error| job.explain(error, said.category.as_deref(), said.operation))
+    }
+}
+
+fn flushed(answer: Answered) -> Result<()> {
+    match answer {
+        Answered::Flushed(flushed) => flushed.take(),
+        Answered::Reading(_) | Answered::Task(_) => Ok(()),
+    }
+}
+
+/// What has to be awaited, with all that it takes.
 enum Work {
-    Nothing,
     Root { what: OfRoot, id: String },
     Stream { what: OfStream, stream: u32 },
-    Ask(Question, Job),
+    Check(Rc<Tenant>),
 }
 
 /// Work on a root, most of it about a job's id.
@@ -280,125 +514,17 @@ enum OfRoot {
 
 /// Work on a stream.
 enum OfStream {
-    Watch(Job, Option<Position>, String, Span),
-    LogFrom(Job, Position),
+    Watch(Rc<Tenant>, Option<Position>, String, Span),
+    LogFrom(Rc<Tenant>, Position),
     Next(Stream),
-}
-
-/// What a call asks of a job's worker.
-enum Question {
-    Read {
-        read: Read,
-        category: Option<Arc<str>>,
-        operation: &'static str,
-        as_position: bool,
-    },
-    Task {
-        weighed: Weighed,
-        operation: &'static str,
-    },
-    /// Nothing: the answer is known.
-    Answered(Found),
-    Flush,
-    Durable(u64),
-    Stats,
-}
-
-/// What the call asks of the job's worker, if its arguments are within their limits.
-fn question(job: &Job, call: Call<'_>) -> Result<Question> {
-    let read = |read, operation| {
-        Ok(Question::Read { read, category: None, operation, as_position: operation == "position" })
-    };
-    let ask = |query, whole, category: &str, operation| {
-        let (read, category) = (Read::Ask { query, whole }, Some(Arc::from(category)));
-        Ok(Question::Read { read, category, operation, as_position: false })
-    };
-    let task = |weighed, operation| Ok(Question::Task { weighed, operation });
-    match call {
-        Call::Apply { report_existed, batch } => {
-            task(job.batch_task(batch, report_existed, "persist")?, "persist")
-        }
-        Call::HoldLog { name } => {
-            task(job.log_task(name, LogChange::Hold(name.to_owned()), "holdLog")?, "holdLog")
-        }
-        Call::AdvanceLog { name, seq } => {
-            task(job.log_task(name, LogChange::Advance(name.to_owned(), seq), "advanceLog")?, "advanceLog")
-        }
-        Call::ReleaseLog { name } => {
-            task(job.log_task(name, LogChange::Release(name.to_owned()), "releaseLog")?, "releaseLog")
-        }
-        Call::Get { presence_only, many, category, keys } => {
-            let operation = match (presence_only, many) {
-                (false, false) => "get",
-                (false, true) => "getMany",
-                (true, false) => "exists",
-                (true, true) => "existsMany",
-            };
-            let points = job.points_query(category, keys, presence_only, operation)?;
-            ask(points, true, category, operation)
-        }
-        Call::Count { category, span } => match job.count_query(category, span)? {
-            Some(count) => ask(count, true, category, "count"),
-            None => Ok(Question::Answered(Found::Count(0))),
-        },
-        Call::Scan { whole, reverse, keys_only, limit, category, span } => {
-            let mut scan = job.scan(category, range(span)).limit(limit);
-            if reverse {
-                scan = scan.reverse();
-            }
-            if keys_only {
-                scan = scan.keys_only();
-            }
-            match scan.query(whole)? {
-                Some(page) => ask(page, whole, category, "scan"),
-                None => Ok(Question::Answered(Found::Page(Page::default()))),
-            }
-        }
-        Call::Categories => {
-            let query = Query::Categories { bytes_max: limits::SCAN_BYTES_MAX };
-            read(Read::Ask { query, whole: true }, "categories")
-        }
-        Call::Info => read(Read::Details, "info"),
-        Call::Position => read(Read::Details, "position"),
-        Call::Check => read(Read::Check, "check"),
-        Call::Compact => {
-            job.check_writable("compact")?;
-            read(Read::Compact, "compact")
-        }
-        Call::Flush => Ok(Question::Flush),
-        Call::Durable { seq } => Ok(Question::Durable(seq)),
-        Call::Stats => Ok(Question::Stats),
-        // The others are about no job's worker.
-        _ => Err(malformed()),
-    }
-}
-
-/// Has the job's worker answer.
-async fn ask(job: &Job, question: Question, out: &mut Output) -> Result<()> {
-    match question {
-        Question::Read { read, category, operation, as_position } => {
-            let reading = job.link().read(read).await;
-            let packed = reading.and_then(|reading| pack_reading(out, job, reading, as_position));
-            packed.map_err(|error| job.explain(error, category.as_deref(), operation))?;
-        }
-        Question::Task { weighed, operation } => {
-            let (seq, existed) = job.carry_out(weighed, operation).await?;
-            out.number(seq).flag(existed);
-        }
-        Question::Answered(found) => pack_reading(out, job, Reading::Found(found), false)?,
-        Question::Flush => job.flush().await?,
-        Question::Durable(seq) => job.link().durable(seq).await?,
-        Question::Stats => pack_stats(out, job.stats()),
-    }
-    Ok(())
 }
 
 fn pack_reading(out: &mut Output, job: &Job, reading: Reading, as_position: bool) -> Result<()> {
     match reading {
-        Reading::Found(Found::Page(page)) => *out = Output(pack_page(&page.rows, page.more)),
+        Reading::Found(Found::Page(page)) => pack_page(out, &page.rows, page.more),
         Reading::Found(Found::Count(count)) => drop(out.number(count)),
-        Reading::Found(Found::Categories(strings)) | Reading::Damage(strings) => drop(out.strings(&strings)),
-        Reading::Found(found) => *out = Output(pack_payloads(&payloads(found)?)),
+        Reading::Found(Found::Categories(strings)) => drop(out.strings(&strings)),
+        Reading::Found(found) => pack_payloads(out, &payloads(found)?),
         Reading::Details(details) if as_position => {
             let Record { generation, committed_seq, .. } = *details.record;
             pack_position(out, Position { generation, seq: committed_seq });
@@ -429,37 +555,6 @@ impl Stream {
         match self {
             Stream::Watch(watch) => watch.position(),
             Stream::Log(log) => log.position(),
-        }
-    }
-}
-
-/// Answers on their way out. Those of one turn of the event loop leave in one frame.
-#[derive(Debug)]
-struct Outbox {
-    post: Function,
-    waiting: RefCell<Output>,
-}
-
-impl Outbox {
-    fn answer(&self, number: u32, kind: Kind, body: &[u8], root: &Rc<Root>) {
-        let mut waiting = self.waiting.borrow_mut();
-        let first = waiting.0.is_empty();
-        waiting.answer(number, kind, body);
-        let full = waiting.0.len() >= OUTBOX_BYTES;
-        drop(waiting);
-        if full {
-            self.send();
-        } else if first {
-            let root = Rc::clone(root);
-            spawn_local(async move { root.outbox.send() });
-        }
-    }
-
-    fn send(&self) {
-        let frame = self.waiting.take().0;
-        if !frame.is_empty() {
-            // Where posting fails nobody is left who could be told.
-            drop(self.post.call1(&JsValue::NULL, &Uint8Array::from(frame.as_slice())));
         }
     }
 }

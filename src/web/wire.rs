@@ -97,6 +97,19 @@ impl Output {
     pub fn answer(&mut self, number: u32, kind: Kind, body: &[u8]) {
         self.raw(&number.to_be_bytes()).byte(kind as u8).bytes(body);
     }
+
+    /// Begins an answer whose body is what is written until its end; answers where it and its body begin.
+    pub fn begin(&mut self, number: u32, kind: Kind) -> (usize, usize) {
+        let start = self.0.len();
+        self.answer(number, kind, &[]);
+        (start, self.0.len())
+    }
+
+    /// Ends an answer whose body begins there.
+    pub fn end(&mut self, body: usize) {
+        let length = (self.0.len() - body) as u32;
+        self.0[body - 4..body].copy_from_slice(&length.to_be_bytes());
+    }
 }
 
 /// Bytes that have not been read yet.
@@ -175,27 +188,24 @@ pub fn unpack_batch(packed: &[u8]) -> Result<Batch> {
 }
 
 /// Writes a page: a flag that is 1 if there are more rows behind it, then each row's key and payload.
-pub fn pack_page(rows: &[(Vec<u8>, Vec<u8>)], more: bool) -> Vec<u8> {
-    let size = rows.iter().map(|(key, payload)| 8 + key.len() + payload.len()).sum::<usize>();
-    let mut out = Output(Vec::with_capacity(1 + size));
+pub fn pack_page(out: &mut Output, rows: &[(Vec<u8>, Vec<u8>)], more: bool) {
+    out.0.reserve(1 + rows.iter().map(|(key, payload)| 8 + key.len() + payload.len()).sum::<usize>());
     out.flag(more);
     for (key, payload) in rows {
         out.bytes(key).bytes(payload);
     }
-    out.0
 }
 
 /// Writes payloads: for each a flag, and its bytes if the flag is 1.
-pub fn pack_payloads(payloads: &[Option<Vec<u8>>]) -> Vec<u8> {
+pub fn pack_payloads(out: &mut Output, payloads: &[Option<Vec<u8>>]) {
     let size = payloads.iter().flatten().map(|payload| 4 + payload.len()).sum::<usize>();
-    let mut out = Output(Vec::with_capacity(payloads.len() + size));
+    out.0.reserve(payloads.len() + size);
     for payload in payloads {
         out.flag(payload.is_some());
         if let Some(payload) = payload {
             out.bytes(payload);
         }
     }
-    out.0
 }
 
 /// Writes items of a watch or the log, and the seq behind them.
@@ -371,6 +381,19 @@ mod tests {
     }
 
     #[test]
+    fn a_body_that_is_written_in_place_reads_as_one_that_was_there() {
+        let (mut whole, mut in_place) = (Output::default(), Output::default());
+        for body in [b"".as_slice(), b"body"] {
+            whole.answer(7, Kind::Ended, body);
+            let (start, begun) = in_place.begin(7, Kind::Ended);
+            assert!(start < begun);
+            in_place.raw(body);
+            in_place.end(begun);
+        }
+        assert_eq!(in_place.0, whole.0);
+    }
+
+    #[test]
     fn a_batch_that_ends_early_is_refused() {
         let packed = entry(PUT, "category", &[b"key", b"payload"]);
         for end in 1..packed.len() {
@@ -395,15 +418,23 @@ mod tests {
     #[test]
     fn a_page_has_its_rows_and_whether_there_are_more() {
         let row = |key: &[u8], payload: &[u8]| (key.to_vec(), payload.to_vec());
-        let packed = pack_page(&[row(b"k", b"vv"), row(b"", b"")], true);
-        assert_eq!(packed, [b"\x01\0\0\0\x01k\0\0\0\x02vv".as_slice(), &[0; 8]].concat());
-        assert_eq!(pack_page(&[], false), [0]);
+        let packed = |rows: &[_], more| {
+            let mut out = Output::default();
+            pack_page(&mut out, rows, more);
+            out.0
+        };
+        assert_eq!(
+            packed(&[row(b"k", b"vv"), row(b"", b"")], true),
+            [b"\x01\0\0\0\x01k\0\0\0\x02vv".as_slice(), &[0; 8]].concat()
+        );
+        assert_eq!(packed(&[], false), [0]);
     }
 
     #[test]
     fn a_payload_that_is_empty_differs_from_one_that_is_not_there() {
-        let packed = pack_payloads(&[None, Some(Vec::new()), Some(b"v".to_vec())]);
-        assert_eq!(packed, b"\0\x01\0\0\0\0\x01\0\0\0\x01v");
+        let mut out = Output::default();
+        pack_payloads(&mut out, &[None, Some(Vec::new()), Some(b"v".to_vec())]);
+        assert_eq!(out.0, b"\0\x01\0\0\0\0\x01\0\0\0\x01v");
     }
 
     #[test]

@@ -2,19 +2,49 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
+use super::pending::Entry;
 use super::recent::CommitsPage;
 use super::slot::Ticket;
-use super::turn::Task;
+use super::turn::{Answer, Task};
 use super::waiters::Flushed;
 use crate::batch::Op;
 use crate::engine::{Found, Query, Space};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::Record;
+use crate::room::Share;
 
-/// Where an answer goes; a caller that no longer wants it has dropped the other end.
-pub(crate) type Reply<T> = oneshot::Sender<Result<T>>;
+/// Where an answer goes.
+pub(crate) enum Reply<T> {
+    /// To a handle's future; a caller that no longer wants it has dropped the other end.
+    Future(oneshot::Sender<Result<T>>),
+    /// To a caller who has no future.
+    Caller(Box<dyn Caller>),
+}
+
+/// Somebody who is answered where the worker runs, without a future of his own. Dropped unanswered it is
+/// told that the worker has ended under the call.
+pub(crate) trait Caller: Send {
+    /// Takes the answer; whether it was still wanted.
+    fn answer(self: Box<Self>, answer: Result<Answered>) -> bool;
+
+    /// Whether the answer is not wanted any more.
+    fn has_gone(&self) -> bool;
+}
+
+/// Nobody wanted the answer any more.
+#[derive(Debug)]
+pub(crate) struct Unwanted;
+
+/// What a [`Caller`] is answered.
+#[derive(Debug)]
+#[cfg_attr(not(feature = "web"), allow(dead_code, reason = "the npm package's exports look into it"))]
+pub(crate) enum Answered {
+    Reading(Reading),
+    Flushed(Flushed),
+    Task(Answer),
+}
 
 /// One request, in the order in which it was accepted.
 pub(crate) enum Command {
@@ -24,14 +54,14 @@ pub(crate) enum Command {
     Flush {
         deadline: Option<u64>,
         reply: Reply<Flushed>,
-        credit: OwnedSemaphorePermit,
+        credit: Share,
     },
     /// This seq, which is committed, is to be durable.
     Durable {
         seq: u64,
         deadline: Option<u64>,
         reply: Reply<Flushed>,
-        credit: OwnedSemaphorePermit,
+        credit: Share,
     },
     /// Drain, then release everything. The last command.
     Close,
@@ -48,15 +78,10 @@ pub(crate) struct QueuedTask {
     pub(crate) ticket: Ticket,
     /// When it is withdrawn, on the clock's monotonic scale.
     pub(crate) deadline: Option<u64>,
+    /// As long as it is there, no read passes the worker by that the write may touch.
+    pub(crate) pending: Option<Entry>,
     /// Its share of the queue, given back when it is settled.
-    pub(crate) credit: Credit,
-}
-
-/// A share of the queue's bounds.
-#[derive(Debug)]
-pub(crate) struct Credit {
-    pub(crate) _operations: OwnedSemaphorePermit,
-    pub(crate) _bytes: OwnedSemaphorePermit,
+    pub(crate) credit: Share,
 }
 
 /// A read that waits for the writes accepted before it.
@@ -65,10 +90,11 @@ pub(crate) struct QueuedRead {
     pub(crate) reply: Reply<Reading>,
     pub(crate) deadline: Option<u64>,
     /// Its share of the bound on reads, given back when it is answered.
-    pub(crate) _credit: OwnedSemaphorePermit,
+    pub(crate) _credit: Share,
 }
 
 /// What a read wants to know.
+#[derive(Debug)]
 pub(crate) enum Read {
     /// What the engine finds: [`Reading::Found`]. A page that is `whole` is an error if it ends before its
     /// span and its rows do.
@@ -80,8 +106,6 @@ pub(crate) enum Read {
     /// The same as they are now, whatever has been accepted: a watch begins before what comes after it,
     /// also where both are committed together.
     DetailsNow,
-    /// Damage, also of the log: [`Reading::Damage`].
-    Check,
     /// Not a read by its name, but it changes nothing that anybody sees: [`Reading::Compacted`].
     Compact,
 }
@@ -92,7 +116,6 @@ pub(crate) enum Reading {
     Found(Found),
     Commits(CommitsPage),
     Details(Details),
-    Damage(Vec<String>),
     Compacted,
 }
 
@@ -102,6 +125,43 @@ pub(crate) struct Details {
     pub(crate) record: Arc<Record>,
     pub(crate) bytes: Option<u64>,
     pub(crate) shared: bool,
+}
+
+impl<T: Into<Answered>> Reply<T> {
+    /// Answers, if somebody wants it still.
+    pub(crate) fn send(self, result: Result<T>) -> std::result::Result<(), Unwanted> {
+        let sent = match self {
+            Reply::Future(sender) => sender.send(result).is_ok(),
+            Reply::Caller(caller) => caller.answer(result.map(Into::into)),
+        };
+        if sent { Ok(()) } else { Err(Unwanted) }
+    }
+
+    /// Whether nobody wants the answer any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        match self {
+            Reply::Future(sender) => sender.is_closed(),
+            Reply::Caller(caller) => caller.has_gone(),
+        }
+    }
+}
+
+impl<T> From<oneshot::Sender<Result<T>>> for Reply<T> {
+    fn from(sender: oneshot::Sender<Result<T>>) -> Self {
+        Reply::Future(sender)
+    }
+}
+
+impl From<Reading> for Answered {
+    fn from(reading: Reading) -> Self {
+        Answered::Reading(reading)
+    }
+}
+
+impl From<Flushed> for Answered {
+    fn from(flushed: Flushed) -> Self {
+        Answered::Flushed(flushed)
+    }
 }
 
 impl Reading {
@@ -140,7 +200,7 @@ impl Read {
                 matches!(&page.space, Space::Rows(category) if op.touches(category, &page.span))
             }
             Read::Ask { query: Query::Count { category, span }, .. } => op.touches(category, span),
-            Read::Ask { .. } | Read::Details | Read::Check | Read::Compact => true,
+            Read::Ask { .. } | Read::Details | Read::Compact => true,
             Read::Commits { .. } | Read::DetailsNow => false,
         }
     }

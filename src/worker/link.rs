@@ -5,19 +5,23 @@
 //! both in one place, so order is that of acceptance. Nothing here looks into a batch.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockWriteGuard};
 
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::sync::oneshot;
 
-use super::command::{Command, Credit, QueuedRead, QueuedTask, Read, Reading, misanswered};
-use super::context::{gone, stopped, timed_out};
-use super::slot::Slot;
+use super::command::{Caller, Command, QueuedRead, QueuedTask, Read, Reading, Reply, misanswered};
+use super::errors::{gone, stopped, timed_out};
+use super::inbox::{Inbox, Taking};
+use super::pending::Pending;
+use super::progress::{End, Milestones, Progress, Reach};
+use super::slot::{Slot, Ticket};
 use super::turn::Task;
 use crate::clock::Clock;
-use crate::engine::{Found, Query};
+use crate::engine::{Direct, Found, NotDirectly, Query, Wanted};
 use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::limits;
+use crate::pace::yield_now;
+use crate::room::{Room, Share, Size};
 
 /// What handles and the worker of one job share.
 pub(crate) struct Link {
@@ -27,53 +31,26 @@ pub(crate) struct Link {
     /// How many watches there are, see [`WatchGuard`].
     watchers: AtomicUsize,
     deadline_ms: Option<u64>,
-    entrance: Mutex<Entrance>,
-    /// Callers that wait for room in the queue; those who come later wait behind them, also if what
-    /// they bring would fit.
-    waiting: AtomicUsize,
-    /// Has them served in the order in which they came.
-    turn: tokio::sync::Mutex<()>,
-    operations: Share,
-    bytes: Share,
-    reads: Arc<Semaphore>,
-    waiters: Arc<Semaphore>,
-    progress: watch::Sender<Progress>,
+    pub(super) inbox: Inbox,
+    /// The queue's bounds.
+    room: Arc<Room>,
+    /// The bound on reads under way.
+    reads: Arc<Room>,
+    /// The bound on callers that wait until something is durable.
+    waiters: Arc<Room>,
+    progress: Milestones,
+    /// How rows are read without the worker, as long as that is possible.
+    offer: RwLock<Offer>,
+    /// What such reads must not pass; there from the first offer on, so before the first write.
+    pending: OnceLock<Arc<Pending>>,
 }
 
-/// Where commands go in.
-enum Entrance {
-    /// Unbounded only in type: every command but the last holds a share of a bound.
-    Open(UnboundedSender<Command>),
-    /// The last command has been sent, and the job closes.
-    Closing,
-    /// The last command has been sent, and the job is being dropped; or it has gone by itself.
-    Dropping,
-}
-
-/// One bound of the queue.
-struct Share {
-    room: Arc<Semaphore>,
-    max: usize,
-}
-
-/// How far the job has come, as far as this root knows.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Progress {
-    pub(crate) opened: bool,
-    pub(crate) committed_seq: u64,
-    pub(crate) durable_seq: u64,
-    pub(crate) end: Option<End>,
-}
-
-/// How the worker ended; everything it held has been released.
-#[derive(Clone, Debug)]
-pub(crate) struct End {
-    /// What the call that ended it is answered.
-    pub(crate) result: Result<()>,
-    /// What every later call is answered.
-    pub(crate) afterwards: Error,
-    /// Whether the job's store has been deleted.
-    pub(crate) dropped: bool,
+/// What there is to read rows with, see [`Direct`].
+#[derive(Default)]
+struct Offer {
+    direct: Option<Arc<dyn Direct>>,
+    /// Whether the last command has been sent: there is none any more.
+    ended: bool,
 }
 
 /// What a job has done since it was opened here.
@@ -94,26 +71,22 @@ pub(crate) struct Bounds {
 }
 
 impl Link {
-    /// A link whose worker has not opened yet, and the end from which the worker receives.
-    pub(crate) fn new(id: String, clock: Clock, bounds: Bounds) -> (Arc<Link>, UnboundedReceiver<Command>) {
-        let (commands, receiver) = unbounded_channel();
-        let share = |max| Share { room: Arc::new(Semaphore::new(max)), max };
-        let link = Link {
+    /// A link whose worker has not opened yet.
+    pub(crate) fn new(id: String, clock: Clock, bounds: Bounds) -> Arc<Link> {
+        Arc::new(Link {
             id,
             clock,
             counters: Counters::default(),
             watchers: AtomicUsize::new(0),
             deadline_ms: bounds.deadline_ms,
-            entrance: Mutex::new(Entrance::Open(commands)),
-            waiting: AtomicUsize::new(0),
-            turn: tokio::sync::Mutex::new(()),
-            operations: share(bounds.operations),
-            bytes: share(bounds.bytes),
-            reads: Arc::new(Semaphore::new(limits::READS_MAX)),
-            waiters: Arc::new(Semaphore::new(limits::WAITERS_MAX)),
-            progress: watch::Sender::new(Progress::default()),
-        };
-        (Arc::new(link), receiver)
+            inbox: Inbox::default(),
+            room: Room::new(bounds.operations, bounds.bytes),
+            reads: Room::new(limits::READS_MAX, 0),
+            waiters: Room::new(limits::WAITERS_MAX, 0),
+            progress: Milestones::default(),
+            offer: RwLock::default(),
+            pending: OnceLock::new(),
+        })
     }
 
     /// Queues a task, waiting for its share of the queue.
@@ -123,14 +96,13 @@ impl Link {
     pub(crate) async fn accept(&self, task: Task, operations: usize, bytes: usize) -> Result<Arc<Slot>> {
         self.check_open()?;
         let deadline = self.deadline();
-        if let Some(credit) = self.try_credit(operations, bytes) {
+        let size = Size { count: operations, bytes };
+        if let Some(credit) = self.room.try_take(size) {
             return self.queue(task, credit, deadline);
         }
-        // Counted before anything is awaited: whoever comes from now on finds somebody before him.
-        let _waiting = Waiting::new(&self.waiting);
         let accepted = async {
-            let _turn = self.turn.lock().await;
-            let credit = self.credit(operations, bytes).await?;
+            let mut taking = self.room.take(size);
+            let credit = (&mut taking).await.ok_or_else(|| self.closed())?;
             self.queue(task, credit, deadline)
         };
         self.clock.until(deadline, accepted).await.ok_or_else(timed_out)?
@@ -140,7 +112,8 @@ impl Link {
     pub(crate) fn try_accept(&self, task: Task, operations: usize, bytes: usize) -> Result<Arc<Slot>> {
         self.check_open()?;
         let credit = self
-            .try_credit(operations, bytes)
+            .room
+            .try_take(Size { count: operations, bytes })
             .ok_or_else(|| Error::new(ErrorKind::Overloaded, "the job's queue is full"))?;
         self.queue(task, credit, self.deadline())
     }
@@ -151,7 +124,7 @@ impl Link {
         let deadline = self.deadline();
         let credit = self.call_credit(&self.reads, deadline).await?;
         let (reply, answer) = oneshot::channel();
-        self.send(Command::Read(QueuedRead { read, reply, deadline, _credit: credit }))?;
+        self.send(Command::Read(QueuedRead { read, reply: reply.into(), deadline, _credit: credit }))?;
         self.counters.reads.fetch_add(1, Ordering::Relaxed);
         self.answer(answer).await
     }
@@ -164,81 +137,146 @@ impl Link {
         }
     }
 
+    /// Lets callers read rows without the worker from now on.
+    pub(crate) fn offer(&self, direct: Arc<dyn Direct>) {
+        self.pending.get_or_init(Arc::default);
+        let mut offer = self.lock_offer();
+        if !offer.ended {
+            offer.direct = Some(direct);
+        }
+    }
+
+    /// Has callers ask the worker, until there is another offer.
+    pub(crate) fn withdraw_offer(&self) {
+        self.lock_offer().direct = None;
+    }
+
+    fn end_offers(&self) {
+        *self.lock_offer() = Offer { direct: None, ended: true };
+    }
+
+    fn lock_offer(&self) -> RwLockWriteGuard<'_, Offer> {
+        self.offer.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads a row on this thread, unless the worker has to be asked.
+    pub(crate) async fn read_directly(&self, wanted: Wanted<'_>) -> Result<Option<Vec<u8>>, NotDirectly> {
+        let direct = self.direct().ok_or(NotDirectly)?;
+        let reads = self.counters.reads.load(Ordering::Relaxed);
+        if reads.is_multiple_of(limits::DIRECT_READS_IN_A_ROW_MAX) {
+            // Nothing here ever waits, and the other tasks of this thread are to go on too.
+            yield_now().await;
+        }
+        let touched = |pending: &Arc<Pending>| pending.may_touch(wanted.category, wanted.key);
+        if self.pending.get().is_none_or(touched) {
+            return Err(NotDirectly);
+        }
+        let found = direct.row(&wanted)?;
+        // A job that is being dropped is empty before it is gone: that is not said of its rows.
+        if found.is_none() && self.direct().is_none() {
+            return Err(NotDirectly);
+        }
+        self.counters.reads.fetch_add(1, Ordering::Relaxed);
+        Ok(found)
+    }
+
+    fn direct(&self) -> Option<Arc<dyn Direct>> {
+        self.offer.read().unwrap_or_else(PoisonError::into_inner).direct.clone()
+    }
+
     /// Waits until everything accepted before is durable.
     pub(crate) async fn flush(&self) -> Result<()> {
         self.check_open()?;
         let deadline = self.deadline();
         let credit = self.call_credit(&self.waiters, deadline).await?;
         let (reply, answer) = oneshot::channel();
-        self.send(Command::Flush { deadline, reply, credit })?;
+        self.send(Command::Flush { deadline, reply: reply.into(), credit })?;
         self.answer(answer).await?.take()
     }
 
     /// Waits until the committed `seq` is durable.
     pub(crate) async fn durable(&self, seq: u64) -> Result<()> {
-        if self.progress.borrow().durable_seq >= seq {
+        if self.durable_seq() >= seq {
             return Ok(());
         }
-        match self.ask_durable(seq).await {
-            // A worker that closed under this call may have made it durable by that.
-            Err(_) if self.progress.borrow().durable_seq >= seq => Ok(()),
-            result => result.map_err(|error| error.with_outcome(Outcome::Applied)),
-        }
+        let result = self.ask_durable(seq).await;
+        self.durable_result(seq, result)
     }
 
     async fn ask_durable(&self, seq: u64) -> Result<()> {
         let deadline = self.deadline();
         let credit = self.call_credit(&self.waiters, deadline).await?;
         let (reply, answer) = oneshot::channel();
-        self.send(Command::Durable { seq, deadline, reply, credit })?;
+        self.send(Command::Durable { seq, deadline, reply: reply.into(), credit })?;
         self.answer(answer).await?.take()
+    }
+
+    /// What became of `seq` if its sync ended so.
+    pub(crate) fn durable_result(&self, seq: u64, result: Result<()>) -> Result<()> {
+        match result {
+            // A worker that closed under this call may have made it durable by that.
+            Err(_) if self.durable_seq() >= seq => Ok(()),
+            result => result.map_err(|error| error.with_outcome(Outcome::Applied)),
+        }
     }
 
     /// Sends the last command, if none has been sent yet.
     pub(crate) fn finish(&self, last: Command) {
-        let mut entrance = self.entrance();
-        let closed = if matches!(last, Command::Drop) { Entrance::Dropping } else { Entrance::Closing };
-        if let Entrance::Open(commands) = &*entrance {
-            // A worker that has gone already has nothing left to finish.
-            drop(commands.send(last));
-            *entrance = closed;
+        // First, so that whoever sees what the last command does finds the offer withdrawn.
+        self.end_offers();
+        if let Err((error, resting)) = self.inbox.send_last(last) {
+            // Nothing that was accepted is lost by that: it rests because everything has been settled.
+            let end = End { result: Err(error.clone()), afterwards: error, dropped: false };
+            match resting {
+                Some(resting) => resting.give_up(end),
+                None => self.publish_end(end),
+            }
         }
     }
 
     /// Takes no more commands, because there is no job any more.
     pub(crate) fn vanish(&self) {
-        *self.entrance() = Entrance::Dropping;
+        self.end_offers();
+        self.inbox.shut(Taking::Dropping);
     }
 
-    /// How far the job has come.
-    pub(crate) fn progress(&self) -> watch::Receiver<Progress> {
-        self.progress.subscribe()
+    /// Looks at how far the job has come.
+    pub(crate) fn see<T>(&self, look: impl FnOnce(&Progress) -> T) -> T {
+        self.progress.see(look)
+    }
+
+    /// Resolves when `look` finds what it looks for in how far the job has come.
+    pub(crate) fn reach<T, F: FnMut(&Progress) -> Option<T> + Unpin>(&self, look: F) -> Reach<'_, F> {
+        self.progress.reach(look)
+    }
+
+    /// The last commit as far as this root knows.
+    pub(crate) fn committed_seq(&self) -> u64 {
+        self.see(|progress| progress.committed_seq)
+    }
+
+    /// The last durable commit as far as this root knows.
+    pub(crate) fn durable_seq(&self) -> u64 {
+        self.see(|progress| progress.durable_seq)
     }
 
     /// Whether calls are still taken.
     pub(crate) fn is_open(&self) -> bool {
-        let progress = self.progress.borrow();
-        progress.opened && progress.end.is_none() && matches!(&*self.entrance(), Entrance::Open(_))
+        self.see(|progress| progress.opened && progress.end.is_none()) && self.inbox.taking() == Taking::Open
     }
 
     /// Waits until the job has been opened; its error if that failed.
     pub(crate) async fn opened(&self) -> Result<()> {
-        let mut progress = self.progress();
-        match progress.wait_for(|progress| progress.opened || progress.end.is_some()).await {
-            Ok(progress) if progress.opened => Ok(()),
-            Ok(progress) => progress.end.as_ref().map_or(Ok(()), |end| end.result.clone()),
-            Err(_) => Err(self.closed()),
-        }
+        let opened = self.reach(|progress| match &progress.end {
+            _ if progress.opened => Some(Ok(())),
+            end => end.as_ref().map(|end| end.result.clone()),
+        });
+        opened.await
     }
 
     /// Waits until the worker has released everything; tells how it ended.
     pub(crate) async fn ended(&self) -> End {
-        let mut progress = self.progress();
-        let end = match progress.wait_for(|progress| progress.end.is_some()).await {
-            Ok(progress) => progress.end.clone(),
-            Err(_) => None,
-        };
-        end.unwrap_or_else(|| End { result: Ok(()), afterwards: self.closed(), dropped: false })
+        self.reach(|progress| progress.end.clone()).await
     }
 
     /// Waits until the worker has released everything; the result of closing it.
@@ -246,17 +284,17 @@ impl Link {
     /// One that could not be opened has nothing to report: that has been done.
     pub(crate) async fn closed_down(&self) -> Result<()> {
         let end = self.ended().await;
-        if self.progress.borrow().opened { end.result } else { Ok(()) }
+        if self.see(|progress| progress.opened) { end.result } else { Ok(()) }
     }
 
-    /// Whether the worker has released everything.
-    pub(crate) fn has_ended(&self) -> bool {
-        self.progress.borrow().end.is_some()
+    /// Whether no more calls are taken, because the worker has ended or is about to.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.see(|progress| progress.end.is_some()) || self.inbox.taking() != Taking::Open
     }
 
     /// Tells how far the job has come; never goes back.
     pub(crate) fn publish(&self, committed_seq: u64, durable_seq: u64) {
-        self.progress.send_if_modified(|progress| {
+        self.progress.change(|progress| {
             let news = committed_seq > progress.committed_seq || durable_seq > progress.durable_seq;
             progress.committed_seq = progress.committed_seq.max(committed_seq);
             progress.durable_seq = progress.durable_seq.max(durable_seq);
@@ -266,24 +304,25 @@ impl Link {
 
     /// Tells that the job has been opened.
     pub(crate) fn publish_opened(&self) {
-        self.progress.send_modify(|progress| progress.opened = true);
+        self.progress.change(|progress| {
+            progress.opened = true;
+            true
+        });
     }
 
     /// Tells that the worker has ended and answers everything that still waits for room; the first
     /// word stands.
     pub(crate) fn publish_end(&self, end: End) {
-        let mut entrance = self.entrance();
-        if matches!(&*entrance, Entrance::Open(_)) {
-            *entrance = Entrance::Closing;
-        }
-        drop(entrance);
-        self.progress.send_if_modified(|progress| {
+        self.end_offers();
+        let abandoned = self.inbox.abandon();
+        self.progress.change(|progress| {
             let first = progress.end.is_none();
             progress.end.get_or_insert(end);
             first
         });
-        self.operations.room.close();
-        self.bytes.room.close();
+        // Each tells its caller by being dropped.
+        drop(abandoned);
+        self.room.close();
         self.reads.close();
         self.waiters.close();
     }
@@ -305,18 +344,20 @@ impl Link {
 
     /// Operations and bytes that are in the queue now.
     pub(crate) fn queued(&self) -> (usize, usize) {
-        let taken = |share: &Share| share.max - share.room.available_permits().min(share.max);
-        (taken(&self.operations), taken(&self.bytes))
+        let Size { count, bytes } = self.room.taken();
+        (count, bytes)
     }
 
     /// What a call is answered that comes too late.
     pub(crate) fn closed(&self) -> Error {
-        match (&self.progress.borrow().end, &*self.entrance()) {
-            (Some(end), _) => end.afterwards.clone(),
-            (None, Entrance::Dropping) => gone(),
+        if let Some(error) = self.see(|progress| progress.end.as_ref().map(|end| end.afterwards.clone())) {
+            return error;
+        }
+        match self.inbox.taking() {
+            Taking::Dropping => gone(),
             // Its worker has stopped just now and is about to say so.
-            (None, Entrance::Open(_)) => stopped(),
-            (None, Entrance::Closing) => Error::new(ErrorKind::Closed, "the job has been closed"),
+            Taking::Open => stopped(),
+            Taking::Closing => Error::new(ErrorKind::Closed, "the job has been closed"),
         }
     }
 
@@ -325,25 +366,30 @@ impl Link {
         self.deadline_ms.map(|ms| self.clock.monotonic_ms().saturating_add(ms))
     }
 
-    fn queue(&self, task: Task, credit: Credit, deadline: Option<u64>) -> Result<Arc<Slot>> {
-        let (slot, ticket) = Slot::pair();
-        self.send(Command::Write(QueuedTask { number: 0, task, ticket, deadline, credit }))?;
-        Ok(slot)
-    }
-
-    fn send(&self, command: Command) -> Result<()> {
-        let sent = match &*self.entrance() {
-            Entrance::Open(commands) => commands.send(command).is_ok(),
-            Entrance::Closing | Entrance::Dropping => false,
-        };
-        match sent {
+    /// Answers what [`Link::closed`] does if calls are not taken any more.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        match self.is_open() {
             true => Ok(()),
             false => Err(self.closed()),
         }
     }
 
-    fn entrance(&self) -> MutexGuard<'_, Entrance> {
-        self.entrance.lock().unwrap_or_else(PoisonError::into_inner)
+    fn queue(&self, task: Task, credit: Share, deadline: Option<u64>) -> Result<Arc<Slot>> {
+        let (slot, ticket) = Slot::pair();
+        self.send_task(task, ticket, deadline, credit)?;
+        Ok(slot)
+    }
+
+    fn send_task(&self, task: Task, ticket: Ticket, deadline: Option<u64>, credit: Share) -> Result<()> {
+        let pending = self.pending.get().zip(task.operations()).map(|(pending, ops)| pending.enter(ops));
+        self.send(Command::Write(QueuedTask { number: 0, task, ticket, deadline, pending, credit }))
+    }
+
+    fn send(&self, command: Command) -> Result<()> {
+        match self.inbox.send(command)? {
+            true => Ok(()),
+            false => Err(self.closed()),
+        }
     }
 
     async fn answer<T>(&self, answer: oneshot::Receiver<Result<T>>) -> Result<T> {
@@ -357,66 +403,38 @@ impl Link {
         }
     }
 
-    fn check_open(&self) -> Result<()> {
-        match self.is_open() {
-            true => Ok(()),
-            false => Err(self.closed()),
-        }
-    }
-
-    /// Room for a task, if there is some and nobody waits for it.
-    fn try_credit(&self, operations: usize, bytes: usize) -> Option<Credit> {
-        if self.waiting.load(Ordering::SeqCst) > 0 {
-            return None;
-        }
-        let _operations = self.operations.try_take(operations)?;
-        Some(Credit { _operations, _bytes: self.bytes.try_take(bytes)? })
-    }
-
     /// A share of a bound on callers that wait for an answer.
-    async fn call_credit(&self, of: &Arc<Semaphore>, deadline: Option<u64>) -> Result<OwnedSemaphorePermit> {
-        if let Ok(credit) = Arc::clone(of).try_acquire_owned() {
+    async fn call_credit(&self, of: &Arc<Room>, deadline: Option<u64>) -> Result<Share> {
+        if let Some(credit) = of.try_take(Size::ONE) {
             return Ok(credit);
         }
-        let credit = self.clock.until(deadline, Arc::clone(of).acquire_owned()).await;
-        credit.ok_or_else(timed_out)?.map_err(|_| self.closed())
-    }
-
-    async fn credit(&self, operations: usize, bytes: usize) -> Result<Credit> {
-        let _operations = self.operations.take(operations).await.ok_or_else(|| self.closed())?;
-        let _bytes = self.bytes.take(bytes).await.ok_or_else(|| self.closed())?;
-        Ok(Credit { _operations, _bytes })
+        let credit = self.clock.until(deadline, of.take(Size::ONE)).await;
+        credit.ok_or_else(timed_out)?.ok_or_else(|| self.closed())
     }
 }
 
-impl Share {
-    fn try_take(&self, wanted: usize) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.room).try_acquire_many_owned(self.portion(wanted)).ok()
+/// Calls whose callers keep their bounds and are answered without a future. One that comes too late is
+/// dropped, which answers it.
+#[cfg_attr(not(feature = "web"), allow(dead_code, reason = "the npm package's exports make them"))]
+impl Link {
+    pub(crate) fn post_read(&self, read: Read, caller: Box<dyn Caller>, deadline: Option<u64>) {
+        let (reply, _credit) = (Reply::Caller(caller), Share::of_nothing());
+        self.counters.reads.fetch_add(1, Ordering::Relaxed);
+        drop(self.send(Command::Read(QueuedRead { read, reply, deadline, _credit })));
     }
 
-    async fn take(&self, wanted: usize) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.room).acquire_many_owned(self.portion(wanted)).await.ok()
+    pub(crate) fn post_task(&self, task: Task, caller: Box<dyn Caller>) {
+        let (ticket, deadline, credit) = (Ticket::to(caller), self.deadline(), Share::of_nothing());
+        drop(self.send_task(task, ticket, deadline, credit));
     }
 
-    /// At most the whole bound; the bounds fit 32 bits, see `limits::QUEUE_BOUND_MAX`.
-    fn portion(&self, wanted: usize) -> u32 {
-        u32::try_from(wanted.min(self.max)).unwrap_or(u32::MAX)
-    }
-}
-
-/// Counts as a caller that waits for room while it lives.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl<'a> Waiting<'a> {
-    fn new(waiting: &'a AtomicUsize) -> Self {
-        waiting.fetch_add(1, Ordering::SeqCst);
-        Waiting(waiting)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
+    /// Has everything accepted before made durable, or a committed seq.
+    pub(crate) fn post_sync(&self, seq: Option<u64>, caller: Box<dyn Caller>, deadline: Option<u64>) {
+        let (reply, credit) = (Reply::Caller(caller), Share::of_nothing());
+        drop(self.send(match seq {
+            None => Command::Flush { deadline, reply, credit },
+            Some(seq) => Command::Durable { seq, deadline, reply, credit },
+        }));
     }
 }
 

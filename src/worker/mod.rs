@@ -1,34 +1,38 @@
-//! Workers: one actor per job, written once for every engine.
+//! Workers: one machine and its driver per job, written once for every engine.
 //!
-//! `start` opens the job where its worker runs, lets the `actor` serve it, and closes or drops it at
+//! `start` opens the job where its worker runs, has the `driver` serve it, and closes or drops it at
 //! the end. The other modules are its parts: `command` is what can be asked, `link` how handles ask,
-//! `turn` what a transaction means, `commit` how it is carried out, `reads` how reads are, `slot` and
-//! `waiters` how results and errors reach those who want them.
+//! `machine` everything that is decided, `turn` what a transaction means, `pending` which reads need not
+//! come here at all, `slot` and `waiters` how results and errors reach those who want them.
 
-mod actor;
 mod command;
-mod commit;
-mod context;
+mod driver;
+mod errors;
+mod inbox;
 mod link;
-mod reads;
+mod log_walk;
+mod machine;
+mod pending;
+mod progress;
 mod recent;
+mod rest;
 mod slot;
 mod spawn;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod transcripts;
-mod trim;
 mod turn;
 mod waiters;
 
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tokio::sync::mpsc::UnboundedReceiver;
-
+#[cfg(feature = "web")]
+pub(crate) use command::{Answered, Caller};
 pub(crate) use command::{Command, Details, Read, Reading, misanswered};
-pub(crate) use link::{Bounds, End, Link, Progress, WatchGuard};
+pub(crate) use link::{Bounds, Link, WatchGuard};
+pub(crate) use progress::{End, Progress};
 pub(crate) use slot::Slot;
 pub(crate) use spawn::spawn;
 pub(crate) use turn::{Answer, LogChange, Task};
@@ -36,13 +40,13 @@ pub(crate) use turn::{Answer, LogChange, Task};
 use crate::engine::{Claim, Engine, EngineError, Fault, OpenMode, Query, Sharing, Site, Verify};
 use crate::error::{Error, ErrorKind, Outcome, Quoted, Result};
 use crate::record::{LogRetention, Record};
-use actor::{Actor, Ending};
-use context::Context;
+use driver::{Driver, Served};
+use machine::{Ending, Machine};
+use rest::Resting;
 
 /// What a worker needs to know to open its job.
 pub(crate) struct Start {
     pub(crate) link: Arc<Link>,
-    pub(crate) commands: UnboundedReceiver<Command>,
     pub(crate) mode: OpenMode,
     pub(crate) durable_always: bool,
     /// What the stored retention is to become.
@@ -54,39 +58,100 @@ pub(crate) struct Start {
 impl Start {
     /// Opens the job, serves it, and ends it; then tells the link how that went.
     pub(crate) async fn run(self, site: Arc<dyn Site>) {
-        let Start { link, commands, mode, durable_always, retention, claim } = self;
-        let guard = EndGuard(Arc::clone(&link));
-        let end = match open(&*site, &link, mode, retention).await {
-            Ok(context) => {
-                let context = Rc::new(context);
-                let read_only = mode == OpenMode::ReadOnly;
-                let actor =
-                    Actor::new(Rc::clone(&context), Arc::clone(&link), commands, read_only, durable_always);
-                actor.publish();
+        let Start { link, mode, durable_always, retention, claim } = self;
+        let serving = Serving { site, mode, _claim: claim, guard: EndGuard(Arc::clone(&link)) };
+        match open(&*serving.site, &link, mode, durable_always, retention).await {
+            Ok(mut driver) => {
+                // Before the first write can be accepted.
+                driver.offer_direct();
+                driver.machine.publish();
                 link.publish_opened();
-                end(&*site, &link, &context, actor.run().await).await
+                serving.serve(driver).await;
             }
             Err(error) => {
                 let error = error.in_context(format_args!("job {}, open", Quoted(&link.id)));
-                End { result: Err(error.clone()), afterwards: error, dropped: false }
+                serving.end(End { result: Err(error.clone()), afterwards: error, dropped: false });
             }
-        };
-        drop(claim);
-        guard.0.publish_end(end);
+        }
     }
 
     /// Deletes a job that is not open here; fine if there is none.
     pub(crate) async fn destroy(self, site: Arc<dyn Site>) {
-        let Start { link, claim, .. } = self;
-        let guard = EndGuard(Arc::clone(&link));
-        let result = match open(&*site, &link, OpenMode::MustExist, None).await {
-            Ok(context) => end(&*site, &link, &context, Ending::Dropped).await.result,
+        let Start { link, claim, mode, .. } = self;
+        let serving = Serving { site, mode, _claim: claim, guard: EndGuard(Arc::clone(&link)) };
+        let site = &*serving.site;
+        let result = match open(site, &link, OpenMode::MustExist, false, None).await {
+            Ok(driver) => end(site, &link, driver, Ending::Dropped).await.result,
             Err(error) if error.kind() == ErrorKind::VersionTooNew => Err(error),
             // What cannot be opened, or is not there, can still be deleted.
-            Err(_) => delete(&*site, &link).await,
+            Err(_) => delete(site, &link).await,
         };
+        serving.end(End { result, afterwards: errors::gone(), dropped: true });
+    }
+}
+
+/// What a worker holds for as long as its job is open, also while it rests.
+pub(crate) struct Serving {
+    site: Arc<dyn Site>,
+    mode: OpenMode,
+    /// Ownership of the root, until the job has been released.
+    _claim: Arc<dyn Claim>,
+    guard: EndGuard,
+}
+
+impl Serving {
+    pub(crate) fn link(&self) -> &Arc<Link> {
+        &self.guard.0
+    }
+
+    /// Goes on where a job that rests has stopped.
+    pub(crate) async fn wake(self, machine: Machine) {
+        match self.driver(machine) {
+            Ok(driver) => self.serve(driver).await,
+            Err(end) => self.end(end),
+        }
+    }
+
+    /// A driver of a machine that has been at rest.
+    fn driver(&self, machine: Machine) -> std::result::Result<Driver, End> {
+        let link = self.link();
+        match self.site.resting(&link.id, self.mode) {
+            Ok(engine) => Ok(Driver::new(machine, engine, Arc::clone(link))),
+            Err(error) => {
+                let error = Error::from(error);
+                Err(End { result: Err(error.clone()), afterwards: error, dropped: false })
+            }
+        }
+    }
+
+    /// Serves until the end, or until the job rests.
+    async fn serve(mut self, mut driver: Driver) {
+        let link = Arc::clone(self.link());
+        loop {
+            let machine = match driver.serve().await {
+                Served::Ended(ending) => {
+                    let end = end(&*self.site, &link, driver, ending).await;
+                    return self.end(end);
+                }
+                Served::Idle => driver.rest().await,
+            };
+            let Some(disturbed) = link.inbox.rest(Box::new(Resting { machine, serving: self })) else {
+                return;
+            };
+            let Resting { machine, serving } = *disturbed;
+            self = serving;
+            match self.driver(machine) {
+                Ok(woken) => driver = woken,
+                Err(end) => return self.end(end),
+            }
+        }
+    }
+
+    /// Releases the root, then tells the link how the job has ended.
+    fn end(self, end: End) {
+        let Serving { _claim: claim, guard, .. } = self;
         drop(claim);
-        guard.0.publish_end(End { result, afterwards: context::gone(), dropped: true });
+        guard.0.publish_end(end);
     }
 }
 
@@ -95,34 +160,35 @@ struct EndGuard(Arc<Link>);
 
 impl Drop for EndGuard {
     fn drop(&mut self) {
-        let result = Err(context::stopped().with_outcome(Outcome::Unknown));
+        let result = Err(errors::stopped().with_outcome(Outcome::Unknown));
         // Calls that come later are not even begun.
-        self.0.publish_end(End { result, afterwards: context::stopped(), dropped: false });
+        self.0.publish_end(End { result, afterwards: errors::stopped(), dropped: false });
     }
 }
 
 /// Opens the job's store and finds its record, finishing a deletion that was cut short.
 async fn open(
     site: &dyn Site,
-    link: &Link,
+    link: &Arc<Link>,
     mode: OpenMode,
+    durable_always: bool,
     retention: Option<LogRetention>,
-) -> Result<Context> {
-    let deadline = link.deadline();
+) -> Result<Driver> {
     let opening = open_store(site, link, mode);
-    let (engine, record) = match link.clock.until(deadline, opening).await {
+    let (engine, record) = match link.clock.until(link.deadline(), opening).await {
         Some(opened) => opened?,
         None => return Err(Error::new(ErrorKind::Busy, "somebody else keeps the job from being opened")),
     };
-    let context = Context::new(engine, link.clock.clone(), random_bytes()?, record);
-    let stored = context.record.borrow().log.retention;
+    let stored = record.log.retention;
+    let machine = Machine::new(Arc::clone(link), random_bytes()?, record, engine.sharing(), durable_always);
+    let mut driver = Driver::new(machine, engine, Arc::clone(link));
     if let Some(retention) = retention.filter(|wanted| mode != OpenMode::ReadOnly && *wanted != stored)
-        && let Err(error) = commit::change_log(&context, LogChange::Retain(retention), deadline).await
+        && let Err(error) = driver.single(Task::Log(LogChange::Retain(retention)), false).await
     {
-        close(&context).await;
+        close(&*driver.engine).await;
         return Err(error);
     }
-    Ok(context)
+    Ok(driver)
 }
 
 async fn open_store(site: &dyn Site, link: &Link, mode: OpenMode) -> Result<(Box<dyn Engine>, Record)> {
@@ -141,7 +207,7 @@ async fn open_store(site: &dyn Site, link: &Link, mode: OpenMode) -> Result<(Box
         }
         engine.close().await?;
         if mode == OpenMode::ReadOnly {
-            return Err(context::gone());
+            return Err(errors::gone());
         }
         site.destroy(&link.id).await?;
     }
@@ -154,30 +220,31 @@ async fn read_record(engine: &dyn Engine) -> Result<Record> {
 }
 
 /// Releases the job, or deletes it.
-async fn end(site: &dyn Site, link: &Link, context: &Context, ending: Ending) -> End {
+async fn end(site: &dyn Site, link: &Link, mut driver: Driver, ending: Ending) -> End {
+    let engine = Rc::clone(&driver.engine);
     match ending {
         Ending::Closed(drained) => {
-            let released = context.engine.close().await.map_err(Error::from);
+            let released = engine.close().await.map_err(Error::from);
             let result = drained.and(released);
             let afterwards = Error::new(ErrorKind::Closed, "the job has been closed");
             End { result, afterwards, dropped: false }
         }
         Ending::Gone(result) => {
-            close(context).await;
-            End { result, afterwards: context::gone(), dropped: false }
+            close(&*engine).await;
+            End { result, afterwards: errors::gone(), dropped: false }
         }
         // What can only be read can neither be marked nor be deleted here.
-        Ending::Dropped if context.engine.sharing() == Sharing::ReadOnly => {
-            close(context).await;
-            End { result: Ok(()), afterwards: context::gone(), dropped: false }
+        Ending::Dropped if engine.sharing() == Sharing::ReadOnly => {
+            close(&*engine).await;
+            End { result: Ok(()), afterwards: errors::gone(), dropped: false }
         }
         Ending::Dropped => {
             // Without room for the mark the deletion below has to do without it.
-            if let Err(error) = commit::mark_dropped(context, link.deadline()).await {
+            if let Err(error) = driver.single(Task::Drop, true).await {
                 log::warn!("job {} could not be marked as dropped: {error}", Quoted(&link.id));
             }
-            close(context).await;
-            End { result: delete(site, link).await, afterwards: context::gone(), dropped: true }
+            close(&*engine).await;
+            End { result: delete(site, link).await, afterwards: errors::gone(), dropped: true }
         }
     }
 }
@@ -190,8 +257,8 @@ async fn delete(site: &dyn Site, link: &Link) -> Result<()> {
     }
 }
 
-async fn close(context: &Context) {
-    if let Err(error) = context.engine.close().await {
+async fn close(engine: &dyn Engine) {
+    if let Err(error) = engine.close().await {
         log::warn!("a job could not be released properly: {error:?}");
     }
 }

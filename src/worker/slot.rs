@@ -3,11 +3,13 @@
 //! The worker holds the [`Ticket`] end and settles it exactly once, also when it dies; receipts hold
 //! the other end. The slot knows whether its error has been reported, so that no failure is lost.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use super::command::{Answered, Caller};
 use super::turn::Answer;
 use crate::error::{Error, ErrorKind, Outcome, Result};
 
@@ -28,14 +30,20 @@ struct State {
 }
 
 /// The worker's end of a slot; dropped unsettled it answers that the worker stopped.
-#[derive(Debug)]
-pub(crate) struct Ticket(Option<Arc<Slot>>);
+pub(crate) struct Ticket(Option<To>);
+
+/// Where a result goes.
+enum To {
+    Slot(Arc<Slot>),
+    /// To somebody who keeps his errors himself.
+    Caller(Box<dyn Caller>),
+}
 
 impl Slot {
     /// A new slot and its ticket.
     pub(crate) fn pair() -> (Arc<Slot>, Ticket) {
         let slot = Arc::new(Slot::default());
-        (Arc::clone(&slot), Ticket(Some(slot)))
+        (Arc::clone(&slot), Ticket(Some(To::Slot(slot))))
     }
 
     /// Resolves with the result and takes note that it has been reported.
@@ -83,18 +91,42 @@ pub(crate) enum Unreported {
 impl Ticket {
     /// Settles the slot; returns it if the result is an error, which then has to be reported.
     pub(crate) fn settle(mut self, result: Result<Answer>) -> Option<Arc<Slot>> {
-        let slot = self.0.take()?;
         let failed = result.is_err();
-        settle(&slot, result);
-        failed.then_some(slot)
+        self.0.take().and_then(|to| to.settle(result)).filter(|_| failed)
+    }
+
+    /// A ticket whose result goes to a caller.
+    pub(crate) fn to(caller: Box<dyn Caller>) -> Self {
+        Ticket(Some(To::Caller(caller)))
+    }
+}
+
+impl To {
+    fn settle(self, result: Result<Answer>) -> Option<Arc<Slot>> {
+        match self {
+            To::Slot(slot) => {
+                settle(&slot, result);
+                Some(slot)
+            }
+            To::Caller(caller) => {
+                caller.answer(result.map(Answered::Task));
+                None
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ticket").finish_non_exhaustive()
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        if let Some(slot) = self.0.take() {
+        if let Some(to) = self.0.take() {
             let error = Error::new(ErrorKind::Backend, "the job's worker stopped before it could answer");
-            settle(&slot, Err(error.with_outcome(Outcome::Unknown)));
+            to.settle(Err(error.with_outcome(Outcome::Unknown)));
         }
     }
 }

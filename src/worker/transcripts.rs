@@ -10,7 +10,6 @@ use std::task::{Context, Poll};
 
 use futures_util::task::noop_waker_ref;
 use serde_json::Value;
-use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::command::{Command, QueuedTask};
 use super::link::{Bounds, Link};
@@ -34,7 +33,6 @@ type Caller = Pin<Box<dyn Future<Output = End>>>;
 /// One job's callers, and the worker that a transcript plays.
 struct Play {
     link: Arc<Link>,
-    commands: UnboundedReceiver<Command>,
     /// Who waits for something, by name.
     callers: Vec<(String, Caller)>,
     /// Flushes that have been asked for and have not arrived.
@@ -54,11 +52,10 @@ struct Play {
 impl Play {
     fn new(bounds: &Value) -> Self {
         let bounds = Bounds { operations: size(&bounds[0]), bytes: size(&bounds[1]), deadline_ms: None };
-        let (link, commands) = Link::new("job".to_owned(), Clock::manual(0), bounds);
+        let link = Link::new("job".to_owned(), Clock::manual(0), bounds);
         link.publish_opened();
         Play {
             link,
-            commands,
             callers: Vec::new(),
             flushing: Vec::new(),
             slots: HashMap::new(),
@@ -154,10 +151,10 @@ impl Play {
         }
     }
 
-    /// Takes what has arrived, as the actor does; whether there was anything.
+    /// Takes what has arrived, as the machine does; whether there was anything.
     fn receive(&mut self) -> bool {
         let mut any = false;
-        while let Ok(command) = self.commands.try_recv() {
+        while let Some(command) = self.link.inbox.receive() {
             any = true;
             match command {
                 Command::Write(mut queued) => {

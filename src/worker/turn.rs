@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use crate::batch::{CheckedBatch, Expected, Op, Precondition};
 use crate::commit_log::{self, Commit};
-use crate::engine::row_key::{Bounds, Table, category_prefix, row_key, rows_of};
+use crate::engine::row_key::{Bounds, category_prefix, row_key};
+use crate::engine::table::Table;
 use crate::engine::{EngineError, Look, Point, Space, Want, Write};
 use crate::error::Quoted;
 use crate::record::{LogRetention, Record};
@@ -122,7 +123,7 @@ pub(crate) struct Decided {
 #[derive(Debug)]
 pub(crate) struct Turn {
     pub(crate) stamp: Stamp,
-    pub(crate) tasks: Vec<Task>,
+    pub(crate) tasks: Arc<[Task]>,
 }
 
 impl Turn {
@@ -168,7 +169,7 @@ struct Decision {
 impl Decision {
     /// `found` is what was found of each of the turn's [`looks`].
     fn new(turn: &Turn, record: Record, found: impl Iterator<Item = Option<Vec<u8>>>) -> Self {
-        let (mut watched, mut present) = (Vec::new(), Table::new());
+        let (mut watched, mut present) = (Vec::new(), Table::default());
         for ((row, _), payload) in looks(&turn.tasks).into_iter().zip(found) {
             if let Some(payload) = payload {
                 present.insert(row.clone(), payload);
@@ -233,7 +234,7 @@ impl Decision {
     fn exists(&self, op: &Op) -> bool {
         match op {
             Op::Put { category, key, .. } | Op::Delete { category, key } => {
-                self.present.contains_key(&row_key(category, key.as_bytes()))
+                self.present.get(&row_key(category, key.as_bytes())).is_some()
             }
             Op::DeleteRange { .. } => false,
         }
@@ -256,7 +257,7 @@ impl Decision {
             }
             Op::DeleteRange { category, range } => {
                 let Some(bounds) = Bounds::of(&category_prefix(category), &range.span()) else { return };
-                let gone: Vec<_> = rows_of(&self.present, &bounds).map(|(row, _)| row.clone()).collect();
+                let gone: Vec<_> = self.present.range(&bounds).map(|(row, _)| row.clone()).collect();
                 for row in gone {
                     self.present.remove(&row);
                 }

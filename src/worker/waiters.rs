@@ -5,12 +5,11 @@
 
 use std::sync::Arc;
 
-use tokio::sync::OwnedSemaphorePermit;
-
 use super::command::Reply;
 use super::slot::{Slot, Unreported};
 use crate::error::{Error, Result};
 use crate::limits::KEPT_ERRORS_MAX;
+use crate::room::Share;
 
 /// An error of a task, by the task's number in the order of acceptance.
 pub(crate) type Kept = (u64, Arc<Slot>);
@@ -32,7 +31,7 @@ pub(crate) struct Waiter {
     /// Further errors, of which only the number is known.
     beyond: u64,
     /// Its share of the bound on callers, given back when it has been answered.
-    _credit: Option<OwnedSemaphorePermit>,
+    _credit: Share,
 }
 
 /// What a waiter is answered. Until that has been taken its errors are not reported: the caller may
@@ -72,12 +71,12 @@ impl Waiter {
             Until::Task(last) => (kept.take(last), std::mem::take(&mut kept.beyond)),
             Until::Seq(_) => (Vec::new(), 0),
         };
-        Waiter { until, deadline, reply, errors, beyond, _credit: None }
+        Waiter { until, deadline, reply, errors, beyond, _credit: Share::of_nothing() }
     }
 
     /// The same waiter, which keeps its caller's share of the bound while it waits.
-    pub(crate) fn holding(mut self, credit: OwnedSemaphorePermit) -> Self {
-        self._credit = Some(credit);
+    pub(crate) fn holding(mut self, credit: Share) -> Self {
+        self._credit = credit;
         self
     }
 

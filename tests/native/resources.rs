@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use persistency::{JobOptions, OpenMode, Persistency};
+use persistency::{ErrorKind, JobOptions, OpenMode, Outcome, Persistency};
 
 use crate::child::{self, Child, report};
 use crate::number;
@@ -39,6 +39,13 @@ fn threads_and_files_are_released_with_their_jobs() {
 
 pub async fn opens_and_closes() {
     let dir = child::directory();
+    // What a process has once, such as the thread that wakes sleepers, comes with the first job.
+    let p = Persistency::open(dir.path()).unwrap();
+    p.open_job("first").await.unwrap();
+    tokio::time::sleep(RESTED).await;
+    p.drop_job("first").await.unwrap();
+    p.close().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
     let before = held();
     for cycle in 0..CYCLES {
         let p = Persistency::open(dir.path()).unwrap();
@@ -56,6 +63,107 @@ pub async fn opens_and_closes() {
     many_jobs(dir.path()).await;
     assert_held_at_most(before).await;
     report("finished");
+}
+
+#[test]
+fn a_job_without_work_holds_no_thread_and_no_file() {
+    let child = Child::start("idler", &[]);
+    let (status, reports) = child.end();
+    assert!(status.success());
+    assert_eq!(reports, ["finished"]);
+}
+
+/// Jobs that have been open without work for a while, each of them used again afterwards.
+pub async fn rests() {
+    let dir = child::directory();
+    let p = Persistency::open(dir.path()).unwrap();
+    // The owner's lock, the clock's own thread, and whatever else is there once.
+    p.open_job("first").await.unwrap();
+    p.close_job("first").await.unwrap();
+    let (files, threads) = held();
+    let mut jobs = Vec::new();
+    for n in 0..JOBS {
+        let job = p.open_job(&format!("idle-{n}")).await.unwrap();
+        jobs.push((job.persist_put("c", number(1), job.id()).await.unwrap(), job));
+    }
+    assert_held_at_most((files, threads + 1)).await;
+    for (receipt, job) in &jobs {
+        assert_eq!(receipt.committed().await.unwrap(), 1);
+        assert_eq!(job.get("c", number(1)).await.unwrap().unwrap(), job.id().as_bytes());
+        assert_eq!(job.put_acked("c", number(2), "again").await.unwrap(), 2);
+        // Past its worker, with a connection of its own.
+        assert_eq!(job.get("c", number(2)).await.unwrap().unwrap(), b"again");
+    }
+    assert_held_at_most((files, threads + 1)).await;
+    let (_, last) = jobs.pop().unwrap();
+    p.drop_job(last.id()).await.unwrap();
+    assert_eq!(last.get("c", number(1)).await.unwrap_err().kind(), ErrorKind::JobNotFound);
+    p.close().await.unwrap();
+    assert_eq!(Persistency::open(dir.path()).unwrap().list_jobs().await.unwrap().len(), JOBS);
+    report("finished");
+}
+
+/// How long a job rests for certain, while nothing else keeps the machine from it.
+const RESTED: Duration = Duration::from_millis(2500);
+
+#[tokio::test]
+async fn a_job_rests_only_when_it_is_not_read_past_its_worker_either() {
+    let dir = child::directory();
+    let p = Persistency::open(dir.path()).unwrap();
+    // Names of threads are cut after 15 bytes.
+    let job = p.open_job("zzz").await.unwrap();
+    let works = || {
+        let threads =
+            fs::read_dir("/proc/self/task").unwrap().map(|thread| thread.unwrap().path().join("comm"));
+        threads.filter_map(|name| fs::read_to_string(name).ok()).any(|name| name.trim() == "persistency zzz")
+    };
+    job.put_acked("c", number(1), "row").await.unwrap();
+    for _ in 0..125 {
+        assert_eq!(job.get("c", number(1)).await.unwrap().unwrap(), b"row");
+        tokio::time::sleep(RESTED / 125).await;
+        // Before the next get, which would start it again.
+        assert!(works());
+    }
+    for _ in 0..200 {
+        if !works() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(!works());
+    assert_eq!(job.get("c", number(1)).await.unwrap().unwrap(), b"row");
+    assert!(works());
+}
+
+#[tokio::test]
+async fn a_job_whose_file_went_while_it_rested_is_gone() {
+    let dir = child::directory();
+    let p = Persistency::open(dir.path()).unwrap();
+    let job = p.open_job("job").await.unwrap();
+    job.put_acked("c", number(1), "row").await.unwrap();
+    tokio::time::sleep(RESTED).await;
+    fs::remove_file(dir.path().join("job.db")).unwrap();
+    assert_eq!(job.get("c", number(1)).await.unwrap_err().kind(), ErrorKind::JobNotFound);
+    assert_eq!(p.open_job("job").await.unwrap().committed_seq(), 0, "another life");
+}
+
+#[tokio::test]
+async fn a_job_that_cannot_be_opened_again_says_so_until_it_can() {
+    let dir = child::directory();
+    let p = Persistency::open(dir.path()).unwrap();
+    let job = p.open_job("job").await.unwrap();
+    job.put_acked("c", number(1), "row").await.unwrap();
+    tokio::time::sleep(RESTED).await;
+    let (db, aside) = (dir.path().join("job.db"), dir.path().join("aside"));
+    fs::rename(&db, &aside).unwrap();
+    fs::write(&db, "no database").unwrap();
+    let error = job.put_acked("c", number(2), "row").await.unwrap_err();
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::Corrupt, Outcome::NotApplied));
+    assert_eq!(job.get("c", number(1)).await.unwrap_err().kind(), ErrorKind::Corrupt);
+    fs::rename(&aside, &db).unwrap();
+    assert_eq!(job.get("c", number(1)).await.unwrap().unwrap(), b"row");
+    assert_eq!(job.put_acked("c", number(2), "row").await.unwrap(), 2);
+    p.close().await.unwrap();
 }
 
 async fn many_jobs(root: &std::path::Path) {

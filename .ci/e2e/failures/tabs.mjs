@@ -370,8 +370,10 @@ export const tabs = [
   {
     fact: 'a lost connection is made anew once without anybody noticing, and twice is Backend and passes',
     async run({ tab }) {
-      const { run } = await tab('/');
+      const [{ run }, other] = [await tab('/'), await tab('/')];
       await run(openJob, { root: { workerUrl: '/faulty.js' } });
+      // A job that nobody else has open is answered from memory, and needs no connection for that.
+      await other.run(openJob);
       await run(put, 1);
       const told = await run(async (lab) => {
         const { job } = lab.kept;

@@ -6,10 +6,15 @@ import { openJob } from './tabs.mjs';
 const DATABASE = 'persistency/root/alpha';
 /** The deadline of these jobs, in milliseconds. */
 const DEADLINE_MS = 1000;
+/** By how much timers come late where other browsers and workers that loop want the same two cores. */
+const NOISE_MS = 4000;
 /** Milliseconds after which a call must have been answered: its deadline, ten seconds, and some for the test. */
-const ANSWER_MS = DEADLINE_MS + 10_000 + 1000;
+const ANSWER_MS = DEADLINE_MS + 10_000 + NOISE_MS;
 
 const JOB = { job: { deadlineMs: DEADLINE_MS } };
+/** The same where a worker hangs: a browser takes some seconds to end it, and with it what it holds of the job. */
+const HANGING_DEADLINE_MS = 5000;
+const HANGING = { job: { deadlineMs: HANGING_DEADLINE_MS } };
 
 /** What a read, a write, a flush and a scan come to. */
 const calls = async (lab) => {
@@ -21,17 +26,17 @@ const calls = async (lab) => {
 /** A transaction over everything, which goes on until it is told to stop. */
 const spin = async (lab, name) => {
   const database = await lab.rawOpen(name);
-  const transaction = database.transaction(['meta', 'rows', 'chunks', 'log'], 'readwrite');
+  const transaction = database.transaction(['meta', 'rows', 'chunks', 'log', 'journal'], 'readwrite');
   const next = () => {
     if (!lab.kept.stop) transaction.objectStore('meta').get(new Uint8Array()).onsuccess = next;
   };
   next();
 };
 
-function inTime(told, kinds) {
+function inTime(told, kinds, deadlineMs = DEADLINE_MS) {
   const seen = told.map(({ kind, outcome, message }) => `${kind} ${outcome}: ${message}`);
   for (const { kind } of told) assert.ok(kinds.includes(kind), seen.join('\n'));
-  for (const { ms } of told) assert.ok(ms < ANSWER_MS, `${ms} ms`);
+  for (const { ms } of told) assert.ok(ms < ANSWER_MS - DEADLINE_MS + deadlineMs, `${ms} ms`);
 }
 
 /** The job works again: what is put can be read. */
@@ -46,7 +51,7 @@ export const watchdog = [
     slow: true,
     async run({ tab }) {
       const { run } = await tab('/');
-      await run(openJob, { job: { ...JOB.job, log: { lastBytes: 1_000_000 } },
+      await run(openJob, { job: { ...HANGING.job, log: { lastBytes: 1_000_000 } },
         root: { workerUrl: '/faulty.js' } });
       await run(async (lab) => {
         const watching = lab.kept.job.watch('c');
@@ -68,9 +73,9 @@ export const watchdog = [
     slow: true,
     async run({ tab }) {
       const { run } = await tab('/');
-      await run(openJob, { ...JOB, root: { workerUrl: '/faulty.js' } });
+      await run(openJob, { ...HANGING, root: { workerUrl: '/faulty.js' } });
       await run((lab) => lab.break({ loop: true }));
-      inTime(await run(calls), ['Backend']);
+      inTime(await run(calls), ['Backend'], HANGING_DEADLINE_MS);
       assert.ok(await run(works));
     },
   },

@@ -1,3 +1,3 @@
 // A worker of another version of the package.
 
-self.onmessage = () => self.postMessage({ hello: { protocol: 4_000_000 } });
+self.onmessage = () => self.postMessage({ hello: [4_000_000] });

@@ -10,11 +10,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use super::{Call, Faults, Injection, Survivors, When};
-use crate::engine::memory::{Contents, MemoryEngine, MemorySite, yield_now};
+use crate::engine::memory::{Contents, MemoryEngine, MemorySite};
 use crate::engine::{
-    Change, Claim, Engine, EngineError, Fault, OpenMode, Query, Seen, Sharing, Site, Verify,
+    Change, Claim, Direct, Engine, EngineError, Fault, NotDirectly, OpenMode, Query, Seen, Sharing, Site,
+    Verify, Wanted,
 };
 use crate::error::Outcome;
+use crate::pace::yield_now;
 use crate::testing::Random;
 
 /// Commits since the last durable one that power loss can choose from; beyond it the oldest are lost
@@ -31,6 +33,10 @@ pub(crate) struct FaultySite {
     inner: MemorySite,
     faults: Faults,
     sharing: Sharing,
+    /// Whether its engines let rows be read without them, see [`Engine::direct`].
+    offers_direct: bool,
+    /// Whether its engines are closed while they have no work, see [`Engine::rests`].
+    rests: bool,
     media: Media,
     /// Held by whoever applies: what one owner decides on, another does not change meanwhile.
     applying: Arc<tokio::sync::Mutex<()>>,
@@ -42,6 +48,8 @@ pub(crate) struct FaultyEngine {
     id: String,
     faults: Faults,
     sharing: Sharing,
+    offers_direct: bool,
+    rests: bool,
     media: Media,
     applying: Arc<tokio::sync::Mutex<()>>,
     /// How often power had been lost when it was opened.
@@ -62,7 +70,26 @@ enum After {
 impl FaultySite {
     /// Jobs opened for writing say that they are `sharing`.
     pub(crate) fn new(inner: MemorySite, faults: Faults, sharing: Sharing) -> Self {
-        FaultySite { inner, faults, sharing, media: Arc::default(), applying: Arc::default() }
+        FaultySite {
+            inner,
+            faults,
+            sharing,
+            offers_direct: false,
+            rests: false,
+            media: Arc::default(),
+            applying: Arc::default(),
+        }
+    }
+
+    /// The same site, whose engines let rows be read without them; the script knows nothing of that.
+    pub(crate) fn offering_direct_reads(self) -> Self {
+        FaultySite { offers_direct: true, ..self }
+    }
+
+    /// The same site, whose jobs rest while they have no work. In the browser none does.
+    #[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
+    pub(crate) fn whose_jobs_rest(self) -> Self {
+        FaultySite { rests: true, ..self }
     }
 
     /// The same medium as somebody else sees it, through a site and with a script of its own.
@@ -105,18 +132,24 @@ impl FaultySite {
             }
         }
         after.answer()?;
+        Ok(self.engine(inner, id, mode))
+    }
+
+    fn engine(&self, inner: MemoryEngine, id: &str, mode: OpenMode) -> FaultyEngine {
         let sharing = if mode == OpenMode::ReadOnly { Sharing::ReadOnly } else { self.sharing };
-        Ok(FaultyEngine {
+        FaultyEngine {
             inner,
             id: id.to_owned(),
             faults: self.faults.clone(),
             sharing,
+            offers_direct: self.offers_direct,
+            rests: self.rests,
             media: Arc::clone(&self.media),
             applying: Arc::clone(&self.applying),
             outages: self.faults.outages(),
             dead: Cell::default(),
             lost: Cell::default(),
-        })
+        }
     }
 
     async fn enter(&self, call: Call) -> Result<After, EngineError> {
@@ -146,6 +179,12 @@ impl Site for FaultySite {
         first_record: Vec<u8>,
     ) -> Result<Box<dyn Engine>, EngineError> {
         Ok(Box::new(self.open_now(id, mode, &first_record).await?))
+    }
+
+    fn resting(&self, id: &str, mode: OpenMode) -> Result<Box<dyn Engine>, EngineError> {
+        let engine = self.engine(self.inner.open_now(id, OpenMode::Create, &[])?, id, mode);
+        engine.lost.set(true);
+        Ok(Box::new(engine))
     }
 
     async fn list(&self) -> Result<Vec<String>, EngineError> {
@@ -318,6 +357,10 @@ impl Engine for FaultyEngine {
         self.inner.abort();
     }
 
+    fn rests(&self) -> bool {
+        self.rests
+    }
+
     async fn reconnect(&self) -> Result<(), EngineError> {
         let after = self.enter(Call::Reconnect, false).await?.unless_early()?;
         let stored = lock(&self.media).get(&self.id).and_then(|states| states.last().cloned());
@@ -338,6 +381,11 @@ impl Engine for FaultyEngine {
         self.inner.announce(generation, seq);
     }
 
+    fn direct(&self) -> Option<Arc<dyn Direct>> {
+        let rows = CommittedRows { media: Arc::clone(&self.media), id: self.id.clone() };
+        self.offers_direct.then(|| Arc::new(rows) as _)
+    }
+
     async fn compact(&self) -> Result<(), EngineError> {
         self.around(Call::Compact, self.inner.compact()).await
     }
@@ -347,6 +395,20 @@ impl Engine for FaultyEngine {
         let after = self.enter(Call::Close, false).await;
         self.inner.close().await?;
         after?.answer()
+    }
+}
+
+/// The rows as they were committed last, also after the engine has been closed.
+struct CommittedRows {
+    media: Media,
+    id: String,
+}
+
+impl Direct for CommittedRows {
+    fn row(&self, wanted: &Wanted<'_>) -> Result<Option<Vec<u8>>, NotDirectly> {
+        let media = lock(&self.media);
+        let newest = media.get(&self.id).and_then(|states| states.last()).ok_or(NotDirectly)?;
+        Ok(newest.row(wanted.category, wanted.key).cloned())
     }
 }
 

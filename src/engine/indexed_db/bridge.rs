@@ -13,16 +13,16 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use wasm_bindgen::closure::Closure;
-use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
+use wasm_bindgen::prelude::wasm_bindgen;
 
-use super::layout::{Area, Store};
+use super::layout::{Area, INLINE_BYTES_MAX, Store};
 use super::write::write;
 use crate::engine::row_key::Bounds;
 use crate::engine::{Decide, EngineError, Fault, Verify};
 use crate::error::Outcome;
 
 /// Takes the messages of one call: a code, a number, and bytes.
-type Tell = Closure<dyn Fn(u32, u32, Vec<u8>)>;
+pub(super) type Tell = Closure<dyn Fn(u32, u32, Vec<u8>)>;
 
 #[wasm_bindgen(module = "/src/engine/indexed_db/engine.js")]
 extern "C" {
@@ -32,8 +32,9 @@ extern "C" {
     #[wasm_bindgen(constructor)]
     pub(super) fn new(name: &str) -> Database;
 
+    /// A call, to be begun.
     #[wasm_bindgen(method)]
-    fn ask(this: &Database, code: u8, task: Task, tell: &Tell) -> Asked;
+    fn call(this: &Database, tell: &Tell) -> Asked;
 
     /// Aborts what applies and what waits to.
     #[wasm_bindgen(method)]
@@ -50,6 +51,10 @@ extern "C" {
     /// A call under way.
     pub(super) type Asked;
 
+    /// Begins it; its answer may come before this returns.
+    #[wasm_bindgen(method)]
+    fn begin(this: &Asked, code: u8, request: Vec<u8>);
+
     /// Takes writes while its decision is being made; `payload` is that of the one put apart.
     #[wasm_bindgen(method)]
     pub(super) fn write(this: &Asked, operations: &[u8], payload: &[u8]);
@@ -59,17 +64,27 @@ extern "C" {
     fn release(this: &Asked);
 
     /// Tells what an exception means, as a call that failed with it would.
+    #[cfg(any(test, not(feature = "web")))]
     #[wasm_bindgen(js_name = tellThrown)]
-    fn tell_thrown(value: &JsValue, during: u32, tell: &Tell);
+    fn tell_thrown(value: &wasm_bindgen::JsValue, during: u32, tell: &Tell);
 }
 
-#[wasm_bindgen(module = "/src/engine/indexed_db/tasks.js")]
-extern "C" {
-    /// What a call does in its transactions, or nothing if it needs none.
-    type Task;
-
-    #[wasm_bindgen(js_name = taskOf)]
-    fn task_of(code: u8, request: Vec<u8>) -> Task;
+/// Has the files carried along that `engine.js` imports. They are few, because the server of wasm-pack's tests
+/// stops answering a worker that asks for more than six at once.
+macro_rules! carried {
+    ($($name:ident $file:literal)*) => { $(
+        #[wasm_bindgen(module = $file)]
+        extern "C" {
+            #[allow(dead_code, reason = "a file is carried along for what is imported from it")]
+            type $name;
+        }
+    )* };
+}
+carried! {
+    Basics "/src/engine/indexed_db/basics.js"
+    Format "/src/engine/indexed_db/format.js"
+    Tasks "/src/engine/indexed_db/tasks.js"
+    View "/src/engine/indexed_db/view.js"
 }
 
 /// The calls; `engine.js` and `tasks.js` have the same codes.
@@ -103,6 +118,8 @@ mod told {
     pub(super) const END: u32 = 4;
     /// The fault's index, 256 if the outcome is unknown, 65536 if something was thrown; the message.
     pub(super) const FAILED: u32 = 5;
+    /// Further rows, as they lie in buckets; of each key so many bytes are left away.
+    pub(super) const ROWS: u32 = 6;
 }
 
 /// The faults by their numbers in `engine.js`.
@@ -119,6 +136,7 @@ const FAULTS: [Fault; 9] = [
 ];
 
 /// What was being done when JavaScript threw; some names mean different things. Numbers of `engine.js`.
+#[cfg(any(test, not(feature = "web")))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum During {
     /// Reaching, opening, listing or deleting databases.
@@ -144,7 +162,8 @@ impl fmt::Debug for Thrown {
 }
 
 /// The error that something thrown means, with nothing applied.
-pub(super) fn thrown(value: &JsValue, during: During) -> EngineError {
+#[cfg(any(test, not(feature = "web")))]
+pub(super) fn thrown(value: &wasm_bindgen::JsValue, during: During) -> EngineError {
     let (told, tell) = Told::new(None);
     tell_thrown(value, during as u32, &tell);
     let error = told.end.take().and_then(Result::err);
@@ -232,9 +251,15 @@ impl Call {
     /// Begins the call; only an apply decides.
     pub(super) fn begin(database: &Database, code: u8, request: Packed, decide: Option<Decide>) -> Self {
         let (told, tell) = Told::new(decide);
-        let asked = database.ask(code, task_of(code, request.0), &tell);
-        // It was empty: this is the only place that sets it.
-        let _ = told.asked.set(asked);
+        told.asked.get_or_init(|| database.call(&tell)).begin(code, request.0);
+        Call { told, taken: false, _tell: tell }
+    }
+
+    /// A call that `ask` begins by itself, and that decides nothing.
+    #[cfg(any(test, feature = "web"))]
+    pub(super) fn by(ask: impl FnOnce(&Tell) -> Asked) -> Self {
+        let (told, tell) = Told::new(None);
+        told.asked.get_or_init(|| ask(&tell));
         Call { told, taken: false, _tell: tell }
     }
 }
@@ -257,6 +282,7 @@ impl Told {
     fn take(&self, code: u32, number: u32, bytes: Vec<u8>) {
         match code {
             told::ITEMS => self.unpack(&bytes),
+            told::ROWS => self.unpack_rows(&bytes, number as usize),
             told::APPEND => {
                 if let Some(Some(last)) = self.items.borrow_mut().last_mut() {
                     last.extend(bytes);
@@ -295,12 +321,35 @@ impl Told {
         }
     }
 
+    /// Takes each row as two items: its key without so many bytes, and its payload, as far as that is there.
+    fn unpack_rows(&self, mut bytes: &[u8], prefix: usize) {
+        let mut items = self.items.borrow_mut();
+        let mut take = |length: usize| {
+            let (taken, rest) = bytes.split_at_checked(length)?;
+            bytes = rest;
+            Some(taken)
+        };
+        let mut row = || {
+            let [key, payload] = [take(4)?, take(4)?].map(be_number);
+            let key = take(key)?.get(prefix..)?;
+            let payload = if payload > INLINE_BYTES_MAX { &[] } else { take(payload)? };
+            Some([key, payload].map(|part| Some(part.to_vec())))
+        };
+        while let Some(row) = row() {
+            items.extend(row);
+        }
+    }
+
     fn end(&self, end: Result<u32, EngineError>) {
         self.end.set(Some(end));
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
     }
+}
+
+fn be_number(bytes: &[u8]) -> usize {
+    bytes.first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes) as usize)
 }
 
 fn failed(number: u32, message: Vec<u8>) -> EngineError {

@@ -1,85 +1,35 @@
-// The mechanics of IndexedDB: connections, calls, their turns, transactions, and the events of all of them.
-// Never creates a database, never retries or connects again by itself, awaits nothing inside a transaction, and knows
-// nothing of what is read and written. That is in tasks.js; Rust's side, and what crosses, is in bridge.rs.
+// The mechanics of IndexedDB: connections, calls, their turns, transactions, and the events of all of them; who else has
+// a job open. Never retries or connects again by itself, awaits nothing inside a transaction, and knows nothing of what
+// is read and written. That is in tasks.js; Rust's side, and what crosses, is in bridge.rs.
+
+import { DURING, EMPTY, FAULT, Failure, Gathered, INLINE_BYTES_MAX, aborted, corrupt, failureOf, lost, utf8 } from "./basics.js";
+import { TURN, taskOf } from "./tasks.js";
+import { Memory, STORES, View } from "./view.js";
 
 /** The version of our databases; the format itself is numbered in the job's record. */
 const VERSION = 1;
-/** The object stores, by their numbers. */
-export const STORES = ["meta", "rows", "chunks", "log"];
 /** Bytes of items that are gathered before they are told. */
 const GATHERED_BYTES_MAX = 1024 * 1024;
 /** The largest number that crosses. */
-export const NUMBER_MAX = 0xffff_ffff;
-/** Bytes of what owners tell each other: the generation, then the seq. */
+const NUMBER_MAX = 0xffff_ffff;
+/**
+ * Calls that are answered from memory before events have their turn again; fewer while a transaction waits for its own.
+ * Callers on this thread that never rest would keep them all away.
+ */
+const RECALLED_MAX = 1024;
+const RECALLED_BESIDE_RUNS_MAX = 32;
+/** Bytes of what owners tell each other: the generation, then the seq. Nothing asks to share the job. */
 const ANNOUNCEMENT_BYTES = 24;
-
-export const EMPTY = new Uint8Array();
-const encoder = new TextEncoder();
-export const utf8 = (text) => encoder.encode(text);
+/** Milliseconds after which those who have the job alone are asked again, in case they have not heard it. */
+const ASK_AGAIN_MS = 100;
 
 // What crosses; bridge.rs has the same codes.
 const CALL = { probe: 0, list: 1, delete: 2, connect: 3, listen: 4 };
-const TELL = { items: 0, append: 1, record: 2, decide: 3, end: 4, failed: 5 };
-export const FAULT = {
-  full: 0, corrupt: 1, tooNew: 2, tooLarge: 3, unsupported: 4, missing: 5, lost: 6, aborted: 7, other: 8,
-};
-const DURING = { opening: 0, reading: 1, writing: 2 };
-
-/** How a task shares its connection; one that says nothing waits for nobody. */
-export const TURN = { shared: 1, alone: 2 };
-
-/** Why something did not succeed. */
-export class Failure {
-  constructor(fault, message, thrown = false) {
-    Object.assign(this, { fault, message, thrown, unknown: false });
-  }
-}
-
-export const corrupt = (message) => new Failure(FAULT.corrupt, message);
-const aborted = (message) => new Failure(FAULT.aborted, message);
-const lost = () => new Failure(FAULT.lost, "the connection to the database has been closed");
-
-/** What an exception of this name means; some mean different things where they were thrown. */
-function faultOf(name, message, during) {
-  // Browsers report full disks and lost servers under names that say nothing.
-  if (/full disk|disk is full|disk full|not enough space/i.test(message)) return FAULT.full;
-  const isLost = /connection (to indexed database server lost|is clos|was clos|lost)/i.test(message);
-  if (during !== DURING.opening && isLost) return FAULT.lost;
-  switch (name) {
-    case "QuotaExceededError":
-      return FAULT.full;
-    case "VersionError":
-      return FAULT.tooNew;
-    case "SecurityError":
-    case "NotSupportedError":
-      return FAULT.unsupported;
-    // Private windows of some browsers refuse to open under this name; else the connection has been closed.
-    case "InvalidStateError":
-      return during === DURING.opening ? FAULT.unsupported : FAULT.lost;
-    case "AbortError":
-      return FAULT.lost;
-    case "NotFoundError":
-      return FAULT.corrupt;
-    case "NotReadableError":
-    case "DataError":
-    case "EncodingError":
-      return during === DURING.reading ? FAULT.corrupt : FAULT.other;
-    default:
-      return FAULT.other;
-  }
-}
-
-/** What was thrown, as a failure. A trap is none: it goes on to whoever looks after the instance. */
-function failureOf(error, during) {
-  if (error instanceof Failure) return error;
-  if (error instanceof WebAssembly.RuntimeError) throw error;
-  const { name = "Error", message = String(error) } = error ?? {};
-  return new Failure(faultOf(name, message, during), `${name}: ${message}`, true);
-}
+const TELL = { items: 0, append: 1, record: 2, decide: 3, end: 4, failed: 5, rows: 6 };
 
 /** Tells what was thrown elsewhere, as a call that failed with it. */
 export function tellThrown(error, during, tell) {
-  new Call(tell).fail(failureOf(error, during));
+  new Call(undefined, tell).fail(failureOf(error, during));
 }
 
 /** The browser's `indexedDB`; reading the property throws where an opaque origin forbids it. */
@@ -93,24 +43,30 @@ function factory() {
   throw new Failure(FAULT.unsupported, "there is no IndexedDB here");
 }
 
+/** What a memory is asked for that it does not hold. */
+const MISSED = {};
+
 /** One call: whom to tell, and how to stop it. */
 class Call {
+  #database;
   #tell;
-  /** Items that have not been told: each behind its length plus one, 0 for none. */
-  #items = EMPTY;
-  #view;
-  #used = 0;
+  /** What has not been told: items, each behind its length plus one, 0 for none; or rows as they lie in buckets. */
+  #gathered = new Gathered();
+  #kind = TELL.items;
+  #writer;
+  /** Bytes of the rows' keys that are not part of the answer. */
+  prefix = 0;
+  /** Whether there has been any item or row. */
+  found = false;
   /** Ends what is under way for it; told whether an answer was still awaited. */
   stop = () => {};
   /** Ends it with an answer, where it can be aborted. */
   abort = () => {};
   /** Gives its turn back, or its place in the queue. */
   leave = () => {};
-  /** Whether any item has been there. */
-  found = false;
-  #writer;
 
-  constructor(tell) {
+  constructor(database, tell) {
+    this.#database = database;
     this.#tell = tell;
   }
 
@@ -119,21 +75,39 @@ class Call {
     return this.#tell !== undefined;
   }
 
-  /** The answer's next item; `undefined` where there is none. */
-  push(item) {
-    const size = item === undefined ? 0 : item.length;
-    const at = this.#room(4 + size);
-    this.#view.setUint32(at, item === undefined ? 0 : size + 1);
-    if (item !== undefined) {
-      this.#items.set(item, at + 4);
-      this.found = true;
-    }
-    if (this.#used > GATHERED_BYTES_MAX) this.#say(TELL.items, 0, this.#gathered());
+  /** Begins it; its answer comes perhaps before this returns. */
+  begin(code, request) {
+    this.#database.begin(this, code, request);
   }
 
-  /** A further piece of the last item. */
+  /** The answer's next item; `undefined` where there is none. */
+  push(item) {
+    this.found ||= item !== undefined;
+    this.#gathered.number(item ? item.length + 1 : 0);
+    if (item) this.#gathered.add(item);
+    this.#gather(TELL.items);
+  }
+
+  /** Further rows, packed as in buckets. */
+  rows(packed) {
+    this.found = true;
+    this.#gathered.add(packed);
+    this.#gather(TELL.rows);
+  }
+
+  /** A row with so many bytes of payload; a long one follows in pieces. */
+  row(key, bytes, payload = EMPTY) {
+    this.found = true;
+    this.#gathered.number(key.length).number(bytes).add(key);
+    const isLong = bytes > INLINE_BYTES_MAX;
+    if (!isLong) this.#gathered.add(payload);
+    this.#gather(TELL.rows);
+    if (isLong && payload.length > 0) this.append(payload);
+  }
+
+  /** A further piece of the last item or row. */
   append(piece) {
-    if (this.#used > 0) this.#say(TELL.items, 0, this.#gathered());
+    this.#flush();
     this.#say(TELL.append, 0, piece);
   }
 
@@ -144,11 +118,12 @@ class Call {
   /** Has the decision made from the items: before this returns, its writes have come to `writer`. */
   decide(writer) {
     this.#writer = writer;
-    this.#say(TELL.decide, 0, this.#gathered());
+    this.#say(TELL.decide, 0, this.#gathered.take());
   }
 
   end(number = 0) {
-    this.#answer(TELL.end, Math.min(number, NUMBER_MAX), this.#gathered());
+    if (this.#kind === TELL.rows) this.#flush();
+    this.#answer(TELL.end, Math.min(number, NUMBER_MAX), this.#gathered.take());
   }
 
   fail({ fault, message, thrown, unknown }) {
@@ -175,6 +150,15 @@ class Call {
     this.#tell = undefined;
   }
 
+  #gather(kind) {
+    this.#kind = kind;
+    if (this.#gathered.used > GATHERED_BYTES_MAX) this.#flush();
+  }
+
+  #flush() {
+    if (this.#gathered.used > 0) this.#say(this.#kind, this.prefix, this.#gathered.take());
+  }
+
   #say(kind, number, bytes) {
     try {
       this.#tell?.(kind, number, bytes);
@@ -184,33 +168,14 @@ class Call {
       throw error;
     }
   }
-
-  /** What has been gathered, as a view that is good until the next item. */
-  #gathered() {
-    const used = this.#used;
-    this.#used = 0;
-    return this.#items.subarray(0, used);
-  }
-
-  /** Makes room for so many bytes; returns where it begins. */
-  #room(size) {
-    const at = this.#used;
-    this.#used += size;
-    if (this.#used > this.#items.length) {
-      const grown = new Uint8Array(Math.max(this.#used, 2 * this.#items.length));
-      grown.set(this.#items);
-      this.#items = grown;
-      this.#view = new DataView(grown.buffer);
-    }
-    return at;
-  }
 }
 
 /**
  * Whose turn it is: long reads share it and a write has it alone, first come, first served.
  *
  * The database lets a write wait for every read under way, and later gets wait behind that write; so a write is
- * not shown to it before the long reads are through.
+ * not shown to it before the long reads are through. Nor is a read while a write is under way, since what is
+ * remembered changes with its end.
  */
 class Turns {
   #queue = [];
@@ -221,15 +186,16 @@ class Turns {
     return [...this.#inside, ...this.#queue].map(({ call }) => call);
   }
 
-  /** Has `begin` called in the call's turn, perhaps at once. */
-  enter(call, alone, begin) {
-    const entry = { call, alone, begin };
+  /** Has `begin` called in the call's turn, perhaps at once. One that is beside others waits for no queue. */
+  enter(call, turn, begin) {
+    const entry = { call, alone: turn === TURN.alone, begin };
     call.leave = () => {
       call.leave = () => {};
       if (!this.#inside.delete(entry)) this.#queue.splice(this.#queue.indexOf(entry), 1);
       this.#advance();
     };
-    this.#queue.push(entry);
+    if (turn === TURN.beside) this.#queue.unshift(entry);
+    else this.#queue.push(entry);
     this.#advance();
   }
 
@@ -253,14 +219,16 @@ class Turns {
 
 /** A connection to a database, and how it ends. */
 class Connection {
-  /** No new transaction begins; those under way end by themselves. */
+  /** No new transaction begins; of those under way only what has been done ends by itself. */
   closed = false;
   /** The transactions that have not ended; bounded by the calls under way. */
   runs = new Set();
   #database;
+  #memory;
 
-  constructor(database) {
+  constructor(database, memory) {
     this.#database = database;
+    this.#memory = memory;
     // Somebody wants to delete or upgrade the database and waits for us.
     database.onversionchange = () => this.close();
     // The browser closed it: what has not heard of its end never will.
@@ -280,58 +248,82 @@ class Connection {
   close() {
     this.closed = true;
     this.#database.close();
+    this.#memory.forget();
+    for (const run of this.runs) run.interrupt();
   }
 }
 
 /**
- * One transaction under way: runs the body of a task, which is a generator that yields a request when it needs its
- * result. It goes on inside that request's success event and nowhere else, so each request is made while the
- * transaction is active. A reading one answers as soon as its body has returned, a writing one when it is complete:
- * then, and only then, it is applied.
+ * One task under way, in at most one transaction, which begins when its body first asks for something: runs the body,
+ * a generator that yields a request when it needs its result. It goes on inside that request's success event and
+ * nowhere else, so each request is made while the transaction is active. A reading one answers as soon as its body has
+ * returned, a writing one when it is complete: then, and only then, it is applied.
  */
 class Run {
   #call;
   #connection;
-  #transaction;
+  #memory;
+  #task;
   #during;
+  #view;
+  #transaction;
   #body;
   #done = false;
   #result;
   /** Why it is being aborted. */
   #reason;
   #goOn;
+  #end;
+  /** When its transaction has ended, if it has one. */
+  ended = new Promise((end) => {
+    this.#end = end;
+  });
 
-  /** A body returns the number to answer with, or the task for `goOn` to begin. */
-  constructor(call, connection, { stores, durability, abortable, body }, goOn) {
+  /** A body returns the number to answer with, what to learn before that is 0, or the task for `goOn` to begin. */
+  constructor(call, connection, memory, task, goOn) {
     this.#call = call;
     this.#connection = connection;
-    this.#during = durability ? DURING.writing : DURING.reading;
+    this.#memory = memory;
+    this.#task = task;
+    this.#during = task.durability ? DURING.writing : DURING.reading;
     this.#goOn = goOn;
-    if (abortable) call.abort = () => this.#fail(aborted("the transaction was aborted on request"));
+    if (task.abortable) call.abort = () => this.#fail(aborted("the transaction was aborted on request"));
     call.stop = (awaited) => {
       if (awaited) this.#giveUp();
     };
-    try {
-      if (!connection) throw lost();
-      this.#transaction = connection.begin(stores, durability);
-    } catch (error) {
-      const failure = failureOf(error, this.#during);
-      if (connection && failure.fault === FAULT.lost) connection.closed = true;
-      return call.fail(failure);
-    }
-    connection.runs.add(this);
-    // The errors of all requests bubble to it, those of writes that nobody waits for among them.
-    this.#transaction.onerror = ({ target }) => this.#onError(target.error);
-    this.#transaction.onabort = () => this.#onAbort();
-    this.#transaction.oncomplete = () => this.#onComplete();
-    this.#body = body(this.#transaction, call);
+    this.#view = new View(memory, () => this.#begin());
+    this.#body = task.body(this.#view, call);
     this.#step();
+  }
+
+  /** The connection is being closed, and what this goes by has been forgotten: it must not go on without. */
+  interrupt() {
+    if (!this.#done) this.#fail(lost());
   }
 
   /** The browser closed the connection. An event that should not come any more could still. */
   lose() {
     this.#call.fail(Object.assign(this.#reason ?? lost(), { unknown: true }));
     this.#giveUp();
+    this.#end();
+  }
+
+  #begin() {
+    const { stores, durability } = this.#task;
+    try {
+      if (!this.#connection) throw lost();
+      this.#transaction = this.#connection.begin(stores, durability);
+    } catch (error) {
+      const failure = failureOf(error, this.#during);
+      if (this.#connection && failure.fault === FAULT.lost) this.#connection.closed = true;
+      throw failure;
+    }
+    this.#connection.runs.add(this);
+    // The errors of all requests bubble to it, those of writes that nobody waits for among them.
+    this.#transaction.onerror = ({ target }) => this.#onError(target.error);
+    this.#transaction.onabort = () => this.#onAbort();
+    this.#transaction.oncomplete = () => this.#onComplete();
+    return this.#transaction;
   }
 
   #step(request) {
@@ -351,32 +343,37 @@ class Run {
     this.#body = undefined;
     this.#done = true;
     this.#result = result;
-    // One that writes commits by itself when all its requests have succeeded. Told to before that, Firefox commits
-    // what the others wrote when one of them fails, and calls it complete.
-    if (this.#during === DURING.writing) return;
-    try {
-      this.#transaction.commit();
-    } catch {
-      // It ends by itself.
+    if (this.#transaction) {
+      // One that writes commits by itself when all its requests have succeeded. Told to before that, Firefox commits
+      // what the others wrote when one of them fails, and calls it complete.
+      if (this.#during === DURING.writing) return;
+      try {
+        this.#transaction.commit();
+      } catch {
+        // It ends by itself.
+      }
     }
     this.#answer();
   }
 
   #answer() {
     const result = this.#result;
-    if (typeof result === "object") this.#goOn(result);
-    else this.#call.end(result);
+    if (typeof result === "object") return this.#goOn(result);
+    if (typeof result === "function") result();
+    this.#call.end(typeof result === "number" ? result : 0);
   }
 
   /** Aborts because of `failure`, which is what will be answered unless it completes nevertheless. */
   #fail(failure) {
-    if (this.#during === DURING.reading) this.#call.fail(failure);
-    else this.#reason ??= failure;
     this.#giveUp();
+    if (this.#during === DURING.reading || !this.#transaction) this.#call.fail(failure);
+    else this.#reason ??= failure;
   }
 
   #giveUp() {
     this.#body = undefined;
+    // What a write that fails has changed in it is not true, and whether it fails is not known yet.
+    if (this.#during === DURING.writing) this.#memory.forget();
     try {
       this.#transaction?.abort();
     } catch {
@@ -392,19 +389,115 @@ class Run {
   }
 
   #onAbort() {
-    this.#connection.runs.delete(this);
+    this.#ended();
+    if (this.#during === DURING.writing) this.#memory.forget();
     const { error } = this.#transaction;
     this.#call.fail(this.#reason ?? (error ? failureOf(error, this.#during) : lost()));
   }
 
   #onComplete() {
-    this.#connection.runs.delete(this);
+    this.#ended();
     if (!this.#done) {
       const failure = new Failure(FAULT.other, "the transaction ended before its work was done");
+      this.#memory.forget();
       this.#call.fail(Object.assign(failure, { unknown: true }));
     } else if (this.#during === DURING.writing) {
       this.#answer();
     }
+  }
+
+  #ended() {
+    this.#connection.runs.delete(this);
+    this.#end();
+  }
+}
+
+/**
+ * A part in an open job: who has it open holds a lock of its name, alone or with others. Never steals one. Where there
+ * are no locks nobody is ever alone.
+ */
+class Part {
+  #name;
+  #memory;
+  #ask;
+  #isLeft = false;
+  /** Lets go of the lock, or of its place in the queue for one. */
+  #release;
+
+  /** `ask` asks whoever is alone to share. */
+  constructor(name, memory, ask) {
+    this.#name = name;
+    this.#memory = memory;
+    this.#ask = ask;
+  }
+
+  /** Calls `ready` when the job may be read and written: alone at once, beside others as soon as they know of it. */
+  take(ready) {
+    const { locks } = globalThis.navigator ?? {};
+    if (!locks || this.#release) return ready();
+    this.#request({ ifAvailable: true }, ready, (release) => {
+      if (!release) return this.#join(ready);
+      this.#memory.alone = true;
+      this.#release = release;
+      ready();
+    });
+  }
+
+  /** Shares the job, when what has begun in the belief of being alone has `ended`. */
+  async share(ended) {
+    if (!this.#memory.alone) return;
+    this.#memory.alone = false;
+    const release = this.#release;
+    // The next lock is queued for before this one is let go of, so that nobody else is alone between them.
+    this.#join(() => {});
+    await ended;
+    release();
+  }
+
+  /** Not to be taken again. */
+  leave() {
+    this.#isLeft = true;
+    this.#memory.alone = false;
+    this.#release?.();
+  }
+
+  /** Queues for a lock that others can hold too. */
+  #join(ready) {
+    const controller = new AbortController();
+    const again = setInterval(this.#ask, ASK_AGAIN_MS);
+    const stop = () => clearInterval(again);
+    this.#release = () => {
+      stop();
+      controller.abort();
+    };
+    this.#request({ mode: "shared", signal: controller.signal }, () => {
+      stop();
+      ready();
+    }, (release) => {
+      stop();
+      this.#release = release;
+      ready();
+    });
+    this.#ask();
+  }
+
+  /** Asks for the lock: `granted` is told how to let go of it, or nothing if others have it; `refused` if it cannot be had. */
+  #request(options, refused, granted) {
+    let isGranted = false;
+    const hold = (lock) => {
+      isGranted = true;
+      if (this.#isLeft) return undefined;
+      return new Promise((release) => {
+        granted(lock ? release : undefined);
+        if (!lock) release();
+      });
+    };
+    navigator.locks.request(this.#name, options, hold).catch((error) => {
+      if (!(error instanceof DOMException)) throw error;
+      // Somebody has stolen it, or the browser has no locks for this place.
+      this.#memory.alone = false;
+      if (!isGranted && !this.#isLeft) refused();
+    });
   }
 }
 
@@ -413,25 +506,34 @@ export class Database {
   #name;
   #connection;
   #turns = new Turns();
+  #memory = new Memory();
+  #part;
   #channel;
+  /** Calls answered from memory since the last event, and those that wait for the next one. */
+  #recalled = 0;
+  #postponed = [];
   /** Whether there has been an announcement that nobody was listening to. */
   #heard = false;
   #listeners = new Set();
 
   constructor(name) {
     this.#name = name;
+    this.#part = new Part(name, this.#memory, () => this.announce(EMPTY));
   }
 
-  /** Begins a call, which has a task or needs none; `tell` takes its answer, perhaps before this returns. */
-  ask(code, task, tell) {
-    const call = new Call(tell);
+  /** A call, to be begun; `tell` takes its answer. */
+  call(tell) {
+    return new Call(this, tell);
+  }
+
+  begin(call, code, request) {
     try {
+      const task = taskOf(code, request);
       if (task) this.#run(call, task);
       else this.#manage(call, code);
     } catch (error) {
       call.fail(failureOf(error, DURING.opening));
     }
-    return call;
   }
 
   /** Aborts what applies, and what waits to: each is told how it ended. */
@@ -439,8 +541,9 @@ export class Database {
     for (const call of this.#turns.calls) call.abort();
   }
 
-  /** Tells the other owners. */
+  /** Tells the other owners, if there may be any. */
   announce(announcement) {
+    if (this.#memory.alone) return;
     try {
       this.#channel?.postMessage(announcement);
     } catch {
@@ -450,6 +553,7 @@ export class Database {
 
   close() {
     this.#disconnect();
+    this.#part.leave();
     this.#channel?.close();
     this.#channel = undefined;
   }
@@ -457,10 +561,43 @@ export class Database {
   #run(call, task) {
     // Of the task before, if this is one to go on with.
     call.leave();
-    const begin = () => new Run(call, this.#connection, task, (next) => this.#run(call, next));
+    if (task.isRecalled && this.#memory.isTrue) {
+      if (this.#isTooOften()) return void this.#postponed.push(() => this.#run(call, task));
+      if (this.#recall(call, task)) return;
+    }
+    const begin = () => {
+      new Run(call, this.#connection, this.#memory, task, (next) => this.#run(call, next));
+    };
     if (!task.turn) return begin();
     if (task.abortable) call.abort = () => call.fail(aborted("aborted before the transaction began"));
-    this.#turns.enter(call, task.turn === TURN.alone, begin);
+    this.#turns.enter(call, task.turn, begin);
+  }
+
+  /** Whether events must have their turn before another call is answered from memory. */
+  #isTooOften() {
+    if (this.#recalled === 0) {
+      setTimeout(() => {
+        this.#recalled = 0;
+        for (const begin of this.#postponed.splice(0)) begin();
+      });
+    }
+    this.#recalled += 1;
+    return this.#recalled > (this.#connection?.runs.size > 0 ? RECALLED_BESIDE_RUNS_MAX : RECALLED_MAX);
+  }
+
+  /** Answers from memory, without a turn, if that holds everything. */
+  #recall(call, { body }) {
+    const view = new View(this.#memory, () => {
+      throw MISSED;
+    });
+    try {
+      const { value } = body(view, call).next();
+      call.end(value);
+      return true;
+    } catch (error) {
+      if (error === MISSED) return false;
+      throw error;
+    }
   }
 
   #manage(call, code) {
@@ -512,7 +649,7 @@ export class Database {
     };
     request.onsuccess = () => {
       const { result } = request;
-      const connection = new Connection(result);
+      const connection = new Connection(result, this.#memory);
       if (result.version > VERSION) {
         const message = `the database has version ${result.version}, newer than ${VERSION}`;
         call.fail(new Failure(FAULT.tooNew, message));
@@ -523,7 +660,11 @@ export class Database {
       this.#disconnect();
       this.#connection = connection;
       this.#channel ??= this.#openChannel();
-      call.end();
+      call.stop = (awaited) => {
+        if (awaited) this.close();
+      };
+      if (this.#channel) this.#part.take(() => call.end());
+      else call.end();
     };
   }
 
@@ -541,7 +682,9 @@ export class Database {
       return undefined;
     }
     channel.onmessage = ({ data }) => {
-      if (!(data instanceof Uint8Array) || data.length !== ANNOUNCEMENT_BYTES) return;
+      if (!(data instanceof Uint8Array)) return;
+      if (data.length === 0) this.#part.share(Promise.all([...(this.#connection?.runs ?? [])].map((run) => run.ended)));
+      if (data.length !== ANNOUNCEMENT_BYTES) return;
       const [listener] = this.#listeners;
       this.#heard = !listener;
       this.#listeners.delete(listener);
@@ -561,4 +704,31 @@ export class Database {
     else this.#listeners.add(call);
     this.#heard = false;
   }
+}
+
+/**
+ * Creates the database with stores of these names, as rexie does for Rust programs, and lets go of it at once: a page
+ * would load more for rexie than for all reads and writes. Never changes one that is there. Tells its end, or why it
+ * failed, until it is released.
+ */
+export function createDatabase(name, version, stores, tell) {
+  const failed = (error) => tell && tellThrown(error, DURING.opening, tell);
+  try {
+    const request = indexedDB.open(name, version);
+    request.onupgradeneeded = () => {
+      for (const store of stores.split(",")) request.result.createObjectStore(store);
+    };
+    request.onsuccess = () => {
+      request.result.close();
+      tell?.(TELL.end, 0, EMPTY);
+    };
+    request.onerror = () => failed(request.error);
+  } catch (error) {
+    failed(error);
+  }
+  return {
+    release() {
+      tell = undefined;
+    },
+  };
 }

@@ -101,7 +101,7 @@ impl Engine for IndexedDbEngine {
         let found = match query {
             Query::Get(_) if number == 0 => Found::Got(Got::Payloads(items)),
             Query::Get(_) => Found::Got(Got::TooLarge(number as usize)),
-            Query::Page(page) => Found::Page(Page { rows: rows(items, page.keys_only), more: number == 1 }),
+            Query::Page(_) => Found::Page(Page { rows: rows(items), more: number == 1 }),
             Query::Count { .. } => Found::Count(number.into()),
             Query::Categories { .. } => Found::Categories(texts(items)?),
             Query::Damage | Query::Size => Found::Damage(texts(items)?),
@@ -144,13 +144,12 @@ impl Engine for IndexedDbEngine {
     }
 }
 
-/// Items as rows: keys and payloads in turn, or only keys.
-fn rows(items: Vec<Option<Vec<u8>>>, keys_only: bool) -> Vec<(Vec<u8>, Vec<u8>)> {
-    let mut rows = Vec::with_capacity(if keys_only { items.len() } else { items.len() / 2 });
+/// Items as rows: keys and payloads in turn.
+fn rows(items: Vec<Option<Vec<u8>>>) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut rows = Vec::with_capacity(items.len() / 2);
     let mut items = items.into_iter().map(Option::unwrap_or_default);
-    while let Some(key) = items.next() {
-        let payload = if keys_only { None } else { items.next() };
-        rows.push((key, payload.unwrap_or_default()));
+    while let (Some(key), Some(payload)) = (items.next(), items.next()) {
+        rows.push((key, payload));
     }
     rows
 }

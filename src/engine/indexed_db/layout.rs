@@ -13,17 +13,21 @@ pub(super) const VERSION: u32 = 1;
 const VALUE_BYTES_MAX: usize = 64 * 1024;
 const _: () = assert!(crate::limits::LOG_PART_BYTES_MAX < VALUE_BYTES_MAX);
 
-/// An object store of ours; `engine.js` has them in the same order.
+/// Bytes of a payload up to which it lies in its row; `basics.js` has the same.
+pub(super) const INLINE_BYTES_MAX: usize = 32 * 1024;
+
+/// An object store of ours; `view.js` has them in the same order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Store {
     Meta,
     Rows,
     Chunks,
     Log,
+    Journal,
 }
 
 impl Store {
-    pub(super) const ALL: [Store; 4] = [Store::Meta, Store::Rows, Store::Chunks, Store::Log];
+    pub(super) const ALL: [Store; 5] = [Store::Meta, Store::Rows, Store::Chunks, Store::Log, Store::Journal];
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -31,6 +35,7 @@ impl Store {
             Store::Rows => "rows",
             Store::Chunks => "chunks",
             Store::Log => "log",
+            Store::Journal => "journal",
         }
     }
 }

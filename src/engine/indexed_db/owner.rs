@@ -2,42 +2,55 @@
 //!
 //! Never keeps anybody out, since tabs share a root; who comes later waits for those that drain.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-use tokio::sync::watch;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::engine::Claim;
+use crate::room::{Room, Share, Size};
 
-/// The owners in this page by their databases' prefix, each with whether it drains; one has gone when
-/// its channel closes.
-static OWNERS: Mutex<Vec<(String, watch::Receiver<bool>)>> = Mutex::new(Vec::new());
+/// The owners in this page.
+static OWNERS: Mutex<Vec<Owner>> = Mutex::new(Vec::new());
 
-fn owners() -> MutexGuard<'static, Vec<(String, watch::Receiver<bool>)>> {
+/// What others know of an owner.
+#[derive(Clone)]
+struct Owner {
+    /// Its databases' prefix.
+    prefix: String,
+    drains: Arc<AtomicBool>,
+    /// Has room for one, which the owner takes until it has gone.
+    place: Arc<Room>,
+}
+
+fn owners() -> MutexGuard<'static, Vec<Owner>> {
     OWNERS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A share in a root, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct RootClaim(watch::Sender<bool>);
+pub(crate) struct RootClaim {
+    drains: Arc<AtomicBool>,
+    _place: Option<Share>,
+}
 
 /// Takes a share in the root of this prefix, after everybody in this page who lets go of it has.
 pub(super) async fn claim(prefix: &str) -> RootClaim {
-    let (sender, receiver) = watch::channel(false);
-    let draining: Vec<_> = {
+    let draining: Vec<Owner> = {
         let mut owners = owners();
-        owners.retain(|(_, owner)| owner.has_changed().is_ok());
-        let others = owners.iter().filter(|(of, owner)| of == prefix && *owner.borrow());
-        others.map(|(_, owner)| owner.clone()).collect()
+        owners.retain(|owner| owner.place.taken() == Size::ONE);
+        let drains = |owner: &&Owner| owner.prefix == prefix && owner.drains.load(Ordering::SeqCst);
+        owners.iter().filter(drains).cloned().collect()
     };
-    for mut owner in draining {
-        while owner.changed().await.is_ok() {}
+    for owner in draining {
+        drop(owner.place.take(Size::ONE).await);
     }
-    owners().push((prefix.to_owned(), receiver));
-    RootClaim(sender)
+    let owner = Owner { prefix: prefix.to_owned(), drains: Arc::default(), place: Room::new(1, 0) };
+    let claim = RootClaim { drains: Arc::clone(&owner.drains), _place: owner.place.try_take(Size::ONE) };
+    owners().push(owner);
+    claim
 }
 
 impl Claim for RootClaim {
     fn drain(&self) {
-        self.0.send_replace(true);
+        self.drains.store(true, Ordering::SeqCst);
     }
 }

@@ -7,13 +7,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use rexie::{ObjectStore, Rexie};
-use tokio::sync::oneshot;
-use wasm_bindgen_futures::spawn_local;
 
-use super::bridge::{Call, Database, During, Packed, code, thrown};
+use super::bridge::{Call, Database, Packed, code};
+use super::create::create;
 use super::job::IndexedDbEngine;
-use super::layout::{Store, VERSION, escape_root};
+use super::layout::escape_root;
 use super::owner::claim;
 use crate::engine::{Claim, Engine, EngineError, Fault, OpenMode, Site};
 use crate::error::{Error, ErrorKind, Result};
@@ -104,34 +102,4 @@ impl Site for IndexedDbSite {
 /// A call that needs no connection: its items.
 async fn ask(name: &str, code: u8) -> Result<Vec<Option<Vec<u8>>>, EngineError> {
     Ok(Call::begin(&Database::new(name), code, Packed::default(), None).await?.items)
-}
-
-/// Creates the database with its stores, unless somebody else has been faster, and lets go of it.
-async fn create(name: &str) -> Result<(), EngineError> {
-    let (sender, receiver) = oneshot::channel();
-    let name = name.to_owned();
-    // In a task of its own, because rexie's futures must not be dropped before they have ended.
-    spawn_local(async move {
-        let builder = Rexie::builder(&name).version(VERSION);
-        let add = |builder: rexie::RexieBuilder, store: Store| {
-            builder.add_object_store(ObjectStore::new(store.name()))
-        };
-        let created = Store::ALL.into_iter().fold(builder, add).build().await.map(Rexie::close);
-        // If nobody waits any more the next opening finds an empty database and goes on.
-        let _ = sender.send(created.map_err(|error| rexie_error(&error)));
-    });
-    let forgotten = |_| Err(EngineError::new(Fault::Other, "the creation of the database was forgotten"));
-    receiver.await.unwrap_or_else(forgotten)
-}
-
-/// The browser's own exception, where rexie passes one on.
-fn rexie_error(error: &rexie::Error) -> EngineError {
-    use idb::Error::{DomException, IndexedDbOpenFailed, ObjectStoreCreateFailed};
-    match error {
-        rexie::Error::IdbError(DomException(exception)) => thrown(exception, During::Opening),
-        rexie::Error::IdbError(IndexedDbOpenFailed(value) | ObjectStoreCreateFailed(value)) => {
-            thrown(value, During::Opening)
-        }
-        _ => EngineError::new(Fault::Other, "the database could not be created"),
-    }
 }

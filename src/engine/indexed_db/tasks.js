@@ -2,106 +2,53 @@
 // Never waits for anything but its own requests, and knows nothing of connections or of what a payload means. The
 // format is described in mod.rs.
 
-import { EMPTY, FAULT, Failure, NUMBER_MAX, STORES, TURN, corrupt, utf8 } from "./engine.js";
+import { EMPTY, FAULT, Failure, INLINE_BYTES_MAX, Reader, after, compare, corrupt, utf8 } from "./basics.js";
+import { Bucket, NONE, Operations, Overlay, WRITE, merged, opened, payloadOf } from "./format.js";
+import { STORES, keyBytes, piecesOfRows, readSlice, within } from "./view.js";
 
-const [META, ROWS, CHUNKS] = STORES;
-/** Bytes of a payload up to which it lives in its row; Chromium moves values above 64 KiB out into files. */
-const INLINE_BYTES_MAX = 32 * 1024;
-/** Bytes of one piece of a longer payload. */
+const [META, ROWS, CHUNKS, LOG, JOURNAL] = STORES;
+/** Bytes of one piece of a long payload. */
 const CHUNK_BYTES = 48 * 1024;
-/** Pieces of a long payload that are loaded by one request: 3 MiB. */
-const CHUNKS_PER_REQUEST = 64;
+/** Pieces of a long payload that are asked for before the first one is told: 3 MiB. */
+const CHUNKS_PER_ROUND = 64;
+/**
+ * Bytes of operations in the journal above which each commit puts some of them into buckets: more where there are more
+ * buckets, since the more changes a bucket is written for the less each one costs.
+ */
+const JOURNAL_BYTES_MIN = 1024 * 1024;
+const JOURNAL_BYTES_MAX = 4 * JOURNAL_BYTES_MIN;
+const JOURNAL_BYTES_PER_BUCKET = 2048;
+/** How many times as much is too much, so that a commit puts all of it into buckets. */
+const JOURNAL_EXCESS = 2;
+/** Buckets that a commit writes at least for a round, and how many times as much as it adds to the journal. */
+const FOLDED_BUCKETS_MIN = 8;
+const FOLDED_TIMES = 2;
 /** Points that are asked for before the first answer is taken. */
 const POINTS_PER_ROUND = 1024;
-/** Rows of a page's first slice, of which nothing is known: 8 MiB at most, long keys excepted. */
-const SLICE_ROWS_FIRST = 256;
-/** Rows of a slice at most. */
-const SLICE_ROWS_MAX = 1024;
+/** Records of a page's first slice, of which nothing is known: 8 MiB at most, long keys excepted. */
+const SLICE_FIRST = 256;
+/** Records of a slice at most. */
+const SLICE_MAX = 1024;
 /** How much larger than the one before a slice can be: sizes seen so far can mislead. */
 const SLICE_GROWTH_MAX = 4;
-/** Rows that `check` looks at in one view. */
-const CHECK_ROWS_PER_VIEW = 256;
+/** Buckets that `check` looks at in one view. */
+const CHECK_BUCKETS_PER_VIEW = 16;
 /** Findings that are told; beyond it the looking ends. */
 const FINDINGS_MAX = 100;
 
-/**
- * Whether writes that might outgrow the browser's memory are made one by one. Where Firefox finds no room in the midst
- * of a transaction it takes back what it had written, carries out the requests that it already has as if nothing had
- * happened, and keeps those, though the transaction is aborted then. Only its engine has this class.
- */
-const PACED = "InternalError" in globalThis;
-/** Requests and their bytes that surely stay in its memory until the commit: it holds 62 pages of 32 KiB. */
-const BURST_REQUESTS_MAX = 32;
-const BURST_BYTES_MAX = 256 * 1024;
-
 const decoder = new TextDecoder("utf-8", { fatal: true });
-/** The keys of the job's record, and of the note that is there once a long payload has been written. */
+/** The key of the job's record. */
 const RECORD_KEY = utf8("record");
-const NOTE_KEY = utf8("chunks");
 
-// What crosses; bridge.rs and write.rs have the same codes.
+/** How a task shares its connection; one that says nothing waits for nobody. */
+export const TURN = { shared: 1, alone: 2, beside: 3 };
+// What crosses; bridge.rs has the same codes.
 const CALL = { ensure: 5, get: 6, page: 7, count: 8, categories: 9, apply: 10, check: 11, compact: 12 };
-const WRITE = { put: 0, putApart: 1, delete: 2, deleteRange: 3, clear: 4 };
 const VERIFY = { never: 0, whenEmpty: 1, always: 2 };
 
-/** The bytes of a request, read in order; what is taken is a view. */
-class Reader {
-  #bytes;
-  #view;
-  #at = 0;
+const isLong = (bytes) => bytes > INLINE_BYTES_MAX;
 
-  constructor(bytes) {
-    this.#bytes = bytes;
-    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  }
-
-  get ended() {
-    return this.#at >= this.#bytes.length;
-  }
-
-  byte() {
-    return this.#bytes[this.#at++];
-  }
-
-  flag() {
-    return this.byte() === 1;
-  }
-
-  number() {
-    this.#at += 4;
-    return this.#view.getUint32(this.#at - 4);
-  }
-
-  bytes() {
-    const size = this.number();
-    this.#at += size;
-    return this.#bytes.subarray(this.#at - size, this.#at);
-  }
-
-  /** The bounds of a range: none if it is empty, and no upper one if it goes on to the end. */
-  bounds() {
-    const kind = this.byte();
-    return kind === 0 ? undefined : { lower: this.bytes(), upper: kind === 2 ? this.bytes() : undefined };
-  }
-}
-
-/** The range from `lower`, if not behind it, up to but without `upper`; the caller knows that it is not empty. */
-const within = (lower, upper, behind = false) =>
-  upper === undefined ? IDBKeyRange.lowerBound(lower, behind) : IDBKeyRange.bound(lower, upper, behind, true);
-
-/** The first key behind `key`. */
-function after(key) {
-  const next = new Uint8Array(key.byteLength + 1);
-  next.set(new Uint8Array(key));
-  return next;
-}
-
-/** The bytes of a key as IndexedDB gives it back, but for the first ones. */
-function keyBytes(key, from = 0) {
-  if (!(key instanceof ArrayBuffer)) throw corrupt("a key is not binary");
-  if (key.byteLength < from) throw corrupt("a row's key is too short");
-  return new Uint8Array(key, from);
-}
+const isRecord = (store, key) => store === META && compare(key, RECORD_KEY) === 0;
 
 /** The bytes of a value; `undefined` where there is none. */
 function valueBytes(value) {
@@ -109,27 +56,9 @@ function valueBytes(value) {
   return value;
 }
 
-/** What a row holds: the payload, or the length of one that is in pieces; `undefined` where there is no row. */
-function stored(value) {
-  if (typeof value !== "number") return valueBytes(value);
-  if (!Number.isInteger(value) || value <= INLINE_BYTES_MAX || value > NUMBER_MAX) {
-    throw corrupt("the length of a long payload is impossible");
-  }
-  return value;
-}
-
 const lengthOf = (value) => (value instanceof Uint8Array ? value.length : undefined);
 
 const sizeOf = (stored) => (typeof stored === "number" ? stored : stored.length);
-
-/** The bound before all pieces of the rows from `row` on, and behind those of the rows before it. */
-const beforePieces = (row) => row && [row];
-
-/** The keys of all pieces of the rows from `lower` up to, but without, `upper`. */
-const piecesOfRows = (lower, upper) => within(beforePieces(lower), beforePieces(upper));
-
-/** The keys of all pieces of one row: an array sorts behind every number. */
-const piecesOfRow = (row) => within([row], [row, []]);
 
 /** Where in a key of `rows` its category has ended; 0 if it is not one of ours. */
 function categoryEnd(key) {
@@ -155,33 +84,33 @@ function hasCategory(key) {
 }
 
 /** Tells a long payload of so many bytes piece by piece: a wrong length must not become a huge allocation. */
-function* loadPieces(transaction, call, row, bytes) {
-  call.push(EMPTY);
-  const chunks = transaction.objectStore(CHUNKS);
+function* loadPieces(view, call, row, bytes) {
+  const chunks = view.store(CHUNKS);
   let loaded = 0;
-  for (let first = 0; first * CHUNK_BYTES < bytes; first += CHUNKS_PER_REQUEST) {
-    const end = first + CHUNKS_PER_REQUEST;
-    const pieces = yield chunks.getAll(within([row, first], [row, end]), CHUNKS_PER_REQUEST);
-    for (const piece of pieces) {
-      loaded += valueBytes(piece).length;
+  const count = Math.ceil(bytes / CHUNK_BYTES);
+  for (let first = 0; first < count; first += CHUNKS_PER_ROUND) {
+    const length = Math.min(CHUNKS_PER_ROUND, count - first);
+    // One by one they come faster than together.
+    const requests = Array.from({ length }, (_, at) => chunks.get([row, first + at]));
+    for (const request of requests) {
+      const piece = valueBytes(yield request) ?? EMPTY;
+      loaded += piece.length;
       call.append(piece);
     }
-    if (loaded !== Math.min(bytes, end * CHUNK_BYTES)) {
+    if (loaded !== Math.min(bytes, (first + length) * CHUNK_BYTES)) {
       throw corrupt("a long payload lacks pieces or has wrong ones");
     }
   }
 }
 
 /** A task that reads, and tells the job's record of the same view if `verify` wants it. */
-const view = (verify, stores, read, turn) => ({
-  stores: [...new Set(verify === VERIFY.never ? stores : [...stores, META])],
+const reading = (verify, turn, stores, read) => ({
+  stores: [...new Set([JOURNAL, ...stores])],
   turn,
-  *body(transaction, call) {
-    const number = yield* read(transaction, call);
+  *body(view, call) {
+    const number = yield* read(view, call);
     const foundNothing = number === 0 && !call.found;
-    if (verify === VERIFY.always || (verify === VERIFY.whenEmpty && foundNothing)) {
-      call.record(valueBytes(yield transaction.objectStore(META).get(RECORD_KEY)));
-    }
+    if (verify === VERIFY.always || (verify === VERIFY.whenEmpty && foundNothing)) call.record(view.memory.record);
     return number;
   },
 });
@@ -194,139 +123,222 @@ function looksOf(request) {
 }
 
 /** Reads points and tells them in the order asked for; tells nothing but their size if that is above `bytesMax`. */
-function* readPoints(transaction, call, looks, bytesMax) {
+function* readPoints(view, call, looks, bytesMax) {
+  const { memory } = view;
   const found = [];
+  const tail = view.askTail();
+  const rows = looks.filter(({ store }) => store === ROWS);
+  // What is remembered, if it is sure to be true, has not to be looked up.
+  const unknown = tail ? rows : rows.filter(({ key }) => !memory.overlay.get(key));
+  if (unknown.length === 0) yield* view.refresh(tail);
+  const buckets = unknown.length > 0 ? yield* view.buckets(unknown.map(({ key }) => key), tail) : [];
+  const bucketOf = new Map(unknown.map((look, at) => [look, buckets[at]]));
   let bytes = 0;
   for (let from = 0; from < looks.length; from += POINTS_PER_ROUND) {
     const round = looks.slice(from, from + POINTS_PER_ROUND);
-    const requests = round.map(({ store, key, want }) => {
-      const opened = transaction.objectStore(store);
-      return want === 0 ? opened.getKey(key) : opened.get(key);
-    });
-    yield requests.at(-1);
-    round.forEach(({ want }, at) => {
-      const { result } = requests[at];
-      const value = want === 0 ? result && EMPTY : stored(result);
+    const requests = round.map(({ store, key }) =>
+      store === ROWS || isRecord(store, key) ? undefined : view.store(store).get(key));
+    const last = requests.findLast((request) => request);
+    if (last) yield last;
+    round.forEach((look, at) => {
+      let value = look.store === ROWS ? pointOf(memory.overlay, bucketOf.get(look), look.key) : memory.record;
+      if (requests[at]) value = valueBytes(requests[at].result);
+      if (look.want === 0 && value !== undefined) value = EMPTY;
       bytes += value === undefined ? 0 : sizeOf(value);
       if (bytes <= bytesMax) found.push(value);
     });
   }
   if (bytes > bytesMax) return bytes;
+  // A transaction, if this needs one, begins before anything is told.
+  if (found.some((value, at) => typeof value === "number" && value < looks[at].want)) view.store(CHUNKS);
   for (const [at, { key, want }] of looks.entries()) {
     const value = found[at];
     // Longer than wanted is all there is to see of it, so its pieces stay where they are.
     if (typeof value === "number" && value >= want) call.push(new Uint8Array(want));
-    else if (typeof value === "number") yield* loadPieces(transaction, call, key, value);
-    else call.push(value);
+    else if (typeof value === "number") {
+      call.push(EMPTY);
+      yield* loadPieces(view, call, key, value);
+    } else call.push(value);
   }
   return 0;
+}
+
+/** What a row holds: the payload, or the length of one that is in pieces; `undefined` where there is no row. */
+function pointOf(overlay, bucket, key) {
+  const row = overlay.get(key);
+  if (row) return row.packed && payloadOf(row);
+  const at = bucket?.find(key);
+  return bucket?.holds(at, key) ? bucket.payload(at) : undefined;
 }
 
 function get(request) {
   const [verify, bytesMax, looks] = [request.byte(), request.number(), looksOf(request)];
   const stores = looks.map(({ store }) => store);
   if (looks.some(({ store, want }) => store === ROWS && want > 0)) stores.push(CHUNKS);
-  return view(verify, stores, (transaction, call) => readPoints(transaction, call, looks, bytesMax));
+  const task = reading(verify, TURN.beside, stores, (view, call) => readPoints(view, call, looks, bytesMax));
+  return { ...task, isRecalled: true };
 }
 
-/**
- * Keys and values of at most so many rows in the order asked for.
- *
- * The forms that read from a range's end came with `getAllRecords`, and cannot be asked for themselves. That is not
- * used: taking its records apart measures slower than asking for keys and values.
- */
-function* readSlice(store, { lower, upper, reverse, keysOnly }, rows) {
-  const backwards = reverse && "getAllRecords" in store;
-  let query = [within(lower, upper), rows];
-  if (backwards) {
-    query = [{ query: query[0], count: rows, direction: "prev" }];
-  } else if (reverse) {
-    // Finds where the slice begins, then reads it forwards: never a cursor over many rows.
-    const request = store.openKeyCursor(query[0], "prev");
-    let cursor = yield request;
-    if (cursor && rows > 1) {
-      cursor.advance(rows - 1);
-      cursor = yield request;
+/** Goes through the buckets of a range, and what of it each can hold, until `visit` returns whether that is enough. */
+function* walk(view, { lower, upper, reverse }, visit) {
+  yield* view.refresh();
+  let [from, to] = [lower, upper];
+  for (;;) {
+    const { bucket, bound, end } = yield* view.bucket(reverse ? to : from, reverse);
+    const isLast = reverse ? compare(bound, lower) <= 0 : end === undefined || (upper && compare(end, upper) >= 0);
+    if (!isLast) [from, to] = reverse ? [bound, to] : [from, end];
+    else [from, to] = reverse ? [lower, to] : [from, upper];
+    if ((yield* visit(bucket, from, to)) || isLast) return;
+    if (reverse) to = from;
+    else from = to;
+  }
+}
+
+/** The rows of a bucket from one key up to another, under those of the overlay. */
+const rowsOf = (view, bucket, from, to) =>
+  merged(bucket, bucket.find(from), bucket.find(to), view.memory.overlay.within(from, to));
+
+/** What bounds a page. */
+class Bounded {
+  rows = 0;
+  #bytes = 0;
+
+  constructor(rowsMax, bytesMax) {
+    Object.assign(this, { rowsMax, bytesMax });
+  }
+
+  /** Whether a row of so many bytes belongs to the page too. */
+  admits(bytes) {
+    if (this.rows > 0 && (this.rows >= this.rowsMax || this.#bytes + bytes > this.bytesMax)) return false;
+    this.rows += 1;
+    this.#bytes += bytes;
+    return true;
+  }
+
+  /** Records for the next slice: what still fits if they go on as they were, but not much more than before. */
+  nextSlice(before) {
+    const average = Math.max(this.#bytes / this.rows, 1);
+    const fitting = Math.floor(Math.max(this.bytesMax - this.#bytes, 0) / average) + 1;
+    return Math.min(fitting, before * SLICE_GROWTH_MAX, SLICE_MAX);
+  }
+}
+
+/** Reads rows in order. Its number tells whether a bound ended it before the range did. */
+function* pageOfRows(view, call, asked, prefix, page) {
+  const { reverse, keysOnly } = asked;
+  let more = 0;
+  function* tell(key, packed, payload) {
+    if (!page.admits(key.length - prefix + (keysOnly ? 0 : payload))) return false;
+    if (keysOnly) call.row(key, 0);
+    else if (!isLong(payload)) call.rows(packed);
+    else {
+      call.row(key, payload);
+      yield* loadPieces(view, call, key, payload);
     }
-    if (cursor) query[0] = within(cursor.key, upper);
+    return true;
   }
-  const asked = store.getAllKeys(...query);
-  const values = keysOnly ? undefined : yield store.getAll(...query);
-  const keys = yield asked;
-  if (values && values.length !== keys.length) throw corrupt("a range has not as many values as keys");
-  if (reverse && !backwards) {
-    keys.reverse();
-    values?.reverse();
-  }
-  return { keys, values };
+  yield* walk(view, asked, function* (bucket, from, to) {
+    let pieces = rowsOf(view, bucket, from, to);
+    if (reverse) pieces = [...pieces].reverse();
+    for (const { row, from: first, to: last } of pieces) {
+      if (row) {
+        more = row.packed && !(yield* tell(row.key, row.packed, row.bytes)) ? 1 : 0;
+        if (more) return true;
+        continue;
+      }
+      for (let step = 0; step < last - first; ) {
+        const at = reverse ? last - 1 - step : first + step;
+        // Neighbours are told together where they lie as they are told.
+        const end = reverse || keysOnly ? at : plainUpTo(bucket, at, last, prefix, page);
+        if (end > at) call.rows(bucket.packed(at, end));
+        else if (!(yield* tell(bucket.key(at), bucket.packed(at), bucket.payloadBytes(at)))) {
+          more = 1;
+          return true;
+        }
+        step += Math.max(end - at, 1);
+      }
+    }
+    return false;
+  });
+  return more;
 }
 
-/** Rows for the next slice: what still fits if they go on as they were, but not much more than before. */
-function nextSlice(before, rows, bytes, bytesMax) {
-  const average = Math.max(bytes / rows, 1);
-  const fitting = Math.floor(Math.max(bytesMax - bytes, 0) / average) + 1;
-  return Math.min(fitting, before * SLICE_GROWTH_MAX, SLICE_ROWS_MAX);
+/** The end of the rows from `at` on that lie in the bucket with their payloads, and that the page admits. */
+function plainUpTo(bucket, at, last, prefix, page) {
+  while (at < last) {
+    const payload = bucket.payloadBytes(at);
+    if (isLong(payload) || !page.admits(bucket.keyBytes(at) - prefix + payload)) break;
+    at += 1;
+  }
+  return at;
 }
 
-/**
- * Reads rows in slices, since IndexedDB knows a limit of rows but none of bytes, and has never more than a slice
- * beyond the bounds in memory. Its number tells whether a bound ended it before the range did.
- */
+/** The same for a store whose records are not packed, in slices: IndexedDB knows a limit of records but none of bytes. */
+function* pageOfValues(view, call, name, asked, page) {
+  const store = view.store(name);
+  let slice = SLICE_FIRST;
+  for (;;) {
+    // One more than wanted tells whether there is a further one.
+    const limit = Math.min(slice, page.rowsMax - page.rows + 1);
+    const { keys, values } = yield* readSlice(store, asked, limit);
+    for (const [at, key] of keys.entries()) {
+      const value = values ? valueBytes(values[at]) : EMPTY;
+      if (!page.admits(key.length + value.length)) return 1;
+      call.row(key, value.length, value);
+    }
+    if (keys.length < limit) return 0;
+    if (asked.reverse) asked.upper = keys.at(-1);
+    else asked.lower = after(keys.at(-1));
+    if (asked.upper && compare(asked.lower, asked.upper) >= 0) return 0;
+    slice = page.nextSlice(slice);
+  }
+}
+
 function page(request) {
   const verify = request.byte();
   const name = STORES[request.byte()];
   const [prefix, rowsMax, bytesMax] = [request.number(), request.number(), request.number()];
   const asked = { reverse: request.flag(), keysOnly: request.flag(), ...request.bounds() };
-  const stores = name === ROWS && !asked.keysOnly ? [ROWS, CHUNKS] : [name];
-  function* read(transaction, call) {
-    const store = transaction.objectStore(name);
-    let [rows, bytes, sliceRows] = [0, 0, SLICE_ROWS_FIRST];
-    while (asked.lower) {
-      // One more than wanted tells whether there is a further row.
-      const limit = Math.min(sliceRows, rowsMax - rows + 1);
-      const { keys, values } = yield* readSlice(store, asked, limit);
-      for (let at = 0; at < keys.length; at++) {
-        const key = keyBytes(keys[at], prefix);
-        const value = values ? stored(values[at]) : EMPTY;
-        if (value === undefined) throw corrupt("a row has no value");
-        const total = bytes + key.length + sizeOf(value);
-        if (rows > 0 && (rows >= rowsMax || total > bytesMax)) return 1;
-        bytes = total;
-        rows += 1;
-        call.push(key);
-        if (typeof value === "number") yield* loadPieces(transaction, call, keys[at], value);
-        else if (values) call.push(value);
-      }
-      if (keys.length < limit) return 0;
-      const last = keys.at(-1);
-      if (asked.reverse) asked.upper = last;
-      else asked.lower = after(last);
-      if (asked.upper && indexedDB.cmp(asked.lower, asked.upper) >= 0) return 0;
-      sliceRows = nextSlice(sliceRows, rows, bytes, bytesMax);
-    }
-    return 0;
-  }
-  return view(verify, stores, read, TURN.shared);
+  const bounded = new Bounded(rowsMax, bytesMax);
+  return reading(verify, TURN.shared, name === ROWS ? [ROWS, CHUNKS] : [name], function* (view, call) {
+    call.prefix = prefix;
+    if (name === ROWS && asked.lower) return yield* pageOfRows(view, call, asked, prefix, bounded);
+    yield* view.refresh();
+    return asked.lower ? yield* pageOfValues(view, call, name, asked, bounded) : 0;
+  });
 }
 
 function count(request) {
   const [verify, bounds] = [request.byte(), request.bounds()];
-  function* read(transaction) {
-    return bounds ? yield transaction.objectStore(ROWS).count(within(bounds.lower, bounds.upper)) : 0;
-  }
-  return view(verify, [ROWS], read, TURN.shared);
+  return reading(verify, TURN.shared, [ROWS], function* (view) {
+    let rows = 0;
+    if (!bounds) yield* view.refresh();
+    else {
+      yield* walk(view, bounds, function* (bucket, lower, upper) {
+        for (const { row, from, to } of rowsOf(view, bucket, lower, upper)) {
+          rows += row ? (row.packed ? 1 : 0) : to - from;
+        }
+      });
+    }
+    return rows;
+  });
 }
 
 /** Jumps from one category to the next, whatever they hold. */
 function categories(request) {
   const [verify, bytesMax] = [request.byte(), request.number()];
-  function* read(transaction, call) {
-    const rows = transaction.objectStore(ROWS);
+  return reading(verify, TURN.shared, [ROWS], function* (view, call) {
     let [lower, bytes] = [EMPTY, 0];
-    for (;;) {
-      const found = yield rows.getKey(within(lower));
-      if (found === undefined) return 0;
-      const key = keyBytes(found);
+    while (lower) {
+      let key;
+      yield* walk(view, { lower }, function* (bucket, from, to) {
+        for (const { row, from: first } of rowsOf(view, bucket, from, to)) {
+          if (row && !row.packed) continue;
+          key = row ? row.key : bucket.key(first);
+          return true;
+        }
+      });
+      if (!key) return 0;
       const end = categoryEnd(key);
       if (end === 0) throw corrupt("a row's key begins with no category");
       const name = categoryName(key, end);
@@ -339,247 +351,322 @@ function categories(request) {
       lower = key.slice(0, end);
       lower[end - 1] = 2;
     }
-  }
-  return view(verify, [ROWS], read, TURN.shared);
+  });
 }
 
-/**
- * Asks for writes in the last callback of their transaction. What fails aborts it, so nobody waits for one, but where
- * they are paced.
- */
+/** Takes the writes of a decision: rows for the journal, and the rest at once, or in its turn where writes are paced. */
 class Writer {
-  #transaction;
-  /** What has yet to be asked for, where writes are paced. */
-  #asks = [];
-  /** Bytes that this may write at least; a range counts as too many. */
-  #bytes = 0;
-  /** Whether there may be pieces, so that they must go with their rows. */
-  #hasPieces;
-  /** Why they could not all be asked for. */
+  #view;
+  #record;
+  #operations = new Operations();
+  #ranges = [];
+  /** Whether rows and journal are emptied first. */
+  #empties = false;
+  /** The keys of the long payloads that it has put. */
+  #long = new Set();
+  /** Whether it has taken any. */
+  isUsed = false;
+  /** Why they could not all be taken. */
   failure;
 
-  constructor(transaction, hasPieces) {
-    this.#transaction = transaction;
-    this.#hasPieces = hasPieces;
+  constructor(view) {
+    this.#view = view;
   }
 
-  /** Asks for all of `operations`; `payload` is that of the one which is put apart. */
+  /** Takes all of `operations`, views as they are; `payload` is that of the one which is put apart. */
   write(operations, payload) {
     const reader = new Reader(operations);
     try {
-      while (!this.failure && !reader.ended) this.#operation(reader, payload);
+      while (!this.failure && !reader.ended) this.#operation(reader, operations, payload);
     } catch (error) {
       this.failure = error;
     }
   }
 
-  /** What was not asked for at once: yields each request that has to succeed before the next one is made. */
-  *rest() {
-    const paced = this.#asks.length > BURST_REQUESTS_MAX || this.#bytes > BURST_BYTES_MAX;
-    for (const ask of this.#asks) {
-      const request = ask();
-      if (paced) yield request;
+  /** Writes the journal, and the buckets where it is to be; returns what is learned when that is complete. */
+  *finish() {
+    const [view, operations] = [this.#view, this.#operations];
+    const { memory } = view;
+    yield* view.rest();
+    const { number } = memory;
+    const record = this.#record ?? memory.record ?? EMPTY;
+    const entries = operations.entries(number + 1, record);
+    if (this.#empties) {
+      memory.isChanging = true;
+      memory.directory = undefined;
     }
+    for (const { lower, upper } of this.#ranges) {
+      memory.isChanging = true;
+      yield* view.trim(lower, upper);
+    }
+    const pending = this.#empties ? new Overlay() : memory.overlay;
+    const bound = yield* journalBound(view, pending.bytes + operations.bytes);
+    if (this.#empties || pending.bytes + operations.bytes > JOURNAL_EXCESS * bound) {
+      const all = pending.copy();
+      for (const { operations: some } of entries.map(opened)) all.replay(number, some);
+      return yield* fold(view, all.rows, record);
+    }
+    const isEntered = operations.bytes > 0 || this.#record !== undefined;
+    if (isEntered) entries.forEach((entry, at) => addEntry(view, entry, number + 1 + at));
+    yield* view.rest();
+    // What is removed by this commit, or what takes the place of a long payload, must not be written behind it.
+    const isPlain = isEntered && this.#ranges.length === 0 && this.#long.size === 0;
+    const goOn = isPlain && (memory.round || pending.bytes > bound) ? yield* foldSome(view, operations.bytes) : () => {};
+    return () => {
+      memory.isChanging = false;
+      // Not if it has been forgotten meanwhile.
+      if (memory.number !== number) return;
+      goOn();
+      if (isEntered) memory.learn(entries.map(opened), true);
+    };
   }
 
-  /** Asks for something now or in its turn: what `ask` uses must not change until then. */
-  #ask(bytes, ask) {
-    if (!PACED) return ask();
-    this.#asks.push(ask);
-    this.#bytes += bytes;
-  }
-
-  #operation(operations, payload) {
-    const code = operations.byte();
-    const name = STORES[operations.byte()];
-    const store = this.#transaction.objectStore(name);
+  #operation(reader, operations, payload) {
+    const from = reader.at;
+    const code = reader.byte();
+    const view = this.#view;
+    this.isUsed = true;
     switch (code) {
       case WRITE.put:
-        return this.#put(name, store, operations.bytes(), operations.bytes());
-      case WRITE.putApart:
-        return this.#put(name, store, operations.bytes(), payload);
-      case WRITE.delete: {
-        const key = operations.bytes().slice();
-        this.#deletePieces(name, key);
-        return this.#ask(key.length, () => store.delete(key));
+      case WRITE.putApart: {
+        const [keyBytes, bytes] = [reader.number(), reader.number()];
+        const key = reader.take(keyBytes);
+        const inline = code === WRITE.put ? reader.take(bytes) : payload;
+        const head = operations.subarray(from, reader.at);
+        if (!isLong(bytes)) {
+          this.#supersede(key);
+          return code === WRITE.put ? this.#operations.add(head) : this.#operations.add(PUT, head.subarray(1), inline);
+        }
+        view.putPieces(key.slice(), inline, CHUNK_BYTES);
+        this.#long.add(key.join());
+        return this.#operations.add(PUT, operations.subarray(from + 1, from + 9 + keyBytes));
       }
-      case WRITE.deleteRange:
-        return this.#deleteRange(name, store, operations.bounds());
-      case WRITE.clear:
-        return this.#ask(Infinity, () => store.clear());
+      case WRITE.delete:
+        this.#supersede(reader.bytes());
+        return this.#operations.add(operations.subarray(from, reader.at));
+      case WRITE.deleteRange: {
+        const { lower, upper } = reader.bounds();
+        const range = { lower: lower.slice(), upper: upper?.slice() };
+        const pieces = piecesOfRows(range.lower, range.upper);
+        view.ask(Infinity, () => view.store(CHUNKS).delete(within(pieces.lower, pieces.upper)));
+        this.#ranges.push(range);
+        return this.#operations.add(operations.subarray(from, reader.at));
+      }
+      case WRITE.putValue: {
+        const store = STORES[reader.byte()];
+        const [key, value] = [reader.bytes().slice(), reader.bytes().slice()];
+        if (isRecord(store, key)) this.#record = value;
+        else view.ask(key.length + value.length, () => view.store(store).put(value, key));
+        return;
+      }
+      case WRITE.deleteValues: {
+        const store = STORES[reader.byte()];
+        const { lower, upper } = reader.bounds();
+        const range = within(lower.slice(), upper?.slice());
+        return view.ask(Infinity, () => view.store(store).delete(range));
+      }
+      case WRITE.empty:
+        this.#operations.clear();
+        this.#ranges = [];
+        this.#long.clear();
+        this.#empties = true;
+        for (const store of [ROWS, CHUNKS, LOG]) view.ask(Infinity, () => view.store(store).clear());
     }
   }
 
-  #put(name, store, from, payload) {
-    const key = from.slice();
-    this.#deletePieces(name, key);
-    // A view would be stored with all that it views, so each value gets bytes of its own.
-    const put = (into, value, at) => this.#ask(key.length + value.length, () => into.put(value, at));
-    if (name !== ROWS || payload.length <= INLINE_BYTES_MAX) return put(store, payload.slice(), key);
-    if (!this.#hasPieces) this.#note();
-    const chunks = this.#transaction.objectStore(CHUNKS);
-    for (let at = 0; at < payload.length; at += CHUNK_BYTES) {
-      put(chunks, payload.slice(at, at + CHUNK_BYTES), [key, at / CHUNK_BYTES]);
-    }
-    const { length } = payload;
-    this.#ask(key.length, () => store.put(length, key));
-  }
-
-  #deletePieces(name, key) {
-    if (name !== ROWS || !this.#hasPieces) return;
-    const range = piecesOfRow(key);
-    this.#ask(0, () => this.#transaction.objectStore(CHUNKS).delete(range));
-  }
-
-  #deleteRange(name, store, { lower, upper }) {
-    const range = within(lower, upper);
-    if (name === ROWS && this.#hasPieces) {
-      const pieces = piecesOfRows(lower, upper);
-      this.#ask(Infinity, () => this.#transaction.objectStore(CHUNKS).delete(pieces));
-    }
-    this.#ask(Infinity, () => store.delete(range));
-    // The note is ours: it stays for as long as it is true.
-    if (name === META && this.#hasPieces && range.includes(NOTE_KEY)) this.#note();
-  }
-
-  #note() {
-    this.#hasPieces = true;
-    this.#ask(0, () => this.#transaction.objectStore(META).put(EMPTY, NOTE_KEY));
+  /** Deletes the pieces of a long payload, if the newest of the key is one; those of buckets go when these do. */
+  #supersede(key) {
+    const { overlay } = this.#view.memory;
+    const wasLong = !this.#empties && overlay.hasLong && isLong(overlay.get(key)?.bytes ?? 0);
+    if (wasLong || (this.#long.size > 0 && this.#long.delete(key.join()))) this.#view.deletePieces(key.slice());
   }
 }
+
+const PUT = Uint8Array.of(WRITE.put);
+
+/** Adds an entry; fails if somebody else has added one of this number. */
+const addEntry = (view, entry, number) => view.ask(entry.length, () => view.store(JOURNAL).add(entry, number));
+
+/** How many bytes of operations the journal may have; `bytes` are those it will have. */
+function* journalBound(view, bytes) {
+  if (bytes <= JOURNAL_BYTES_MIN) return JOURNAL_BYTES_MIN;
+  const buckets = (yield* view.directory())?.bounds.length ?? 0;
+  return Math.min(Math.max(buckets * JOURNAL_BYTES_PER_BUCKET, JOURNAL_BYTES_MIN), JOURNAL_BYTES_MAX);
+}
+
+/**
+ * Goes on with a round, in which all that earlier entries said comes into buckets: what the key order has next of it,
+ * some more than this commit adds. When it is through these entries go; until then they say the same again. Returns
+ * what is learned when that is complete.
+ */
+function* foldSome(view, bytes) {
+  const { memory } = view;
+  const { overlay } = memory;
+  const { number, from, bytes: cut } = memory.round ?? { number: memory.number, from: EMPTY, bytes: overlay.bytes };
+  const rows = overlay.within(from);
+  const folded = yield* view.fold(rows, FOLDED_BUCKETS_MIN, FOLDED_TIMES * bytes);
+  const isThrough = folded === rows.length;
+  if (isThrough) view.ask(Infinity, () => view.store(JOURNAL).delete(IDBKeyRange.upperBound(number)));
+  yield* view.rest();
+  return () => {
+    memory.round = isThrough ? undefined : { number, from: after(rows[folded - 1].key), bytes: cut };
+    if (isThrough) overlay.cut(number, cut);
+  };
+}
+
+/** Puts these rows, which are all that the journal has, into buckets, and begins the journal anew. */
+function* fold(view, rows, record) {
+  const { memory } = view;
+  const number = memory.number + 1;
+  memory.isChanging = true;
+  yield* view.fold(rows);
+  view.ask(Infinity, () => view.store(JOURNAL).delete(IDBKeyRange.upperBound(number, true)));
+  const [entry] = new Operations().entries(number, record);
+  addEntry(view, entry, number);
+  yield* view.rest();
+  return () => {
+    memory.isChanging = false;
+    if (memory.number === number - 1) memory.settle(number, record);
+  };
+}
+
+const writing = (durable, body, abortable = true) =>
+  ({ stores: STORES, durability: durable ? "strict" : "relaxed", turn: TURN.alone, abortable, body });
 
 /** Reads in rounds; the decision and all writes come in the last one's callback. */
 function apply(request) {
   const [durable, looks] = [request.flag(), looksOf(request)];
-  return {
-    stores: STORES,
-    durability: durable ? "strict" : "relaxed",
-    turn: TURN.alone,
-    abortable: true,
-    *body(transaction, call) {
-      const note = transaction.objectStore(META).getKey(NOTE_KEY);
-      yield* readPoints(transaction, call, looks, Infinity);
-      const writer = new Writer(transaction, (yield note) !== undefined);
-      call.decide(writer);
-      if (writer.failure) throw writer.failure;
-      yield* writer.rest();
-    },
-  };
+  return writing(durable, function* (view, call) {
+    yield* readPoints(view, call, looks, Infinity);
+    const writer = new Writer(view);
+    call.decide(writer);
+    if (writer.failure) throw writer.failure;
+    return writer.isUsed ? yield* writer.finish() : 0;
+  });
 }
 
 /**
- * Looks for damage in slices of rows and of pieces, never repairs, and never names a key: every row's key and value
- * as the format says, every long payload with exactly its pieces, no piece without its row. Each slice of rows and
- * its pieces are one view; what is left is the task to go on with.
+ * Looks for damage, never repairs, and never names a key: rows in order and each in its bucket, every key and value as
+ * the format says, every long payload with exactly its pieces, no piece without its row. Some buckets and the pieces of
+ * their rows are one view; what is left is the task to go on with.
  */
-function check(lower = EMPTY, progress = { findings: 0, noted: false }) {
-  function* body(transaction, call) {
+function check(from = EMPTY, progress = { findings: 0 }) {
+  function* body(view, call) {
     const find = (finding) => {
       if (progress.findings >= FINDINGS_MAX) return;
       progress.findings += 1;
       call.push(utf8(finding));
     };
-    const asked = { lower };
-    const { keys, values } = yield* readSlice(transaction.objectStore(ROWS), asked, CHECK_ROWS_PER_VIEW);
+    yield* view.refresh();
+    // The bucket that began there may have been joined with the one before, or have gone.
+    const before = { lower: EMPTY, upper: after(from), reverse: true, keysOnly: true };
+    const [lower = EMPTY] = (yield* readSlice(view.store(ROWS), before, 1)).keys;
+    // One more than is looked at tells where the last one ends.
+    const { keys, values } = yield* readSlice(view.store(ROWS), { lower }, CHECK_BUCKETS_PER_VIEW + 1);
+    const upper = keys[CHECK_BUCKETS_PER_VIEW];
     const long = [];
-    for (const [at, row] of keys.entries()) {
-      if (!hasCategory(keyBytes(row))) find("a row's key begins with no category");
+    // What is written before the first bucket, or where there is none, has no bucket yet.
+    if (lower.length === 0 && keys[0]?.length !== 0) checkRows(view, NONE, EMPTY, keys[0], long, find);
+    for (let at = 0; at < Math.min(keys.length, CHECK_BUCKETS_PER_VIEW); at++) {
       try {
-        const value = stored(values[at]);
-        if (typeof value === "number") long.push({ row, bytes: value, pieces: 0 });
+        checkRows(view, new Bucket(values[at]), keys[at], keys[at + 1], long, find);
       } catch ({ message }) {
         find(message);
       }
     }
-    const upper = keys.length < CHECK_ROWS_PER_VIEW ? undefined : after(keys.at(-1));
-    yield* checkPieces(transaction, long, lower, upper, progress, find);
-    for (const { bytes, pieces } of long) {
+    yield* checkPieces(view, long, lower, upper, progress, find);
+    for (const { bytes, pieces, isReplaced } of long) {
       const expected = Math.ceil(bytes / CHUNK_BYTES);
-      if (pieces !== expected) find(`a payload of ${bytes} bytes has ${pieces} of its ${expected} pieces`);
+      if (pieces !== expected && !isReplaced) {
+        find(`a payload of ${bytes} bytes has ${pieces} of its ${expected} pieces`);
+      }
     }
     return upper && progress.findings < FINDINGS_MAX ? check(upper, progress) : 0;
   }
-  return { stores: [ROWS, CHUNKS, META], turn: TURN.shared, body };
+  return { stores: [ROWS, CHUNKS, JOURNAL], turn: TURN.shared, body };
+}
+
+/** Looks at the rows of a bucket and those that lie over it; adds the long ones, in order, to `long`. */
+function checkRows(view, bucket, bound, end, long, find) {
+  for (let at = 0; at < bucket.length; at++) {
+    const key = bucket.key(at);
+    if (compare(key, at > 0 ? bucket.key(at - 1) : bound) < (at > 0 ? 1 : 0)) find("the rows of a bucket are not in order");
+    if (end && compare(key, end) >= 0) find("a row lies in a bucket that is not its own");
+  }
+  for (const { from, to, row, instead } of rowsOf(view, bucket, bound, end)) {
+    const look = (key, bytes) => {
+      if (!hasCategory(key)) find("a row's key begins with no category");
+      if (isLong(bytes)) long.push({ row: key, bytes, pieces: 0 });
+    };
+    for (let at = from; at < to; at++) look(bucket.key(at), bucket.payloadBytes(at));
+    if (row?.packed) look(row.key, row.bytes);
+    // Its pieces go when the bucket is written anew.
+    const wasLong = instead !== undefined && isLong(bucket.payloadBytes(instead));
+    if (wasLong && !isLong(row.bytes ?? 0)) long.push({ row: row.key, bytes: 0, pieces: 0, isReplaced: true });
+  }
 }
 
 /** Looks at the pieces of the rows from `lower` up to, but without, `upper`; `long` are those that have any. */
-function* checkPieces(transaction, long, lower, upper, progress, find) {
-  const chunks = transaction.objectStore(CHUNKS);
+function* checkPieces(view, long, lower, upper, progress, find) {
+  const chunks = view.store(CHUNKS);
   let range = piecesOfRows(lower, upper);
   // Rows and pieces come in the same order, so one pass over both is enough.
   let current = 0;
   for (;;) {
-    const asked = chunks.getAllKeys(range, CHUNKS_PER_REQUEST);
-    const values = yield chunks.getAll(range, CHUNKS_PER_REQUEST);
-    const keys = yield asked;
+    const { keys, values } = yield* readSlice(chunks, range, CHUNKS_PER_ROUND);
     for (const [at, key] of keys.entries()) {
       if (!Array.isArray(key) || key.length !== 2 || !Number.isInteger(key[1]) || key[1] < 0) {
         throw corrupt("the key of a piece is not a row's key and an index");
       }
       const row = keyBytes(key[0]);
-      while (current < long.length && indexedDB.cmp(long[current].row, row) < 0) current += 1;
+      while (current < long.length && compare(long[current].row, row) < 0) current += 1;
       const payload = long[current];
-      if (!payload || indexedDB.cmp(payload.row, row) !== 0) {
+      if (!payload || compare(payload.row, row) !== 0) {
         find("a piece of a payload has no row");
-      } else if (lengthOf(values[at]) === Math.min(payload.bytes - key[1] * CHUNK_BYTES, CHUNK_BYTES)) {
+      } else if (payload.isReplaced || lengthOf(values[at]) === Math.min(payload.bytes - key[1] * CHUNK_BYTES, CHUNK_BYTES)) {
         payload.pieces += 1;
       } else {
         find("a piece of a payload has a wrong length");
       }
     }
-    if (keys.length > 0 && !progress.noted) {
-      progress.noted = true;
-      if ((yield transaction.objectStore(META).getKey(NOTE_KEY)) === undefined) {
-        find("there are pieces of payloads, but not the note that says so");
-      }
-    }
-    if (keys.length < CHUNKS_PER_REQUEST || progress.findings >= FINDINGS_MAX) return;
-    range = within(keys.at(-1), beforePieces(upper), true);
+    if (keys.length < CHUNKS_PER_ROUND || progress.findings >= FINDINGS_MAX) return;
+    const [row, index] = keys.at(-1);
+    range = { lower: [row, index + 1], upper: upper && [upper] };
   }
 }
 
-/** IndexedDB gives room back by itself; what is left to do is to forget that there were pieces. */
-const compact = () => ({
-  stores: [META, CHUNKS],
-  durability: "relaxed",
-  turn: TURN.alone,
-  *body(transaction) {
-    const some = yield transaction.objectStore(CHUNKS).getKey(piecesOfRows(EMPTY));
-    if (some === undefined) transaction.objectStore(META).delete(NOTE_KEY);
-    return 0;
-  },
-});
+/** Puts what the journal has into buckets. IndexedDB gives room back by itself. */
+const compact = () =>
+  writing(false, function* (view) {
+    yield* view.refresh();
+    const { overlay, record } = view.memory;
+    return overlay.bytes > 0 ? yield* fold(view, overlay.rows, record) : 0;
+  }, false);
 
 /** Whether nothing has ever been written; a record that is missing beside data is damage. */
-function* isNew(transaction) {
-  const [meta, rows] = [transaction.objectStore(META), transaction.objectStore(ROWS)];
-  const asked = [meta.get(RECORD_KEY), meta.getKey(within(EMPTY)), rows.getKey(within(EMPTY))];
-  const record = valueBytes(yield asked[0]);
-  const [notes, data] = [yield asked[1], yield asked[2]];
-  if (record) return false;
-  if (notes === undefined && data === undefined) return true;
+function* isNew(view) {
+  yield* view.refresh();
+  if (view.memory.record) return false;
+  const asked = [META, ROWS].map((store) => view.store(store).getKey(within(EMPTY)));
+  const [notes, rows] = [yield asked[0], yield asked[1]];
+  if (notes === undefined && rows === undefined) return true;
   throw corrupt("the job's record is missing");
 }
 
 /** Makes sure that the job has its record; writes the first one into a database that is empty. */
 function ensure(request) {
   const [creates, record] = [request.flag(), request.bytes()];
-  const stores = [META, ROWS];
-  const write = {
-    stores,
-    durability: "relaxed",
-    *body(transaction) {
-      // Somebody else may have been faster.
-      if (yield* isNew(transaction)) transaction.objectStore(META).put(record.slice(), RECORD_KEY);
-    },
-  };
-  function* body(transaction) {
-    if (!(yield* isNew(transaction))) return 0;
+  const write = writing(false, function* (view) {
+    // Somebody else may have been faster.
+    return (yield* isNew(view)) ? yield* fold(view, [], record) : 0;
+  }, false);
+  function* body(view) {
+    if (!(yield* isNew(view))) return 0;
     if (creates) return write;
     // Whoever began to create it did not come to the end.
     throw new Failure(FAULT.missing, "the job has not been created");
   }
-  return { stores, body };
+  return { stores: [META, ROWS, JOURNAL], body };
 }
 
 const TASKS = {

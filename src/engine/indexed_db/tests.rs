@@ -4,6 +4,7 @@
 
 mod connections;
 mod format;
+mod memory;
 mod reads;
 mod transactions;
 
@@ -32,7 +33,7 @@ use crate::key::Key;
 // The format in numbers, told apart from the code that follows it.
 const INLINE_BYTES_MAX: usize = 32 * 1024;
 const CHUNK_BYTES: usize = 48 * 1024;
-const CHUNKS_NOTE_KEY: &[u8] = b"chunks";
+const BUCKET_BYTES_MAX: usize = 16 * 1024;
 
 mod laws {
     crate::engine::laws::engine_laws!(persistent, (super::fresh_site(), ()));
@@ -93,7 +94,7 @@ async fn foreign(site: &IndexedDbSite, version: u32, stores: &[&str]) -> Rexie {
 
 /// A second connection to the job, to look at the stores themselves or to damage them; to be closed.
 async fn beside(site: &IndexedDbSite) -> Rexie {
-    foreign(site, 1, &["meta", "rows", "chunks", "log"]).await
+    foreign(site, 1, &Store::ALL.map(Store::name)).await
 }
 
 /// Every key and value of a store.

@@ -3,17 +3,19 @@
 //! Never decides what is written, and never retries.
 
 use std::cell::{Cell, RefCell};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use rusqlite::{Connection, DEFAULT_NAME, FileControl, wal::CheckpointMode};
 
+use super::direct::DirectReads;
 use super::fault::{self, Result};
-use super::files::{Files, OpenFile};
+use super::files::{self, Files, OpenFile, Stored};
 use super::read::Transaction;
 use super::reader::{ReadThread, Reader};
 use super::schema::CHECKPOINT_FRAMES;
 use super::{read, schema, write};
-use crate::engine::{Change, Engine, EngineError, Fault, Found, Query, Seen, Sharing, Verify};
+use crate::engine::{Change, Direct, Engine, EngineError, Fault, Found, Query, Seen, Sharing, Verify};
 use crate::error::Outcome;
 
 /// Pages that one step of giving room back moves, so that the write-ahead log stays small.
@@ -26,14 +28,16 @@ pub(crate) struct SqliteEngine {
     pub(super) main: RefCell<Option<Main>>,
     /// Started by the first long read.
     read_thread: RefCell<Option<ReadThread>>,
+    /// Closed with the engine, whoever still has it.
+    direct: Arc<DirectReads>,
     /// Whether a sync has failed: what the medium holds cannot be trusted until the job is opened again.
     sync_failed: Cell<bool>,
     /// Whether commits are put on the medium as the connection is set now.
     syncs_commits: Cell<bool>,
     /// Pages for which the database's file has room.
     reserved_pages: Cell<i64>,
-    /// Last, for the connections are closed before it.
-    _open: OpenFile,
+    /// None while the job rests. Last, for the connections are closed before it.
+    open: RefCell<Option<OpenFile>>,
 }
 
 /// The connection on the worker's thread.
@@ -44,27 +48,43 @@ pub(super) enum Main {
 
 impl SqliteEngine {
     pub(super) fn writing(files: Files, open: OpenFile) -> Result<Self> {
-        let writer = schema::open_writer(&files.db)?;
-        Ok(Self::new(files, open, Sharing::Exclusive, Main::Writer(writer)))
+        let engine = Self::new(files, Sharing::Exclusive);
+        engine.connect(open)?;
+        Ok(engine)
+    }
+
+    /// An engine for writing that holds nothing: `reconnect` opens the job.
+    pub(super) fn resting(files: Files) -> Self {
+        Self::new(files, Sharing::Exclusive)
+    }
+
+    fn connect(&self, open: OpenFile) -> Result<()> {
+        self.main.replace(Some(Main::Writer(schema::open_writer(&self.files.db)?)));
+        self.open.replace(Some(open));
+        Ok(())
     }
 
     pub(super) fn reading(files: Files, open: OpenFile) -> Result<Self> {
         let mut reader = Reader::new(files.clone(), false);
         // The first use opens it, and tells whether that is possible.
         reader.read(|_| Ok(()))?;
-        Ok(Self::new(files, open, Sharing::ReadOnly, Main::Reader(reader)))
+        let engine = Self::new(files, Sharing::ReadOnly);
+        engine.main.replace(Some(Main::Reader(reader)));
+        engine.open.replace(Some(open));
+        Ok(engine)
     }
 
-    fn new(files: Files, open: OpenFile, sharing: Sharing, main: Main) -> Self {
+    fn new(files: Files, sharing: Sharing) -> Self {
         SqliteEngine {
+            direct: Arc::new(DirectReads::new(files.clone())),
             files,
             sharing,
-            main: RefCell::new(Some(main)),
+            main: RefCell::new(None),
             read_thread: RefCell::new(None),
             sync_failed: Cell::new(false),
             syncs_commits: Cell::new(false),
             reserved_pages: Cell::new(0),
-            _open: open,
+            open: RefCell::new(None),
         }
     }
 
@@ -118,10 +138,12 @@ impl SqliteEngine {
         let transaction = Transaction::writing(conn)?;
         let found = read::values(conn, &change.reads)?;
         let Some(writes) = (change.decide)(found) else { return Ok(()) };
+        let mut writer = write::Writer::new(conn);
         for one in &writes {
             // What fails before the commit begins is rolled back, and then nobody ever sees it.
-            write::write(conn, one).map_err(|error| error.with_outcome(Outcome::NotApplied))?;
+            writer.write(one).map_err(|error| error.with_outcome(Outcome::NotApplied))?;
         }
+        drop(writer);
         self.reserve(conn)?;
         if let Err(error) = transaction.commit() {
             return Err(fault::of_commit(error, transaction.roll_back()));
@@ -241,6 +263,33 @@ impl Engine for SqliteEngine {
         self.with_writer(|conn| self.apply_on(conn, change).inspect_err(|error| self.recover(conn, error)))
     }
 
+    fn direct(&self) -> Option<Arc<dyn Direct>> {
+        // Beside a foreign owner every read has to look whether there still is one.
+        let writes = matches!(&*self.main.borrow(), Some(Main::Writer(_)));
+        writes.then(|| Arc::clone(&self.direct) as _)
+    }
+
+    fn was_read_directly(&self) -> bool {
+        self.direct.was_used()
+    }
+
+    fn rests(&self) -> bool {
+        // That a sync has failed must not be forgotten before somebody opens the job again.
+        self.sharing == Sharing::Exclusive && !self.sync_failed.get()
+    }
+
+    async fn reconnect(&self) -> Result<()> {
+        if self.main.borrow().is_some() {
+            return Ok(());
+        }
+        let (open, stored) = OpenFile::register(&self.files.db)?;
+        match stored {
+            Stored::Ours => self.connect(open).map_err(|error| fault::refine(error, &self.files.dir)),
+            Stored::Nothing => Err(files::missing()),
+            Stored::Unnamed => Err(files::not_ours()),
+        }
+    }
+
     async fn compact(&self) -> Result<()> {
         self.with_writer(|conn| {
             if self.sync_failed.get() {
@@ -251,8 +300,24 @@ impl Engine for SqliteEngine {
         })
     }
 
+    async fn rest(&self) -> Result<()> {
+        // The checkpoint that closing brings keeps silent about a failed sync, and the next opening would trust
+        // what it left. One beside readers would leave it something to do.
+        self.direct.close();
+        drop(self.read_thread.take());
+        if let Some(Main::Writer(conn)) = &*self.main.borrow() {
+            self.checkpoint(conn);
+        }
+        self.close().await?;
+        match self.sync_failed.get() {
+            true => Err(EngineError::new(Fault::SyncFailed, "a sync failed as the job was laid to rest")),
+            false => Ok(()),
+        }
+    }
+
     async fn close(&self) -> Result<()> {
         // The last connection to close takes the write-ahead log in, so the writing one comes last.
+        self.direct.close();
         drop(self.read_thread.take());
         match self.main.take() {
             Some(Main::Writer(conn)) => schema::close(conn),
@@ -264,6 +329,7 @@ impl Engine for SqliteEngine {
 
 impl Drop for SqliteEngine {
     fn drop(&mut self) {
+        self.direct.close();
         drop(self.read_thread.take());
         drop(self.main.take());
     }

@@ -102,12 +102,13 @@ fn is_nim(conn: &Connection) -> Result<bool> {
 fn copy(source: &Connection, target: &Connection) -> Result<()> {
     let mut statement = source.prepare("SELECT category, key, payload FROM kv ORDER BY category, key")?;
     let mut rows = statement.query(())?;
+    let mut writer = write::Writer::new(target);
     while let Some(row) = rows.next()? {
         let category = bytes(row, 0)?;
         if str::from_utf8(category).is_err() {
             return Err(EngineError::new(Fault::Corrupt, "a category of the old database is not UTF-8"));
         }
-        write::put(target, category, bytes(row, 1)?, bytes(row, 2)?)?;
+        writer.put(category, bytes(row, 1)?, bytes(row, 2)?)?;
     }
     Ok(())
 }

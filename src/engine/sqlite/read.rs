@@ -11,10 +11,12 @@ use rusqlite::{Connection, Params, Row};
 use super::fault::Result;
 use crate::engine::{
     EngineError, Fault, Found, Get, Got, Look, Page, PageRequest, Point, Query, RECORD_KEY, Seen, Space,
-    Verify, Want,
+    Verify, Want, Wanted,
 };
 use crate::range::Span;
 
+const ROW: &str = "SELECT payload, big FROM rows WHERE category = ?1 AND key = ?2";
+const ROW_IS_THERE: &str = "SELECT 1 FROM rows WHERE category = ?1 AND key = ?2";
 const BIG: &str = "SELECT payload FROM payloads WHERE id = ?1";
 const BIG_LENGTH: &str = "SELECT length(payload) FROM payloads WHERE id = ?1";
 const RECORD: &str = "SELECT value FROM meta WHERE key = ?1";
@@ -74,6 +76,24 @@ pub(super) fn answer(conn: &Connection, query: &Query, verify: Verify) -> Result
     Ok(Seen { found, record })
 }
 
+/// One row's payload, empty where only its presence is wanted; of one larger than `bytes_max` nothing is
+/// read. The one statement, with what is asked while it stands, is a view by itself.
+pub(super) fn row(conn: &Connection, wanted: &Wanted<'_>, bytes_max: usize) -> Result<Option<Vec<u8>>> {
+    let sql = if wanted.presence_only { ROW_IS_THERE } else { ROW };
+    let mut statement = conn.prepare_cached(sql)?;
+    let mut rows = statement.query((wanted.category.as_bytes(), wanted.key))?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    if wanted.presence_only {
+        return Ok(Some(Vec::new()));
+    }
+    if let Some(id) = row.get(1)?
+        && big_length(conn, id)? > bytes_max
+    {
+        return Err(EngineError::new(Fault::TooLarge, "the payload is a large one"));
+    }
+    with_payload(conn, row, (0, 1), |bytes| Ok(Some(bytes.to_vec())))
+}
+
 /// Answers a read of points.
 pub(super) fn get(conn: &Connection, get: &Get, verify: Verify) -> Result<Seen> {
     // A single statement is one view by itself.
@@ -129,7 +149,7 @@ fn within(bytes: &[u8], room: usize) -> (Vec<u8>, usize) {
 /// What `take` makes of a point's value.
 fn value<T>(conn: &Connection, point: &Point, take: impl Fn(&[u8]) -> T) -> Result<Option<T>> {
     let sql = match point.space {
-        Space::Rows(_) => "SELECT payload, big FROM rows WHERE category = ?1 AND key = ?2",
+        Space::Rows(_) => ROW,
         Space::Log => "SELECT value, NULL FROM log WHERE key = ?1",
         Space::Meta => "SELECT value, NULL FROM meta WHERE key = ?1",
     };
@@ -138,7 +158,7 @@ fn value<T>(conn: &Connection, point: &Point, take: impl Fn(&[u8]) -> T) -> Resu
 
 fn is_present(conn: &Connection, point: &Point) -> Result<bool> {
     let sql = match point.space {
-        Space::Rows(_) => "SELECT 1 FROM rows WHERE category = ?1 AND key = ?2",
+        Space::Rows(_) => ROW_IS_THERE,
         Space::Log => "SELECT 1 FROM log WHERE key = ?1",
         Space::Meta => "SELECT 1 FROM meta WHERE key = ?1",
     };

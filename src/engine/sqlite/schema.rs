@@ -36,7 +36,7 @@ const GROWTH_BYTES: i32 = 4 * PAGE_BYTES as i32;
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_millis(5000);
 /// Prepared statements that a connection keeps, more than there are shapes.
 const STATEMENTS_MAX: usize = 64;
-/// KiB of pages that a connection keeps.
+/// KiB of pages that a connection keeps, unless it is told otherwise.
 const CACHE_KIB: i32 = 8 * 1024;
 /// Bytes to which a write-ahead log is cut when it starts over.
 const WAL_KEPT_BYTES: usize = CHECKPOINT_FRAMES as usize * PAGE_BYTES;
@@ -156,7 +156,7 @@ fn verify(conn: &Connection) -> Result<()> {
     set(conn, "trusted_schema", false)?;
     set(conn, "cell_size_check", true)?;
     set(conn, "temp_store", "MEMORY")?;
-    set(conn, "cache_size", -CACHE_KIB)?;
+    set_cache(conn, CACHE_KIB)?;
     let number = |name| conn.pragma_query_value(None, name, |row| row.get::<_, u32>(0));
     let judged = files::judge(number("application_id")?, number("user_version")?);
     match judged {
@@ -167,6 +167,11 @@ fn verify(conn: &Connection) -> Result<()> {
             Err(error)
         }
     }
+}
+
+/// Lets a connection keep so many KiB of pages.
+pub(super) fn set_cache(conn: &Connection, kib: i32) -> Result<()> {
+    set(conn, "cache_size", -kib)
 }
 
 fn set_wal(conn: &Connection) -> Result<()> {

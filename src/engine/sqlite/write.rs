@@ -4,7 +4,7 @@
 //! and not by triggers: a small payload that replaces a small one, the common case, costs one statement
 //! and no further look.
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{CachedStatement, Connection, OptionalExtension};
 
 use super::fault::Result;
 use super::schema::INLINE_BYTES_MAX;
@@ -12,55 +12,106 @@ use crate::batch::Op;
 use crate::engine::{EngineError, Fault, Point, Space, Write};
 use crate::range::Span;
 
-pub(super) fn write(conn: &Connection, write: &Write) -> Result<()> {
-    match write {
-        Write::Rows(operations) => operations.iter().try_for_each(|op| operate(conn, op)),
-        Write::Put(Point { space, key }, value) => {
-            let sql = match space {
-                Space::Log => {
-                    "INSERT INTO log VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = excluded.value"
-                }
-                Space::Meta => {
-                    "INSERT INTO meta VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = excluded.value"
-                }
-                Space::Rows(_) => return Err(not_for_rows()),
-            };
-            conn.prepare_cached(sql)?.execute((&**key, &**value))?;
-            Ok(())
-        }
-        Write::DeleteSpan(space, span) => delete_span(conn, space, span),
-        Write::Empty => {
-            for table in ["rows", "payloads", "log"] {
-                conn.prepare_cached(&format!("DELETE FROM {table}"))?.execute(())?;
+/// Writes in one transaction; keeps the statements of the common operations at hand.
+pub(super) struct Writer<'c> {
+    conn: &'c Connection,
+    put: Option<Put<'c>>,
+}
+
+/// The statement that puts small payloads.
+struct Put<'c> {
+    statement: CachedStatement<'c>,
+    /// The category that is bound to it.
+    category: Vec<u8>,
+}
+
+impl<'c> Writer<'c> {
+    pub(super) fn new(conn: &'c Connection) -> Self {
+        Writer { conn, put: None }
+    }
+
+    pub(super) fn write(&mut self, write: &Write) -> Result<()> {
+        let conn = self.conn;
+        match write {
+            Write::Rows(operations) => operations.iter().try_for_each(|op| self.operate(op)),
+            Write::Put(Point { space, key }, value) => {
+                let sql = match space {
+                    Space::Log => {
+                        "INSERT INTO log VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = excluded.value"
+                    }
+                    Space::Meta => {
+                        "INSERT INTO meta VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = excluded.value"
+                    }
+                    Space::Rows(_) => return Err(not_for_rows()),
+                };
+                conn.prepare_cached(sql)?.execute((&**key, &**value))?;
+                Ok(())
             }
-            Ok(())
+            Write::DeleteSpan(space, span) => delete_span(conn, space, span),
+            Write::Empty => {
+                for table in ["rows", "payloads", "log"] {
+                    conn.prepare_cached(&format!("DELETE FROM {table}"))?.execute(())?;
+                }
+                Ok(())
+            }
         }
     }
-}
 
-fn operate(conn: &Connection, op: &Op) -> Result<()> {
-    match op {
-        Op::Put { category, key, payload } => put(conn, category.as_bytes(), key.as_bytes(), payload),
-        Op::Delete { category, key } => delete(conn, category.as_bytes(), key.as_bytes()),
-        Op::DeleteRange { category, range } => delete_rows(conn, category.as_bytes(), &range.span()),
+    fn operate(&mut self, op: &Op) -> Result<()> {
+        match op {
+            Op::Put { category, key, payload } => self.put(category.as_bytes(), key.as_bytes(), payload),
+            Op::Delete { category, key } => delete(self.conn, category.as_bytes(), key.as_bytes()),
+            Op::DeleteRange { category, range } => delete_rows(self.conn, category.as_bytes(), &range.span()),
+        }
+    }
+
+    /// Inserts a row or replaces its payload.
+    pub(super) fn put(&mut self, category: &[u8], key: &[u8], payload: &[u8]) -> Result<()> {
+        if payload.len() > INLINE_BYTES_MAX {
+            return put_big(self.conn, category, key, payload);
+        }
+        if self.put_small(category, key, payload)? == 0 {
+            // The row has a big payload, which goes before the small one comes.
+            delete(self.conn, category, key)?;
+            self.put_small(category, key, payload)?;
+        }
+        Ok(())
+    }
+
+    fn put_small(&mut self, category: &[u8], key: &[u8], payload: &[u8]) -> Result<usize> {
+        let put = match self.put.take() {
+            Some(put) => self.put.insert(put),
+            None => self.put.insert(Put::prepare(self.conn, category)?),
+        };
+        if put.category != category {
+            put.bind(category)?;
+        }
+        put.statement.raw_bind_parameter(2, key)?;
+        put.statement.raw_bind_parameter(3, payload)?;
+        Ok(put.statement.raw_execute()?)
     }
 }
 
-/// Inserts a row or replaces its payload.
-pub(super) fn put(conn: &Connection, category: &[u8], key: &[u8], payload: &[u8]) -> Result<()> {
-    if payload.len() <= INLINE_BYTES_MAX {
-        let mut statement = conn.prepare_cached(
+impl<'c> Put<'c> {
+    fn prepare(conn: &'c Connection, category: &[u8]) -> Result<Self> {
+        let statement = conn.prepare_cached(
             "INSERT INTO rows VALUES (?1, ?2, ?3, NULL)
              ON CONFLICT DO UPDATE SET payload = excluded.payload WHERE big IS NULL",
         )?;
-        if statement.execute((category, key, payload))? > 0 {
-            return Ok(());
-        }
-        // The row has a big payload, which goes before the small one comes.
-        delete(conn, category, key)?;
-        statement.execute((category, key, payload))?;
-        return Ok(());
+        let mut put = Put { statement, category: Vec::new() };
+        put.bind(category)?;
+        Ok(put)
     }
+
+    /// What is bound stays so from one execution to the next, and most write to one category over and over.
+    fn bind(&mut self, category: &[u8]) -> Result<()> {
+        self.statement.raw_bind_parameter(1, category)?;
+        self.category = category.to_vec();
+        Ok(())
+    }
+}
+
+fn put_big(conn: &Connection, category: &[u8], key: &[u8], payload: &[u8]) -> Result<()> {
     let replaced = match big_of(conn, category, key)? {
         Some(id) => {
             conn.prepare_cached("UPDATE payloads SET payload = ?2 WHERE id = ?1")?.execute((id, payload))?

@@ -3,10 +3,12 @@
 use std::future::IntoFuture;
 use std::time::Duration;
 
+use futures_util::future::join_all;
+
 use super::{DEADLINE, JOB, ROWS, World, accept, key, keys, pause, put, soon, told};
 use crate::engine::Fault;
 use crate::engine::faulty::{Call, Injection};
-use crate::limits::ABORT_GRACE_MS;
+use crate::limits::{ABORT_GRACE_MS, ANSWERS_IN_A_ROW_MAX};
 use crate::testing::async_test;
 use crate::{ErrorKind, JobOptions, LogRetention, Outcome};
 
@@ -149,6 +151,26 @@ async fn reads_that_run_too_long_time_out_and_the_job_goes_on() {
         assert_eq!(keys(&job).await, [1]);
     }
     soon(root.close()).await.expect("closes");
+}
+
+#[async_test]
+async fn what_comes_after_many_reads_that_timed_out_together_is_done_at_once() {
+    const READS: usize = 20 * ANSWERS_IN_A_ROW_MAX;
+    let world = World::exclusive();
+    let (_root, job) = world.open_with(options()).await;
+    for nth in 1..=READS {
+        world.faults.on(Call::Get, nth, Injection::Hold);
+    }
+    let reads = join_all((0..READS).map(|_| job.get(ROWS, key(1))));
+    let (answers, ()) = soon(async {
+        futures_util::join!(reads, async {
+            world.faults.until_waiting(READS).await;
+            world.advance(DEADLINE);
+        })
+    })
+    .await;
+    answers.into_iter().for_each(|answer| assert_eq!(told(answer), LATE));
+    assert_eq!(soon(job.put_acked(ROWS, key(1), "x")).await.expect("commits"), 1);
 }
 
 #[async_test]

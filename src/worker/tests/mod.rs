@@ -6,12 +6,15 @@
 mod closing;
 mod connection;
 mod deadlines;
+mod direct;
 mod full;
 mod outcomes;
 #[cfg(panic = "unwind")]
 mod panics;
 mod parts;
 mod reading;
+#[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
+mod resting;
 mod scenario;
 mod sharing;
 mod sweep;

@@ -63,7 +63,7 @@ fn an_error_is_unreported_until_it_is_awaited_or_taken() {
 /// A flush of everything up to `last`, and where its answer comes.
 fn flush(last: u64, kept: &mut KeptErrors) -> (Waiter, oneshot::Receiver<Result<Flushed>>) {
     let (reply, answer) = oneshot::channel();
-    (Waiter::new(Until::Task(last), None, reply, kept), answer)
+    (Waiter::new(Until::Task(last), None, reply.into(), kept), answer)
 }
 
 fn answered(mut answer: oneshot::Receiver<Result<Flushed>>) -> usize {

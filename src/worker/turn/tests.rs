@@ -37,7 +37,7 @@ fn done(seq: u64) -> Answer {
 
 /// Takes the turn on a job that holds the rows given.
 fn decide(stamp: Stamp, tasks: Vec<Task>, record: &Record, rows: &[u8]) -> (Option<Vec<Write>>, Verdict) {
-    let turn = Turn { stamp, tasks };
+    let turn = Turn { stamp, tasks: tasks.into() };
     let found = turn.reads().into_iter().map(|look| match look.point.space {
         Space::Meta => Some(record.encode()),
         _ => rows.contains(&look.point.key[0]).then_some(look.point.key),
@@ -126,7 +126,7 @@ fn a_dropped_foreign_or_missing_record_is_gone_and_a_damaged_one_unreadable() {
     for record in [dropped, foreign] {
         assert!(matches!(decide(STAMP, vec![task(put(1))], &record, &[]), (None, Verdict::Gone)));
     }
-    let turn = Turn { stamp: STAMP, tasks: vec![task(put(1))] };
+    let turn = Turn { stamp: STAMP, tasks: [task(put(1))].into() };
     assert!(matches!(turn.decide(vec![None]), (None, Verdict::Gone)));
     assert!(matches!(turn.decide(vec![Some(vec![1, 2])]), (None, Verdict::Unreadable(_))));
 }
@@ -155,7 +155,7 @@ fn the_log_is_written_while_somebody_wants_it_and_trimmed_as_far_as_released() {
 #[test]
 fn a_point_is_looked_at_once_and_as_much_as_anybody_wants() {
     let batch = put(1).require_absent("c", key(1)).require_equal("c", key(1), [0; 7]);
-    let turn = Turn { stamp: STAMP, tasks: vec![task(batch), delete(1), task(put(2))] };
+    let turn = Turn { stamp: STAMP, tasks: [task(batch), delete(1), task(put(2))].into() };
     let reads = turn.reads();
     assert_eq!((reads.len(), reads[0].point.clone()), (2, Point::record()));
     assert_eq!(reads[1].want, Want::Payload(7));

@@ -7,7 +7,7 @@ use futures_util::future::{Either, join, select};
 use futures_util::{FutureExt, pin_mut};
 
 use super::*;
-use crate::engine::{Fault, RECORD_KEY, Sharing};
+use crate::engine::{Fault, Sharing};
 use crate::error::Outcome;
 use crate::testing::async_test;
 
@@ -78,7 +78,7 @@ async fn an_upgrade_by_others_is_not_blocked_and_is_too_new_for_us() {
     let site = fresh_site();
     let engine = open(&site).await;
     engine.apply(put("a", "1")).await.expect("applies");
-    foreign(&site, 2, &["meta", "rows", "chunks", "log", "more"]).await.close();
+    foreign(&site, 2, &["meta", "rows", "chunks", "log", "journal", "more"]).await.close();
     assert_eq!(get(&engine, "a").await.expect_err("is closed").fault, Fault::Lost);
     assert_eq!(engine.reconnect().await.expect_err("is newer").fault, Fault::TooNew);
     end(&site, &engine).await;
@@ -111,7 +111,7 @@ async fn opening_what_is_missing_creates_nothing_and_throws_nothing() {
 #[async_test]
 async fn a_database_without_our_stores_is_corrupt() {
     let site = fresh_site();
-    foreign(&site, 1, &["meta", "rows", "log"]).await.close();
+    foreign(&site, 1, &["meta", "rows", "chunks", "log"]).await.close();
     for mode in [OpenMode::Create, OpenMode::MustExist] {
         assert_eq!(fault_of_opening(&site, mode).await, Some(Fault::Corrupt), "{mode:?}");
     }
@@ -121,7 +121,7 @@ async fn a_database_without_our_stores_is_corrupt() {
 #[async_test]
 async fn an_unfinished_creation_is_missing_until_it_is_finished() {
     let site = fresh_site();
-    foreign(&site, 1, &["meta", "rows", "chunks", "log"]).await.close();
+    foreign(&site, 1, &["meta", "rows", "chunks", "log", "journal"]).await.close();
     for mode in [OpenMode::MustExist, OpenMode::ReadOnly] {
         assert_eq!(fault_of_opening(&site, mode).await, Some(Fault::Missing), "{mode:?}");
     }
@@ -137,9 +137,10 @@ async fn a_missing_record_beside_data_is_corrupt() {
     for store in [Store::Rows, Store::Meta] {
         let site = fresh_site();
         let engine = open(&site).await;
+        engine.close().await.expect("closes");
         let connection = beside(&site).await;
-        tamper(&connection, Store::Meta, bytes_to_js(RECORD_KEY), None).await;
-        tamper(&connection, store, bytes_to_js(CHUNKS_NOTE_KEY), Some(bytes_to_js(b""))).await;
+        tamper(&connection, Store::Journal, 1.into(), None).await;
+        tamper(&connection, store, bytes_to_js(b"something"), Some(bytes_to_js(b""))).await;
         connection.close();
         for mode in [OpenMode::Create, OpenMode::MustExist] {
             assert_eq!(fault_of_opening(&site, mode).await, Some(Fault::Corrupt), "{store:?} {mode:?}");

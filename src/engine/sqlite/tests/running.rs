@@ -2,14 +2,17 @@
 
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 
 use futures_executor::block_on;
 
 use super::*;
-use crate::engine::sqlite::schema::INLINE_BYTES_MAX;
-use crate::engine::{Fault, Look, Want};
+use crate::engine::sqlite::schema::{CHECKPOINT_FRAMES, INLINE_BYTES_MAX, PAGE_BYTES};
+use crate::engine::{Direct, Fault, Look, NotDirectly, Want, Wanted};
 use crate::error::Outcome;
+use crate::limits::SMALL_GET_BYTES_MAX;
 
 async fn new_job() -> (tempfile::TempDir, SqliteSite, SqliteEngine) {
     let (dir, site) = site();
@@ -84,12 +87,38 @@ async fn after_a_failed_sync_only_reads_go_on_until_the_job_is_opened_again() {
         assert_eq!((error.fault, error.outcome), (Fault::SyncFailed, Outcome::NotApplied));
     }
     assert_eq!(engine.compact().await.unwrap_err().fault, Fault::SyncFailed);
+    assert!(!engine.rests(), "a job that had rested would be written to again");
     assert_eq!((row(&engine, "c", "a").await.unwrap(), count(&engine).await), (b"1".to_vec(), 1));
     engine.close().await.unwrap();
     assert!(dir.path().join("job.db-wal").exists(), "nothing is thrown away that was not synced");
     let engine = open(&site, "job", OpenMode::MustExist).await.unwrap();
     put(&engine, "b", "2").await;
     assert_eq!(count(&engine).await, 2);
+}
+
+#[tokio::test]
+async fn a_sync_that_fails_as_a_job_is_laid_to_rest_is_told_and_nothing_is_thrown_away() {
+    let (dir, _site, engine) = new_job().await;
+    put(&engine, "a", "1").await;
+    let failed = EngineError::new(Fault::SyncFailed, "on purpose");
+    let notice = |conn: &rusqlite::Connection| {
+        engine.notice_failed_sync(conn, &failed);
+        Ok(())
+    };
+    engine.with_writer(notice).unwrap();
+    assert_eq!(engine.rest().await.unwrap_err().fault, Fault::SyncFailed);
+    assert!(dir.path().join("job.db-wal").exists());
+}
+
+#[tokio::test]
+async fn a_job_at_rest_has_its_log_taken_in_and_connects_again() {
+    let (dir, _site, engine) = new_job().await;
+    put(&engine, "a", "1").await;
+    assert_eq!(count(&engine).await, 1);
+    engine.rest().await.unwrap();
+    assert!(!dir.path().join("job.db-wal").exists());
+    engine.reconnect().await.unwrap();
+    assert_eq!(row(&engine, "c", "a").await.unwrap(), b"1");
 }
 
 #[tokio::test]
@@ -207,4 +236,85 @@ async fn a_commit_has_its_room_in_the_database_before_a_checkpoint() {
         assert!(bytes >= u64::try_from(needed).unwrap(), "{bytes} bytes for {needed}");
         assert!(engine.bytes().await.unwrap().unwrap() > bytes, "still in the write-ahead log");
     }
+}
+
+fn directly(direct: &dyn Direct, key: &str) -> Result<Option<Vec<u8>>, NotDirectly> {
+    direct.row(&Wanted { category: "c", key: key.as_bytes(), presence_only: false })
+}
+
+#[tokio::test]
+async fn direct_reads_see_what_was_applied_and_leave_large_payloads_to_the_engine() {
+    let (_dir, _site, engine) = new_job().await;
+    let direct = engine.direct().unwrap();
+    assert_eq!(directly(&*direct, "a"), Ok(None));
+    for payload in
+        [vec![], vec![1; INLINE_BYTES_MAX], vec![2; INLINE_BYTES_MAX + 1], vec![3; SMALL_GET_BYTES_MAX]]
+    {
+        put(&engine, "a", payload.clone()).await;
+        assert_eq!(directly(&*direct, "a"), Ok(Some(payload)));
+    }
+    put(&engine, "a", vec![4; SMALL_GET_BYTES_MAX + 1]).await;
+    assert_eq!(directly(&*direct, "a"), Err(NotDirectly));
+    let wanted = Wanted { category: "c", key: b"a", presence_only: true };
+    assert_eq!(direct.row(&wanted), Ok(Some(Vec::new())));
+    assert_eq!(direct.row(&Wanted { category: "d", ..wanted }), Ok(None));
+    apply(&engine, Batch::new().delete("c", key("a")), false).await.unwrap();
+    assert_eq!(directly(&*direct, "a"), Ok(None));
+}
+
+#[tokio::test]
+#[allow(clippy::disallowed_methods, reason = "direct reads are made on any thread")]
+async fn closing_waits_for_direct_reads_and_leaves_nothing_open() {
+    let (dir, site, engine) = new_job().await;
+    put(&engine, "a", "1").await;
+    let direct = engine.direct().unwrap();
+    let (started, waiting) = std::sync::mpsc::channel();
+    let readers: Vec<_> = (0..8)
+        .map(|_| {
+            let (direct, started) = (Arc::clone(&direct), started.clone());
+            std::thread::spawn(move || {
+                // All connections may be in use; only the first answer tells that one was free.
+                while directly(&*direct, "a") == Err(NotDirectly) {}
+                started.send(()).unwrap();
+                while let Ok(row) = directly(&*direct, "a") {
+                    assert_eq!(row.unwrap(), b"1");
+                }
+            })
+        })
+        .collect();
+    (0..readers.len()).for_each(|_| waiting.recv().unwrap());
+    engine.close().await.unwrap();
+    assert_eq!(directly(&*direct, "a"), Err(NotDirectly));
+    assert_eq!(names(dir.path()), ["job.db"]);
+    readers.into_iter().for_each(|reader| reader.join().unwrap());
+    let engine = open(&site, "job", OpenMode::ReadOnly).await.unwrap();
+    assert!(engine.direct().is_none());
+}
+
+#[tokio::test]
+#[allow(clippy::disallowed_methods, reason = "direct reads are made on any thread")]
+async fn readers_that_never_rest_do_not_keep_the_write_ahead_log_from_starting_over() {
+    let (dir, _site, engine) = new_job().await;
+    put(&engine, "a", "1").await;
+    let direct = engine.direct().unwrap();
+    let ended = Arc::new(AtomicBool::new(false));
+    let readers: Vec<_> = (0..3)
+        .map(|_| {
+            let (direct, ended) = (Arc::clone(&direct), Arc::clone(&ended));
+            std::thread::spawn(move || {
+                while !ended.load(Ordering::Relaxed) {
+                    assert_eq!(directly(&*direct, "a").unwrap().unwrap(), b"1");
+                }
+            })
+        })
+        .collect();
+    let frames = 8 * CHECKPOINT_FRAMES as usize;
+    let mut longest = 0;
+    for n in 0..frames / 16 {
+        put(&engine, format!("{n}"), vec![0; 16 * PAGE_BYTES]).await;
+        longest = longest.max(fs::metadata(dir.path().join("job.db-wal")).unwrap().len());
+    }
+    ended.store(true, Ordering::Relaxed);
+    readers.into_iter().for_each(|reader| reader.join().unwrap());
+    assert!(longest < (frames / 2 * PAGE_BYTES) as u64, "{longest}");
 }

@@ -1,0 +1,152 @@
+//! Direct reads: single rows, read on their callers' threads from connections of their own.
+//!
+//! Never writes, never waits for another caller, and never says why it has no answer: whoever gets none
+//! asks the engine.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use super::fault::Result;
+use super::files::Files;
+use super::{read, schema};
+use crate::engine::{Direct, Fault, NotDirectly, Wanted};
+use crate::limits::SMALL_GET_BYTES_MAX;
+
+/// Connections at most; a caller that finds all of them in use asks the engine.
+const CONNECTIONS_MAX: usize = 4;
+/// KiB of pages that each of them keeps: 100,000 rows of 100 bytes. A page that is not there costs as much
+/// as the rest of a get.
+const CACHE_KIB: i32 = 16 * 1024;
+
+/// The connections for direct reads, each opened when it is first needed.
+pub(super) struct DirectReads {
+    files: Files,
+    connections: Mutex<Connections>,
+    returned: Condvar,
+    /// Whether there has been a read since somebody asked.
+    used: AtomicBool,
+}
+
+#[derive(Default)]
+struct Connections {
+    idle: Vec<Connection>,
+    lent: usize,
+    closed: bool,
+}
+
+/// A connection in use; goes back if it is sound, and is closed otherwise.
+struct Lent<'a> {
+    of: &'a DirectReads,
+    conn: Option<Connection>,
+    is_sound: bool,
+}
+
+impl DirectReads {
+    pub(super) fn new(files: Files) -> Self {
+        DirectReads {
+            files,
+            connections: Mutex::default(),
+            returned: Condvar::new(),
+            used: AtomicBool::new(false),
+        }
+    }
+
+    /// Closes every connection, waiting for those in use; there are none from then on.
+    pub(super) fn close(&self) {
+        let mut connections = self.lock();
+        connections.closed = true;
+        while connections.lent > 0 {
+            connections = self.returned.wait(connections).unwrap_or_else(PoisonError::into_inner);
+        }
+        let idle = std::mem::take(&mut connections.idle);
+        drop(connections);
+        for conn in idle {
+            close(conn);
+        }
+    }
+
+    /// Whether there has been a read since this was last asked.
+    pub(super) fn was_used(&self) -> bool {
+        self.used.swap(false, Ordering::Relaxed)
+    }
+
+    fn lend(&self) -> Option<Lent<'_>> {
+        let mut connections = self.lock();
+        if connections.closed || connections.lent >= CONNECTIONS_MAX {
+            return None;
+        }
+        connections.lent += 1;
+        let conn = connections.idle.pop();
+        drop(connections);
+        let mut lent = Lent { of: self, conn, is_sound: false };
+        if lent.conn.is_none() {
+            lent.conn = Some(self.connect().ok()?);
+        }
+        Some(lent)
+    }
+
+    fn connect(&self) -> Result<Connection> {
+        let conn = schema::open_reader(&self.files.db)?;
+        schema::set_cache(&conn, CACHE_KIB)?;
+        // Whoever is in the way keeps the engine busy too, but no caller's thread.
+        conn.busy_timeout(Duration::ZERO)?;
+        Ok(conn)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Connections> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Direct for DirectReads {
+    fn row(&self, wanted: &Wanted<'_>) -> Result<Option<Vec<u8>>, NotDirectly> {
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
+        let mut lent = self.lend().ok_or(NotDirectly)?;
+        let conn = lent.conn.as_ref().ok_or(NotDirectly)?;
+        let read = catch_unwind(AssertUnwindSafe(|| read::row(conn, wanted, SMALL_GET_BYTES_MAX)));
+        // What any other failure or a panic leaves in its connection goes with it.
+        lent.is_sound = match &read {
+            Ok(Ok(_)) => true,
+            Ok(Err(error)) => error.fault == Fault::TooLarge,
+            Err(_) => false,
+        };
+        match read {
+            Ok(Ok(found)) => Ok(found),
+            Ok(Err(_)) | Err(_) => Err(NotDirectly),
+        }
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        let conn = self.conn.take();
+        let (sound, broken) = if self.is_sound { (conn, None) } else { (None, conn) };
+        broken.into_iter().for_each(close);
+        let mut connections = self.of.lock();
+        connections.idle.extend(sound);
+        connections.lent -= 1;
+        let awaited = connections.closed;
+        drop(connections);
+        if awaited {
+            self.of.returned.notify_all();
+        }
+    }
+}
+
+impl Drop for DirectReads {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn close(conn: Connection) {
+    if let Err(error) = schema::close(conn) {
+        log::warn!("closing a connection for direct reads: {}", error.message);
+    }
+}

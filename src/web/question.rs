@@ -1,0 +1,177 @@
+//! Calls of the page that a job's worker answers: what their bodies hold, and what the worker is asked for them.
+//!
+//! Checks the limits as handles do; nothing here awaits, and nothing is asked yet.
+
+use std::sync::Arc;
+
+use super::wire::{Input, malformed, range, unpack_batch};
+use crate::engine::{Found, Page, Query};
+use crate::error::Result;
+use crate::job::{Job, Weighed};
+use crate::limits;
+use crate::worker::{LogChange, Read, Task};
+
+/// What a job's worker is asked.
+#[derive(Debug)]
+pub enum Question {
+    Read(Read),
+    Task(Task),
+    /// Everything accepted before is to be durable, or this seq.
+    Sync(Option<u64>),
+    /// Nothing: the answer is known.
+    Answered(Found),
+}
+
+/// What an answer needs to know of its call.
+#[derive(Debug)]
+pub struct Said {
+    pub category: Option<Arc<str>>,
+    pub operation: &'static str,
+    pub kind: Asking,
+}
+
+/// How a call is answered, where the answer does not tell.
+#[derive(Debug)]
+pub enum Asking {
+    Plain,
+    Task,
+    Position,
+    /// That this seq is durable.
+    Durable(u64),
+}
+
+/// Whether a job's worker answers this operation.
+pub fn is_one(operation: u8) -> bool {
+    matches!(operation, 10..=24 | 27..=28 | 40..=42)
+}
+
+/// What the call asks of the job's worker, if its arguments are within their limits and it takes calls.
+///
+/// Where nothing else is said the body is empty, and so is that of the answer.
+///
+/// # Errors
+///
+/// `InvalidArgument` if the body is not what the operation asks for; those of the job's own methods.
+pub fn question(job: &Job, operation: u8, body: &[u8]) -> Result<(Question, Said)> {
+    let mut input = Input(body);
+    let input = &mut input;
+    let mut said = Said { category: None, operation: "", kind: Asking::Plain };
+    let question = match operation {
+        // A flag whether to tell if a row was there, a batch. Answers the seq when it is committed, and
+        // that flag.
+        10 => {
+            said.operation = "persist";
+            let report_existed = input.flag()?;
+            let batch = unpack_batch(std::mem::take(&mut input.0))?;
+            task(job.batch_task(batch, report_existed, said.operation)?)
+        }
+        11 => {
+            said.operation = "flush";
+            Question::Sync(None)
+        }
+        // A committed seq, which the call makes durable.
+        12 => {
+            let seq = input.number()?;
+            said.kind = Asking::Durable(seq);
+            Question::Sync(Some(seq))
+        }
+        // Flags whether presence is enough and whether several keys were meant; category, count, keys.
+        // Answers payloads.
+        20 => {
+            let (presence_only, many) = (input.flag()?, input.flag()?);
+            said.operation = match (presence_only, many) {
+                (false, false) => "get",
+                (false, true) => "getMany",
+                (true, false) => "exists",
+                (true, true) => "existsMany",
+            };
+            let category = input.string()?;
+            said.category = Some(Arc::from(category));
+            let mut keys = Vec::new();
+            // Grows with what is there, whatever the count claims.
+            for _ in 0..input.count()? {
+                keys.push(input.key()?);
+            }
+            ask(job.points_query(category, keys, presence_only, said.operation)?)
+        }
+        // Category, range. Answers a number.
+        21 => {
+            said.operation = "count";
+            let category = input.string()?;
+            said.category = Some(Arc::from(category));
+            job.count_query(category, input.span()?)?.map_or(Question::Answered(Found::Count(0)), ask)
+        }
+        // Flags for a whole scan, reverse order and keys only; most rows in 4 bytes (2^32 - 1 limits
+        // nothing), category, range. Answers a page.
+        22 => {
+            said.operation = "scan";
+            let (whole, reverse, keys_only) = (input.flag()?, input.flag()?, input.flag()?);
+            let (limit, category) = (input.count()?, input.string()?);
+            said.category = Some(Arc::from(category));
+            let mut scan = job.scan(category, range(input.span()?)).limit(limit);
+            if reverse {
+                scan = scan.reverse();
+            }
+            if keys_only {
+                scan = scan.keys_only();
+            }
+            match scan.query(whole)? {
+                Some(query) => Question::Read(Read::Ask { query, whole }),
+                None => Question::Answered(Found::Page(Page::default())),
+            }
+        }
+        // Answers strings.
+        23 => {
+            said.operation = "categories";
+            ask(Query::Categories { bytes_max: limits::SCAN_BYTES_MAX })
+        }
+        // See `pack_info`.
+        24 => {
+            said.operation = "info";
+            Question::Read(Read::Details)
+        }
+        27 => {
+            said.operation = "compact";
+            job.check_writable(said.operation)?;
+            Question::Read(Read::Compact)
+        }
+        // Answers a position.
+        28 => {
+            (said.operation, said.kind) = ("position", Asking::Position);
+            Question::Read(Read::Details)
+        }
+        // A holder's name, and to advance it a seq. Answers a seq and a flag.
+        40..=42 => {
+            let name = input.string()?;
+            let change;
+            (said.operation, change) = match operation {
+                40 => ("holdLog", LogChange::Hold(name.to_owned())),
+                41 => ("advanceLog", LogChange::Advance(name.to_owned(), input.number()?)),
+                _ => ("releaseLog", LogChange::Release(name.to_owned())),
+            };
+            task(job.log_task(name, change, said.operation)?)
+        }
+        _ => return Err(malformed()),
+    };
+    if !input.0.is_empty() {
+        return Err(malformed());
+    }
+    if let Question::Task(_) = question {
+        said.kind = Asking::Task;
+    }
+    // A job that has ended may have made the seq durable by that.
+    if !matches!(question, Question::Answered(_) | Question::Sync(Some(_))) {
+        let open = job.link().check_open();
+        open.map_err(|error| job.explain(error, said.category.as_deref(), said.operation))?;
+    }
+    Ok((question, said))
+}
+
+fn ask(query: Query) -> Question {
+    Question::Read(Read::Ask { query, whole: true })
+}
+
+/// The page has granted its share of the queue.
+fn task(Weighed { task, .. }: Weighed) -> Question {
+    Question::Task(task)
+}
