@@ -18,7 +18,7 @@
 //! # Features
 //!
 //! All off by default: `serde` for payloads of any serde type, `cli` for the native quickstart, `web`
-//! for what the npm package's Web Worker calls.
+//! for what the npm package's Web Worker calls, and one for each layer: `sds`, `datastore`, `write_behind`.
 //!
 //! # Errors
 //!
@@ -30,6 +30,8 @@ mod batch;
 mod check;
 mod clock;
 mod commit_log;
+#[cfg(feature = "datastore")]
+pub mod datastore;
 mod engine;
 mod error;
 mod job;
@@ -48,10 +50,15 @@ mod receipt;
 mod record;
 mod room;
 mod scan;
+#[cfg(feature = "sds")]
+pub mod sds;
+mod spawn;
 mod watch;
 #[cfg(all(feature = "web", target_family = "wasm", target_os = "unknown"))]
 mod web;
 mod worker;
+#[cfg(feature = "write_behind")]
+pub mod write_behind;
 
 // Behind `persistency`, whose own methods are to come first in the documentation.
 mod by_id;

@@ -13,6 +13,8 @@ mod suite {
     mod care;
     mod commits;
     mod conditions;
+    #[cfg(feature = "datastore")]
+    mod datastore;
     mod deadlines;
     mod futures;
     mod ids;
@@ -24,8 +26,12 @@ mod suite {
     mod receipts;
     mod reported;
     mod scans;
+    #[cfg(feature = "sds")]
+    mod sds;
     mod singleton;
     mod tabs;
     mod visibility;
     mod watching;
+    #[cfg(feature = "write_behind")]
+    mod write_behind;
 }

@@ -4,8 +4,10 @@
 import { existsSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 
-const NATIVE = ['--features', 'serde,cli'];
-const WASM = ['--target', 'wasm32-unknown-unknown', '--features', 'serde,web'];
+/** Every layer, as features. */
+const LAYERS = 'sds,datastore,write_behind';
+const NATIVE = ['--features', `serde,cli,${LAYERS}`];
+const WASM = ['--target', 'wasm32-unknown-unknown', '--features', `serde,web,${LAYERS}`];
 
 /** Seconds a whole test program may take inside a browser. */
 const BROWSER_SECONDS = 600;
@@ -63,7 +65,7 @@ function browserPlace(root, engine, scope) {
   const run = (name, targets, needsTests) => ({
     name, needsTests, env, proof,
     argv: [...wrap, 'wasm-pack', '--log-level', 'warn', 'test', '--mode', 'no-install', '--headless', ...flags,
-      '--', '--features', 'serde,web', ...targets],
+      '--', '--features', `serde,web,${LAYERS}`, ...targets],
     format: 'libtest', retryStart: true, timeoutSeconds: BROWSER_RUN_SECONDS,
   });
   return {

@@ -17,7 +17,6 @@ mod progress;
 mod recent;
 mod rest;
 mod slot;
-mod spawn;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -28,13 +27,13 @@ mod waiters;
 use std::rc::Rc;
 use std::sync::Arc;
 
+pub(crate) use crate::spawn::spawn;
 #[cfg(feature = "web")]
 pub(crate) use command::{Answered, Caller};
 pub(crate) use command::{Command, Details, Read, Reading, misanswered};
 pub(crate) use link::{Bounds, Link, WatchGuard};
 pub(crate) use progress::{End, Progress};
 pub(crate) use slot::Slot;
-pub(crate) use spawn::spawn;
 pub(crate) use turn::{Answer, LogChange, Task};
 
 use crate::engine::{Claim, Engine, EngineError, Fault, OpenMode, Query, Sharing, Site, Verify};

@@ -1,0 +1,1 @@
+//! Layer `write_behind`: memory is the truth, the store follows.

@@ -1,0 +1,1 @@
+//! The layer `write_behind`.
