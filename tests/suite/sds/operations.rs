@@ -29,7 +29,8 @@ facts! {
         a_meta_that_no_rows_can_hold_is_refused,
         ids_of_any_characters_are_kept,
         saves_resolve_as_they_are_told_to,
-        concurrent_saves_of_one_channel_are_one_of_them,
+        concurrent_saves_of_one_channel_are_one_of_them;
+    in_memory:
         a_channel_of_several_pages_is_loaded;
 }
 
