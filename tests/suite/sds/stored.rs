@@ -132,7 +132,7 @@ async fn a_row_of_a_newer_version_is_refused_untouched(root: &TestRoot) {
             let saved = store.save_channel_meta(CHANNEL, &ChannelMeta::default()).await;
             assert_eq!(kind(saved), ErrorKind::VersionTooNew);
         }
-        let key = key!(CHANNEL, table as u8, id).unwrap();
+        let key = key!(CHANNEL, table, id).unwrap();
         assert_eq!(store.job().get(CATEGORY, &key).await.unwrap().unwrap(), newer);
         store.job().persist_acked(Batch::new().delete(CATEGORY, key)).await.unwrap();
     }
