@@ -12,3 +12,6 @@ import { writeTests } from "./writes.js";
 export const tests = {
   ...writeTests, ...readTests, ...streamTests, ...jobTests, ...misuseTests, ...deathTests, ...modelTests,
 };
+
+/** Those of the package's second entry, a file for each layer. */
+export const layerTests = {};
