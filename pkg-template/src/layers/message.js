@@ -2,10 +2,17 @@
 // Every bigint is exact, and bytes that come back are the caller's own.
 
 import { decode, encode } from "@msgpack/msgpack";
+import { utf8 } from "../bytes.js";
 import { changed, invalid, PersistencyError } from "../error.js";
 
 /** Numbers of 64 bits are bigints; smaller ones come back as numbers. */
 const NUMBERS = { useBigInt64: true };
+
+/** The string, if it is one that UTF-8 can hold. */
+export function textOf(what, string) {
+  utf8(what, string);
+  return string;
+}
 
 /** The arguments as bytes; `InvalidArgument` if one of them has none. */
 export function packed(args) {

@@ -24,7 +24,7 @@ export class Remote {
   #method;
   #args;
   #lasts;
-  /** What of it is in the worker: `{ promise, number, life }`. */
+  /** What of it is in the worker: `{ promise, number, life, answer, callers }`, the last those who wait for it. */
   #opened;
   /** The number for when this is abandoned: nothing that leads back here may be kept. */
   #held;
@@ -68,7 +68,6 @@ export class Remote {
    * A `patient` call has no deadline: it waits for as long as the worker lives.
    */
   async call(method, args = [], { signal, patient } = {}) {
-    signalOf({ signal });
     const bytes = packed(args);
     return this.#with(({ number }) => this.#send(number, 0, method, bytes, signal, patient), signal);
   }
@@ -86,22 +85,37 @@ export class Remote {
     return this.#with((opened) => this.#send(opened.number, number, method, bytes));
   }
 
-  /** Runs `use` with what is open in the worker, at once after it has been found to be there. */
+  /**
+   * Runs `use` with what is open in the worker: before this returns if it is known to be there, and otherwise in
+   * the order of calls.
+   */
   async #with(use, signal) {
+    this.#check();
+    signal?.throwIfAborted();
+    if (this.#isThere(this.#opened) && this.#opened.callers === 0) return use(this.#opened);
     for (;;) {
-      this.#check();
-      signal?.throwIfAborted();
       const opened = this.#opened ??= this.#open();
-      await unlessAborted(opened.promise, signal);
-      if (opened.life === this.#held.tenant.link.life && opened.life) return use(opened);
+      opened.callers += 1;
+      try {
+        await unlessAborted(opened.promise, signal);
+      } finally {
+        opened.callers -= 1;
+      }
+      this.#check();
+      if (this.#isThere(opened)) return use(opened);
       // It went with its worker.
       if (!this.#lasts) throw new PersistencyError("Closed", `${this.#method} went with its worker`);
       if (this.#opened === opened) this.#opened = undefined;
     }
   }
 
+  /** Whether it has been opened in the life that the worker has now. */
+  #isThere(opened) {
+    return opened?.life !== undefined && opened.life === this.#held.tenant.link.life;
+  }
+
   #open() {
-    const opened = { number: nextObject };
+    const opened = { number: nextObject, callers: 0 };
     nextObject = nextObject === 0xffff_ffff ? 1 : nextObject + 1;
     const made = this.#parent
       ? this.#parent.#make(opened.number, this.#method, this.#args)
