@@ -6,3 +6,4 @@
  * while that handle is open. When the worker has died the next call opens it again, as it does the job.
  */
 export * from "./index.js";
+export * from "./layers/sds.js";

@@ -3,6 +3,7 @@
 
 import { deathTests } from "./deaths.js";
 import { jobTests } from "./jobs.js";
+import { sdsTests } from "./layers/sds.js";
 import { misuseTests } from "./misuse.js";
 import { modelTests } from "./model.js";
 import { readTests } from "./reads.js";
@@ -14,4 +15,4 @@ export const tests = {
 };
 
 /** Those of the package's second entry, a file for each layer. */
-export const layerTests = {};
+export const layerTests = { ...sdsTests };

@@ -13,9 +13,8 @@
 //!
 //! What is malformed is an `InvalidArgument`, whatever it is. Objects end with their job, and with the worker.
 
-// Until the first layer is here.
-#[cfg_attr(not(test), expect(dead_code))]
 mod message;
+mod sds;
 #[cfg(test)]
 mod tests;
 
@@ -51,8 +50,11 @@ pub trait Object {
 }
 
 /// Opens a layer over the job.
-async fn open(_job: &Job, layer: &str, _args: Args<'_>) -> Result<Answer> {
-    Err(no_method(layer))
+async fn open(job: &Job, layer: &str, args: Args<'_>) -> Result<Answer> {
+    match layer {
+        "sds" => sds::open(job, args),
+        _ => Err(no_method(layer)),
+    }
 }
 
 /// What is answered to a method that the object does not have.
