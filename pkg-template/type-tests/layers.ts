@@ -13,6 +13,7 @@ export type Everything = Expect<Exclude<keyof typeof core, keyof typeof layers> 
 const sds = {
   open: layers.JobPersistence.open(job),
   saved: store.saveLamport("channel", 1n),
+  channels: store.resolving("durable").channels(),
   loaded: store.loadAllForChannel("channel", { signal: AbortSignal.timeout(1) }),
 };
 
@@ -21,9 +22,20 @@ export type Sds = [
   Expect<Equal<Given<typeof sds.saved>, void>>,
   Expect<Equal<Given<typeof sds.loaded>, ChannelSnapshot>>,
   Expect<Equal<ChannelSnapshot["lamport"], bigint>>,
-  Expect<Equal<ChannelSnapshot["retrievalHints"][string], Bytes>>,
+  Expect<Equal<ChannelSnapshot["retrievalHints"], ReadonlyMap<string, Bytes>>>,
+  Expect<Equal<Given<typeof sds.channels>, string[]>>,
 ];
 
+const { messageHistory, retrievalHints, ...meta } = await sds.loaded;
+// What was read can be written, and so can less.
+await store.saveChannel("channel", meta, { append: messageHistory });
+await store.saveChannel("channel", {}, { evict: [...retrievalHints.keys()] });
+await store.saveOutgoing("channel", { message: { messageId: "m", content: new Uint8Array() } });
+
+// @ts-expect-error: a message has an id
+void store.appendLogEntry("channel", { content: new Uint8Array() });
+// @ts-expect-error: content is bytes
+void store.appendLogEntry("channel", { messageId: "m", content: "text" });
 // @ts-expect-error: opened over a job only
 void layers.JobPersistence.open("alpha");
 // @ts-expect-error: made by open() only
