@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::history_queue::HistoryQueue;
 use super::persistence::SnapshotPersistence;
 use super::types::{ChannelMeta, HistoryUpdate, MessageId, SdsMessage};
-use crate::error::{Error, ErrorKind, Quoted, Result};
+use crate::error::{Error, ErrorKind, Outcome, Quoted, Result};
 
 /// Changes of the history that wait while writing fails, for each message that the history holds; beyond
 /// it the history is written as a whole.
@@ -162,9 +162,17 @@ impl Channel {
     ///
     /// # Errors
     ///
-    /// Those of [`drop_channel`](super::Persistence::drop_channel). The channel in memory is kept then.
+    /// Those of [`drop_channel`](super::Persistence::drop_channel). The channel in memory is kept then, and
+    /// if what is stored is not known the next save writes all of it.
     pub async fn remove(&mut self) -> Result<()> {
-        self.persistence.drop_channel(&self.id).await?;
+        let dropped = self.persistence.drop_channel(&self.id).await;
+        if let Err(error) = dropped {
+            if error.outcome() != Outcome::NotApplied {
+                self.dirty = true;
+                self.queue.lose_track();
+            }
+            return Err(error);
+        }
         self.meta = ChannelMeta::default();
         self.history = History::default();
         self.queue = HistoryQueue::new(self.messages_max.saturating_mul(WAITING_PER_MESSAGE));

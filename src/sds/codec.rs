@@ -168,3 +168,6 @@ fn meta_of(wire: ChannelMetaWire) -> Result<ChannelMeta> {
     check_meta(&meta)?;
     Ok(meta)
 }
+
+#[cfg(test)]
+mod tests;

@@ -94,6 +94,11 @@ impl HistoryQueue {
         self.pending().mark(message_id.to_owned(), Mark::Evict);
     }
 
+    /// Says that what is stored is not known any more: the next flush is to write the whole history.
+    pub fn lose_track(&self) {
+        self.pending().lose_track();
+    }
+
     /// How many ids wait, without those of a flush under way.
     pub fn len(&self) -> usize {
         self.pending().marks.len()
