@@ -37,10 +37,10 @@ export function serve(post, isOurs = () => true) {
 
   async function start({ root, wasmUrl, wasmModule }) {
     try {
-      const module = wasmModule ?? wasmUrl ?? new URL("./persistency.wasm", import.meta.url);
+      const module = wasmModule ?? wasmUrl ?? new URL(`./${WASM_FILE}`, import.meta.url);
       await init({ module_or_path: module });
     } catch (error) {
-      const advice = "it is persistency.wasm of the package, which the option wasmUrl names where it is served " +
+      const advice = `it is ${WASM_FILE} of the package, which the option wasmUrl names where it is served ` +
         "elsewhere, and a Content-Security-Policy must allow 'wasm-unsafe-eval'";
       return post({ failed: `the wasm module could not be loaded: ${error?.message ?? error}; ${advice}` });
     }

@@ -4,7 +4,7 @@
 
 import { PersistencyError, invalid } from "./error.js";
 import { pagePort, unsupported, workerPort } from "./port.js";
-import { KIND, MAY_CANCEL, OP, PROTOCOL, Reader, Writer } from "./wire.js";
+import { KIND, MAY_CANCEL, OP, PROTOCOL, Reader, WITH_LAYERS, Writer } from "./wire.js";
 
 /** Milliseconds that a worker has to load and say its first word. */
 const START_MS = 30_000;
@@ -16,6 +16,9 @@ const ALIVE_MS = 2_500;
 const LOOK_MS = 500;
 /** Bytes of calls that are collected before they are posted without waiting for more. */
 const FRAME_BYTES = 1024 * 1024;
+
+/** What the worker has to speak; layers need one that knows them. */
+const SPOKEN = LAYERS ? PROTOCOL | WITH_LAYERS : PROTOCOL;
 
 /** The root whose jobs live in their worker's memory and nowhere else. */
 export const MEMORY = ":memory:";
@@ -304,14 +307,14 @@ class Session {
         this.#greeting = { resolve, reject };
         if (this.dead) reject(this.dead);
         timer = setTimeout(() => this.failed(`no answer within ${START_MS / 1000} s`), START_MS);
-        this.#port.post({ protocol: PROTOCOL, root, wasmUrl: wasmUrl && String(wasmUrl), wasmModule });
+        this.#port.post({ protocol: SPOKEN, root, wasmUrl: wasmUrl && String(wasmUrl), wasmModule });
       });
       if (answer.error) throw new Reader(answer.error).error();
       if (answer.failed !== undefined) throw unsupported(answer.failed);
       const protocol = answer.hello?.[0];
-      if (protocol !== PROTOCOL) {
-        throw unsupported(`the worker speaks protocol ${protocol}, the page ${PROTOCOL}; ` +
-          "serve worker.js and the wasm file of the same version of the package");
+      if (protocol !== SPOKEN) {
+        throw unsupported(`the worker speaks protocol ${protocol}, the page ${SPOKEN}; ` +
+          `serve ${WORKER_FILE} and the wasm file of the same version of the package`);
       }
     } catch (error) {
       this.die("it was not started", error);

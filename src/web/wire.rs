@@ -24,8 +24,10 @@ use crate::key::Key;
 use crate::range::{KeyRange, Span};
 use crate::watch::WatchItem;
 
-/// Version of everything in this module and in [`super::call`].
-pub const PROTOCOL: u32 = 2;
+/// Version of everything in this module and in [`super::call`], and whether the layers are there.
+pub const PROTOCOL: u32 = if cfg!(feature = "layers") { 2 | WITH_LAYERS } else { 2 };
+/// Set in the protocol's number where the worker knows the layers.
+const WITH_LAYERS: u32 = 0x100;
 
 /// Key, payload.
 const PUT: u8 = 0;
