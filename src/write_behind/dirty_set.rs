@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::marker::PhantomData;
+use std::ops::{Add, Sub};
 
 use super::options::SetBounds;
 use crate::error::{Error, ErrorKind, Result};
@@ -54,6 +55,33 @@ pub struct DirtySet<K> {
 pub(super) struct Weight {
     pub(super) marks: usize,
     pub(super) bytes: usize,
+}
+
+impl Add for Weight {
+    type Output = Weight;
+
+    fn add(self, other: Weight) -> Weight {
+        Weight { marks: self.marks + other.marks, bytes: self.bytes + other.bytes }
+    }
+}
+
+/// What is left, nothing at least.
+impl Sub for Weight {
+    type Output = Weight;
+
+    fn sub(self, other: Weight) -> Weight {
+        Weight {
+            marks: self.marks.saturating_sub(other.marks),
+            bytes: self.bytes.saturating_sub(other.bytes),
+        }
+    }
+}
+
+impl Weight {
+    /// Of each the smaller.
+    pub(super) fn min(self, other: Weight) -> Weight {
+        Weight { marks: self.marks.min(other.marks), bytes: self.bytes.min(other.bytes) }
+    }
 }
 
 impl<K> DirtySet<K> {
@@ -109,6 +137,11 @@ impl<K> DirtySet<K> {
         Weight { marks: self.marks.len(), bytes: self.bytes }
     }
 
+    /// What a mark on a key weighs.
+    pub(super) fn weight_of(&self, key: &Key, mark: Mark) -> Weight {
+        Weight { marks: 1, bytes: self.weigh(key.len(), mark) }
+    }
+
     pub(super) fn bounds(&self) -> SetBounds {
         self.bounds
     }
@@ -135,18 +168,17 @@ impl<K> DirtySet<K> {
         Some((key, mark))
     }
 
-    /// Marks a key if what that adds fits into `room` too.
+    /// Marks the key that is encoded if what that adds fits into `room`.
     fn mark_encoded(&mut self, mark: Mark, room: Weight) -> Result<()> {
         let key = self.encoded.as_slice();
         check_bytes("key", key.len(), KEY_BYTES_MAX)?;
-        let left = room.bytes.min(self.bounds.bytes.saturating_sub(self.bytes));
         let weight = self.weigh(key.len(), mark);
         if let Some(&present) = self.marks.get(key) {
             if present == mark {
                 return Ok(());
             }
             let before = self.weigh(key.len(), present);
-            if weight.saturating_sub(before) > left {
+            if weight.saturating_sub(before) > room.bytes {
                 return Err(full());
             }
             self.bytes = self.bytes - before + weight;
@@ -155,7 +187,7 @@ impl<K> DirtySet<K> {
             }
             return Ok(());
         }
-        if room.marks == 0 || self.marks.len() >= self.bounds.marks || weight > left {
+        if room.marks == 0 || self.marks.len() >= self.bounds.marks || weight > room.bytes {
             return Err(full());
         }
         self.bytes += weight;
@@ -177,7 +209,8 @@ impl<K: KeyPart> DirtySet<K> {
     /// `Overloaded` if the set is full; the key's mark, if it has one, stays as it was. `TooLarge` or
     /// `InvalidArgument` if the key cannot be encoded.
     pub fn mark(&mut self, key: &K, mark: Mark) -> Result<()> {
-        self.mark_within(key, mark, Weight { marks: usize::MAX, bytes: usize::MAX })
+        let bounds = Weight { marks: self.bounds.marks, bytes: self.bounds.bytes };
+        self.mark_within(key, mark, bounds - self.weight())
     }
 
     /// What a key is marked for.
@@ -191,7 +224,7 @@ impl<K: KeyPart> DirtySet<K> {
 }
 
 impl DirtySet<Key> {
-    /// As [`DirtySet::mark`] for a key of any type, if what that adds fits into `room` too.
+    /// As [`DirtySet::mark`] for a key of any type, within `room` and not the set's own bounds.
     pub(super) fn mark_part(&mut self, key: &dyn KeyPart, mark: Mark, room: Weight) -> Result<()> {
         self.mark_within(key, mark, room)
     }

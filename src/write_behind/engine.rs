@@ -3,6 +3,7 @@
 //! Never holds the lock of the marks while somebody else's code runs or anything is awaited.
 
 use std::fmt;
+use std::ops::Add;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::bootstrap::{self, Bootstrap};
@@ -86,6 +87,8 @@ pub(super) struct State {
     pub(super) live: Vec<DirtySet<Key>>,
     /// Those of the flush under way; put back if it fails.
     pub(super) in_flight: Vec<DirtySet<Key>>,
+    /// What each set keeps free for marks that a strong write under way may put back.
+    pub(super) reserved: Vec<Weight>,
     bounds: Weight,
     abandoned: bool,
     pub(super) flushes: u64,
@@ -261,7 +264,7 @@ impl WriteBehind {
         let core = self.core();
         let running = core.is_running();
         let state = core.state();
-        let Weight { marks, bytes } = state.weight();
+        let Weight { marks, bytes } = state.dirty();
         Status {
             dirty: marks,
             dirty_bytes: bytes,
@@ -286,10 +289,12 @@ impl Core {
         options: Options,
         bootstrap: Bootstrap,
     ) -> Self {
+        let reserved = sets.iter().map(|_| Weight::default()).collect();
         let live = sets.iter().map(|set| DirtySet::of_category(set.category.len(), set.bounds)).collect();
         let state = State {
             live,
             in_flight: Vec::new(),
+            reserved,
             bounds: Weight { marks: options.marks, bytes: options.bytes },
             abandoned: false,
             flushes: 0,
@@ -337,28 +342,25 @@ impl State {
         if self.abandoned {
             return Err(Error::new(ErrorKind::Closed, "the engine has been dropped"));
         }
-        let all = self.weight();
-        let mut room = Weight {
-            marks: self.bounds.marks.saturating_sub(all.marks),
-            bytes: self.bounds.bytes.saturating_sub(all.bytes),
-        };
+        let taken = (0..self.live.len()).fold(Weight::default(), |sum, set| sum + self.taken(set));
+        let own = self.taken(index);
         let Some(live) = self.live.get_mut(index) else { return Err(not_weak()) };
-        // What is in flight keeps its place in the set, so that it can always be put back.
-        if let Some(in_flight) = self.in_flight.get(index) {
-            let (bounds, own, flying) = (live.bounds(), live.weight(), in_flight.weight());
-            room.marks = room.marks.min(bounds.marks.saturating_sub(own.marks + flying.marks));
-            room.bytes = room.bytes.min(bounds.bytes.saturating_sub(own.bytes + flying.bytes));
-        }
-        live.mark_part(key, mark, room)
+        let bounds = live.bounds();
+        let bounds = Weight { marks: bounds.marks, bytes: bounds.bytes };
+        live.mark_part(key, mark, (self.bounds - taken).min(bounds - own))
+    }
+
+    /// What of a set's room is taken. What is in flight or superseded keeps its place, so that it can
+    /// always be put back.
+    fn taken(&self, set: usize) -> Weight {
+        let weight = |sets: &[DirtySet<Key>]| sets.get(set).map(DirtySet::weight).unwrap_or_default();
+        weight(&self.live) + weight(&self.in_flight) + self.reserved.get(set).copied().unwrap_or_default()
     }
 
     /// All marks, those in flight included.
-    pub(super) fn weight(&self) -> Weight {
+    pub(super) fn dirty(&self) -> Weight {
         let all = self.live.iter().chain(&self.in_flight).map(DirtySet::weight);
-        all.fold(Weight::default(), |sum, one| Weight {
-            marks: sum.marks + one.marks,
-            bytes: sum.bytes + one.bytes,
-        })
+        all.fold(Weight::default(), Weight::add)
     }
 }
 

@@ -113,13 +113,12 @@ async fn run(core: Arc<Core>, runner: Arc<Runner>, started_ms: u64) {
         }
         let (dirty, failures) = {
             let state = core.state();
-            (state.weight(), state.failures)
+            (state.dirty(), state.failures)
         };
         let elapsed_ms = now_ms.saturating_sub(flushed_ms);
-        let due = soon
-            || ticked
-                && now_ms >= retry_ms
-                && (failures > 0 || is_due(&(core.options.policy)(), dirty, elapsed_ms));
+        // Asked at each tick, also where the answer does not matter now.
+        let asked = ticked && is_due(&(core.options.policy)(), dirty, elapsed_ms);
+        let due = soon || ticked && now_ms >= retry_ms && (asked || failures > 0);
         if !due || dirty.marks == 0 {
             if stop {
                 break;

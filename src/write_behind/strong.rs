@@ -58,17 +58,29 @@ struct Superseded<'a> {
     marks: Vec<(usize, Key, Mark)>,
 }
 
-impl Drop for Superseded<'_> {
-    fn drop(&mut self) {
+impl Superseded<'_> {
+    /// Gives back the room that was kept for the marks, and the marks themselves unless they are `through`.
+    fn end(&mut self, through: bool) {
         if self.marks.is_empty() {
             return;
         }
         let mut state = self.core.state();
+        let State { live, reserved, .. } = &mut *state;
         for (index, key, mark) in self.marks.drain(..) {
-            if let Some(live) = state.live.get_mut(index) {
+            let (Some(live), Some(reserved)) = (live.get_mut(index), reserved.get_mut(index)) else {
+                continue;
+            };
+            *reserved = *reserved - live.weight_of(&key, mark);
+            if !through {
                 live.restore(key, mark);
             }
         }
+    }
+}
+
+impl Drop for Superseded<'_> {
+    fn drop(&mut self) {
+        self.end(false);
     }
 }
 
@@ -133,9 +145,7 @@ async fn accept(core: &Core, mut batch: Batch) -> Result<(Receipt, Superseded<'_
 async fn settle((receipt, mut superseded): (Receipt, Superseded<'_>)) -> Result<u64> {
     let settled = receipt.durable().await;
     let applied = settled.as_ref().map_or_else(|error| error.outcome() == Outcome::Applied, |_seq| true);
-    if applied {
-        superseded.marks.clear();
-    }
+    superseded.end(applied);
     settled
 }
 
@@ -156,11 +166,14 @@ impl State {
             // In this order, so that a newer mark is put back in place of an older one.
             for sets in [&mut self.live, &mut self.in_flight] {
                 let Some(set) = sets.get_mut(index) else { continue };
-                let marks = match op {
+                let marks: Vec<(Key, Mark)> = match op {
                     Op::Put { key, .. } | Op::Delete { key, .. } => set.take(key).into_iter().collect(),
                     Op::DeleteRange { .. } => set.take_off(|key| op.touches_key(key.as_bytes())),
                 };
-                taken.extend(marks.into_iter().map(|(key, mark)| (index, key, mark)));
+                for (key, mark) in marks {
+                    self.reserved[index] = self.reserved[index] + set.weight_of(&key, mark);
+                    taken.push((index, key, mark));
+                }
             }
         }
         taken
