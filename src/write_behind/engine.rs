@@ -6,6 +6,8 @@ use std::fmt;
 use std::ops::Add;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use tokio::sync::Notify;
+
 use super::bootstrap::{self, Bootstrap};
 use super::dirty_set::{DirtySet, Mark, Weight};
 use super::flush::Flushed;
@@ -78,6 +80,8 @@ pub(super) struct Core {
     pub(super) turn: tokio::sync::Mutex<()>,
     /// Whoever is about to have a batch accepted: from what it is made of to its place in the queue.
     pub(super) order: tokio::sync::Mutex<()>,
+    /// Told when marks have gone.
+    pub(super) less: Notify,
     pub(super) runner: Mutex<Option<Arc<Runner>>>,
     pub(super) bootstrap: Bootstrap,
 }
@@ -186,6 +190,12 @@ impl WriteBehind {
     /// together larger than a batch.
     pub async fn flush(&self) -> Result<Flushed> {
         self.core().flush().await
+    }
+
+    /// Resolves when nothing is dirty, as a sign that says "saved" would want to know. Flushes nothing
+    /// itself, and says nothing about what is marked afterwards.
+    pub async fn clean(&self) {
+        self.core().clean().await;
     }
 
     /// Starts the flusher: at each tick it looks whether the policy asks for a flush. `false` if it runs
@@ -311,6 +321,7 @@ impl Core {
             gate: RwLock::default(),
             turn: tokio::sync::Mutex::default(),
             order: tokio::sync::Mutex::default(),
+            less: Notify::new(),
             runner: Mutex::default(),
             bootstrap,
         }

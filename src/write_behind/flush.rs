@@ -2,6 +2,7 @@
 //!
 //! Never loses a mark: whatever ends a flush early puts back what it had taken.
 
+use std::pin::pin;
 use std::sync::{Arc, PoisonError};
 
 use super::dirty_set::{DirtySet, Mark};
@@ -48,21 +49,10 @@ impl Core {
     pub(super) async fn flush(&self) -> Result<Flushed> {
         let _turn = self.turn.lock().await;
         let flushed = self.flush_in_turn().await;
-        let mut state = self.state();
-        match &flushed {
-            Ok(Flushed { seq: None, .. }) => {}
-            Ok(flushed) => {
-                state.flushes += 1;
-                state.rows += flushed.rows() as u64;
-            }
-            Err(error) => {
-                state.failures = state.failures.saturating_add(1);
-                state.error = Some(error.clone());
-            }
-        }
-        if flushed.is_ok() {
-            state.failures = 0;
-            state.error = None;
+        if let Err(error) = &flushed {
+            let mut state = self.state();
+            state.failures = state.failures.saturating_add(1);
+            state.error = Some(error.clone());
         }
         flushed
     }
@@ -70,16 +60,42 @@ impl Core {
     async fn flush_in_turn(&self) -> Result<Flushed> {
         let in_flight = InFlight { core: self };
         let Some((receipt, flushed)) = self.send().await.map_err(|error| self.explain(error))? else {
+            self.through(Flushed::default());
             return Ok(Flushed::default());
         };
         let seq = match self.options.durability {
             Durability::Strict => receipt.durable().await,
             Durability::Relaxed => receipt.committed().await,
         };
-        let seq = seq.map_err(|error| self.explain(error))?;
-        self.state().in_flight.clear();
+        let flushed = Flushed { seq: Some(seq.map_err(|error| self.explain(error))?), ..flushed };
+        self.through(flushed);
         drop(in_flight);
-        Ok(Flushed { seq: Some(seq), ..flushed })
+        Ok(flushed)
+    }
+
+    /// Forgets what was in flight: it has arrived.
+    fn through(&self, flushed: Flushed) {
+        let mut state = self.state();
+        state.in_flight.clear();
+        state.flushes += u64::from(flushed.seq.is_some());
+        state.rows += flushed.rows() as u64;
+        state.failures = 0;
+        state.error = None;
+        drop(state);
+        self.less.notify_waiters();
+    }
+
+    /// Resolves when nothing is dirty.
+    pub(super) async fn clean(&self) {
+        loop {
+            let mut less = pin!(self.less.notified());
+            // From now on it hears of what happens, also before it is waited for.
+            less.as_mut().enable();
+            if self.state().dirty().marks == 0 {
+                return;
+            }
+            less.await;
+        }
     }
 
     /// Takes all marks, reads what they speak of, and has the batch accepted.

@@ -127,7 +127,8 @@ async fn run(core: Arc<Core>, runner: Arc<Runner>, started_ms: u64) {
         }
         match core.flush().await {
             Ok(_) => {
-                flushed_ms = clock.monotonic_ms();
+                // What it wrote is as old as its beginning.
+                flushed_ms = now_ms;
                 retry_ms = 0;
             }
             Err(error) => {

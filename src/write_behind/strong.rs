@@ -75,6 +75,8 @@ impl Superseded<'_> {
                 live.restore(key, mark);
             }
         }
+        drop(state);
+        self.core.less.notify_waiters();
     }
 }
 
