@@ -115,7 +115,7 @@ impl<K: KeyPart> StrongSet<K> {
     /// # Errors
     ///
     /// As [`Job::get`](crate::Job::get).
-    pub fn get(&self, key: &K) -> impl Future<Output = Result<Option<Vec<u8>>>> + Send {
+    pub fn get(&self, key: &K) -> impl Future<Output = Result<Option<Vec<u8>>>> + Send + use<K> {
         let row = self.row(key);
         async move {
             let Row { core, category, key } = row?;
@@ -129,7 +129,11 @@ impl<K: KeyPart> StrongSet<K> {
     ///
     /// `Conflict` if there is one, which stays as it is; otherwise as
     /// [`WriteBehind::write`](super::WriteBehind::write), as with all that follow.
-    pub fn insert(&self, key: &K, payload: impl Into<Vec<u8>>) -> impl Future<Output = Result<()>> + Send {
+    pub fn insert<P: Into<Vec<u8>>>(
+        &self,
+        key: &K,
+        payload: P,
+    ) -> impl Future<Output = Result<()>> + Send + use<K, P> {
         let (row, payload) = (self.row(key), payload.into());
         async move {
             let Row { core, category, key } = row?;
@@ -139,7 +143,11 @@ impl<K: KeyPart> StrongSet<K> {
     }
 
     /// Inserts the row if there is none, and says whether it did; one that is there stays as it is.
-    pub fn ensure(&self, key: &K, payload: impl Into<Vec<u8>>) -> impl Future<Output = Result<bool>> + Send {
+    pub fn ensure<P: Into<Vec<u8>>>(
+        &self,
+        key: &K,
+        payload: P,
+    ) -> impl Future<Output = Result<bool>> + Send + use<K, P> {
         let (row, payload) = (self.row(key), payload.into());
         async move {
             let mut decide = |found: Option<&[u8]>| {
@@ -150,7 +158,11 @@ impl<K: KeyPart> StrongSet<K> {
     }
 
     /// Inserts the row or replaces its payload, and says which.
-    pub fn put(&self, key: &K, payload: impl Into<Vec<u8>>) -> impl Future<Output = Result<Saved>> + Send {
+    pub fn put<P: Into<Vec<u8>>>(
+        &self,
+        key: &K,
+        payload: P,
+    ) -> impl Future<Output = Result<Saved>> + Send + use<K, P> {
         let (row, payload) = (self.row(key), payload.into());
         async move {
             let mut decide = |_: Option<&[u8]>| Ok(Decision::Put(payload.clone()));
@@ -165,11 +177,10 @@ impl<K: KeyPart> StrongSet<K> {
     /// `None` to leave everything as it is. Its error is this call's, with nothing written: check what
     /// is to be saved there. If somebody else changes the row meanwhile it is asked again, at most
     /// [`ATTEMPTS_MAX`](super::ATTEMPTS_MAX) times in all, then the answer is `Conflict`.
-    pub fn update(
-        &self,
-        key: &K,
-        mut merge: impl FnMut(Option<&[u8]>) -> Result<Option<Vec<u8>>> + Send,
-    ) -> impl Future<Output = Result<Saved>> + Send {
+    pub fn update<F>(&self, key: &K, mut merge: F) -> impl Future<Output = Result<Saved>> + Send + use<K, F>
+    where
+        F: FnMut(Option<&[u8]>) -> Result<Option<Vec<u8>>> + Send,
+    {
         let row = self.row(key);
         async move {
             let mut decide = |found: Option<&[u8]>| Ok(merge(found)?.map_or(Decision::Keep, Decision::Put));
@@ -178,7 +189,7 @@ impl<K: KeyPart> StrongSet<K> {
     }
 
     /// Removes the row, and says whether there was one.
-    pub fn remove(&self, key: &K) -> impl Future<Output = Result<bool>> + Send {
+    pub fn remove(&self, key: &K) -> impl Future<Output = Result<bool>> + Send + use<K> {
         let row = self.row(key);
         async move {
             let mut decide =
