@@ -155,3 +155,19 @@ fn is_due(policy: &FlushPolicy, dirty: Weight, elapsed_ms: u64) -> bool {
         || dirty.bytes >= policy.bytes
         || u128::from(elapsed_ms) >= policy.interval.as_millis()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::testing::test;
+
+    #[test]
+    fn a_policy_asks_for_a_flush_when_any_of_its_bounds_is_reached() {
+        let policy = FlushPolicy { marks: 10, bytes: 100, interval: Duration::from_millis(1000) };
+        let due = |marks, bytes, elapsed_ms| is_due(&policy, Weight { marks, bytes }, elapsed_ms);
+        assert!(!due(9, 99, 999));
+        assert!(due(10, 0, 0) && due(0, 100, 0) && due(0, 0, 1000));
+    }
+}

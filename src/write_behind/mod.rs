@@ -21,3 +21,6 @@ pub use repair::{RelationReport, RepairReport};
 pub use schema::{RelationKind, Schema};
 pub use sets::{Rows, StrongSet, WeakSet};
 pub use strong::{ATTEMPTS_MAX, Saved};
+
+#[cfg(test)]
+mod tests;

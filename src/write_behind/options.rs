@@ -203,3 +203,35 @@ impl fmt::Debug for Options {
 }
 
 const _: () = assert!(CATEGORY_BYTES_MAX + KEY_BYTES_MAX < MARK_BYTES_MAX);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Random, test};
+
+    #[test]
+    fn waits_double_up_to_the_longest_and_lose_at_most_a_half() {
+        let backoff = Backoff { first: Duration::from_millis(100), max: Duration::from_millis(1500) };
+        let mut random = Random::new(1);
+        for (failures, wait) in
+            [(1, 100), (2, 200), (3, 400), (4, 800), (5, 1500), (6, 1500), (u32::MAX, 1500)]
+        {
+            assert_eq!(backoff.wait_ms(failures, 0), wait);
+            let mut seen = std::collections::BTreeSet::new();
+            for _ in 0..200 {
+                let waited = backoff.wait_ms(failures, random.word());
+                assert!((wait / 2..=wait).contains(&waited), "{waited} of {wait}");
+                seen.insert(waited);
+            }
+            assert!(seen.len() > 20, "many do not come at once");
+        }
+    }
+
+    #[test]
+    fn waits_of_any_length_can_be_said() {
+        let never = Backoff { first: Duration::MAX, max: Duration::MAX };
+        assert!(never.wait_ms(u32::MAX, 1) > 0);
+        let at_once = Backoff { first: Duration::ZERO, max: Duration::ZERO };
+        assert_eq!(at_once.wait_ms(1, u64::MAX), 1);
+    }
+}

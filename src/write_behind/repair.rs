@@ -245,3 +245,37 @@ impl Parent {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::CheckedBatch;
+    use crate::testing::test;
+
+    /// Cuts orphans into batches, each of which is within the limits with the fence in it.
+    fn cut(orphans: &[(usize, Arc<str>, Key)]) -> Vec<usize> {
+        let mut left = orphans;
+        let mut batches = Vec::new();
+        while !left.is_empty() {
+            let (batch, taken) = deletes(left);
+            let mut batch = fence::require(batch, &Some(vec![0; 16]));
+            fence::push(&mut batch).unwrap();
+            CheckedBatch::try_from(batch).unwrap();
+            batches.push(taken);
+            left = &left[taken..];
+        }
+        batches
+    }
+
+    #[test]
+    fn what_one_batch_cannot_remove_is_removed_by_several() {
+        let category: Arc<str> = Arc::from("x".repeat(255));
+        let orphan = |bytes: usize| (0, Arc::clone(&category), Key::from_bytes(vec![0; bytes]));
+        assert_eq!(cut(&[]), [0; 0]);
+        assert_eq!(cut(&vec![orphan(1); ENTRIES_MAX]), [ENTRIES_MAX]);
+        assert_eq!(cut(&vec![orphan(1); ENTRIES_MAX + 1]), [ENTRIES_MAX, 1]);
+        let large = crate::limits().key_bytes;
+        let fit = BYTES_MAX / (large + 255);
+        assert_eq!(cut(&vec![orphan(large); fit + 1]), [fit, 1]);
+    }
+}
