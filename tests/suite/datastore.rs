@@ -1,1 +1,7 @@
-//! The layer `datastore`.
+//! The layer `datastore`: collections, lifetimes and the merge pool.
+
+mod collections;
+mod lifetimes;
+mod pools;
+mod subscriptions;
+mod tabs;

@@ -1,0 +1,264 @@
+//! The writer of an open collection: what callers want at the same time is one batch of the job.
+//!
+//! Starts no task: whoever has the turn does the work of all who wait. What is accepted is kept where
+//! the next one finds it, so that a caller who gives up leaves nobody without an answer. Each batch is
+//! checked against the head it was decided by; if another tab was faster it is decided anew.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex};
+
+use futures_util::future::{Either, select};
+use tokio::sync::{Mutex as Turns, oneshot};
+
+use super::layout::{Head, Place, ROWS, Tombstone, What};
+use super::names::{applied, too_often};
+use super::options::ATTEMPTS_MAX;
+use super::plan::{Done, Plan, Wanted};
+use super::shelf::Shelf;
+use super::store::lock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::receipt::Receipt;
+use crate::room::{Room, Share, Size};
+
+/// Changes that wait for their turn; further callers wait in their own future.
+const QUEUE_CHANGES_MAX: usize = 16 * 1024;
+/// Bytes that wait for their turn.
+const QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Changes of one batch at most, those that belong together excepted.
+const GROUP_CHANGES_MAX: usize = 4096;
+/// Bytes of one batch at most, those that belong together excepted.
+const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Who writes a collection on this side.
+pub(super) struct Writer {
+    room: Arc<Room>,
+    queue: Mutex<VecDeque<Entry>>,
+    turn: Turns<Turn>,
+}
+
+impl Default for Writer {
+    fn default() -> Self {
+        Writer {
+            room: Room::new(QUEUE_CHANGES_MAX, QUEUE_BYTES_MAX),
+            queue: Mutex::default(),
+            turn: Turns::default(),
+        }
+    }
+}
+
+/// What one caller wants; all or nothing.
+struct Entry {
+    wanted: Arc<[Wanted]>,
+    reply: oneshot::Sender<Result<Vec<Done>>>,
+    attempts: usize,
+    _share: Share,
+}
+
+/// What only who has the turn looks at.
+#[derive(Default)]
+pub(super) struct Turn {
+    /// As our last batch left it; none if that is not known.
+    head: Option<Head>,
+    under_way: Option<UnderWay>,
+}
+
+/// A batch that has been accepted.
+struct UnderWay {
+    receipt: Receipt,
+    head: Head,
+    entries: Vec<(Entry, Vec<Done>)>,
+}
+
+impl Shelf {
+    /// Carries out changes that belong together; resolves when they are committed.
+    pub(super) async fn write(&self, wanted: Vec<Wanted>) -> Result<Vec<Done>> {
+        let size = Size { count: wanted.len(), bytes: wanted.iter().map(Wanted::bytes).sum() };
+        let share = self.writer.room.take(size).await;
+        let share = share.ok_or_else(|| Error::new(ErrorKind::Closed, "the collection is closed"))?;
+        let (reply, mut answer) = oneshot::channel();
+        let entry = Entry { wanted: wanted.into(), reply, attempts: 0, _share: share };
+        lock(&self.writer.queue).push_back(entry);
+        loop {
+            let turn = self.writer.turn.lock();
+            let mut turn = match select(answer, std::pin::pin!(turn)).await {
+                Either::Left((answer, _)) => return answer.unwrap_or_else(|_| Err(self.gone())),
+                Either::Right((turn, waiting)) => {
+                    answer = waiting;
+                    turn
+                }
+            };
+            if let Ok(answer) = answer.try_recv() {
+                return answer;
+            }
+            self.take_turn(&mut turn).await;
+        }
+    }
+
+    /// Has the turn, with nothing under way.
+    pub(super) async fn turn(&self) -> tokio::sync::MutexGuard<'_, Turn> {
+        let mut turn = self.writer.turn.lock().await;
+        self.settle(&mut turn).await;
+        turn
+    }
+
+    /// One batch of what waits.
+    async fn take_turn(&self, turn: &mut Turn) {
+        self.settle(turn).await;
+        let group = self.group();
+        if group.is_empty() {
+            return;
+        }
+        match self.accept(turn, &group).await {
+            Ok(()) => self.settle(turn).await,
+            Err(error) => {
+                turn.head = None;
+                for entry in lock(&self.writer.queue).drain(..group.len()) {
+                    entry.reply.send(Err(error.clone())).ok();
+                }
+            }
+        }
+    }
+
+    /// What the first callers that still wait want, within the bounds of a batch. They stay in the queue.
+    fn group(&self) -> Vec<Arc<[Wanted]>> {
+        let mut queue = lock(&self.writer.queue);
+        queue.retain(|entry| !entry.reply.is_closed());
+        let (mut changes, mut bytes) = (0, 0);
+        let fits = |entry: &&Entry| {
+            let first = changes == 0;
+            changes += entry.wanted.len().max(1);
+            bytes += entry.wanted.iter().map(Wanted::bytes).sum::<usize>();
+            first || (changes <= GROUP_CHANGES_MAX && bytes <= GROUP_BYTES_MAX)
+        };
+        queue.iter().take_while(fits).map(|entry| Arc::clone(&entry.wanted)).collect()
+    }
+
+    /// Decides a group and has the job accept its batch.
+    async fn accept(&self, turn: &mut Turn, group: &[Arc<[Wanted]>]) -> Result<()> {
+        // One that seems to have expired may have slid on in another tab.
+        let head = match turn.head.take().filter(|head| !head.expired(self.now_ms())) {
+            Some(head) => head,
+            None => self.head().await?,
+        };
+        let places = self.places(group).await?;
+        let oldest = self.oldest(&head, group).await?;
+        let mut plan = Plan::new(&self.descriptor, head.clone(), self.now_ms(), places, oldest);
+        let results: Vec<Result<Vec<Done>>> = group.iter().map(|wanted| plan.apply(wanted)).collect();
+        let (receipt, head) = match plan.finish(&self.id) {
+            Some((batch, after)) => (Some(self.shared.job.persist(batch).await?), after),
+            None => (None, head),
+        };
+        // Nothing is awaited from here on.
+        let taken: Vec<Entry> = lock(&self.writer.queue).drain(..group.len()).collect();
+        let mut entries = Vec::new();
+        for (entry, result) in taken.into_iter().zip(results) {
+            match result {
+                Ok(done) => entries.push((entry, done)),
+                Err(error) => drop(entry.reply.send(Err(error))),
+            }
+        }
+        match receipt {
+            Some(receipt) => turn.under_way = Some(UnderWay { receipt, head, entries }),
+            None => {
+                turn.head = Some(head);
+                entries.into_iter().for_each(|(entry, done)| drop(entry.reply.send(Ok(done))));
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the batch under way, if there is one, and answers its callers.
+    async fn settle(&self, turn: &mut Turn) {
+        let Some(under_way) = &turn.under_way else { return };
+        let result = under_way.receipt.committed().await;
+        let Some(UnderWay { head, entries, .. }) = turn.under_way.take() else { return };
+        match result {
+            Ok(_) => {
+                self.check_head(&head).ok();
+                turn.head = Some(head);
+                for (entry, done) in entries {
+                    self.remember(&entry.wanted, &done);
+                    entry.reply.send(Ok(done)).ok();
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::Conflict => self.try_again(entries),
+            Err(error) => {
+                entries.into_iter().for_each(|(entry, _)| drop(entry.reply.send(Err(error.clone()))))
+            }
+        }
+    }
+
+    /// Puts callers whose batch came too late before all others.
+    fn try_again(&self, entries: Vec<(Entry, Vec<Done>)>) {
+        let mut queue = lock(&self.writer.queue);
+        for (mut entry, _) in entries.into_iter().rev() {
+            entry.attempts += 1;
+            match entry.attempts < ATTEMPTS_MAX {
+                true => queue.push_front(entry),
+                false => {
+                    entry.reply.send(Err(too_often(What::Collection, &self.id))).ok();
+                }
+            }
+        }
+    }
+
+    fn remember(&self, wanted: &[Wanted], done: &[Done]) {
+        for (wanted, done) in wanted.iter().zip(done) {
+            if let (Wanted::Set { key, .. }, Done::Applied { seq, .. }) = (wanted, done) {
+                self.hint(key, *seq);
+            }
+        }
+    }
+
+    /// Where the newest changes of all keys of a group are.
+    async fn places(&self, group: &[Arc<[Wanted]>]) -> Result<HashMap<Vec<u8>, Option<Place>>> {
+        let mut keys: Vec<&[u8]> =
+            group.iter().flat_map(|wanted| wanted.iter()).filter_map(Wanted::key).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        self.places_of(keys).await
+    }
+
+    pub(super) async fn places_of(&self, keys: Vec<&[u8]>) -> Result<HashMap<Vec<u8>, Option<Place>>> {
+        let found = match keys[..] {
+            // Which the caller's thread can do by itself.
+            [key] => vec![self.shared.job.get(ROWS, self.rows().place(key)).await?],
+            _ => self.shared.job.get_many(ROWS, keys.iter().map(|key| self.rows().place(key))).await?,
+        };
+        let places = keys.into_iter().zip(found);
+        places
+            .map(|(key, place)| Ok((key.to_vec(), place.map(|place| Place::decode(&place)).transpose()?)))
+            .collect()
+    }
+
+    /// The tombstones that the deletions of a group may push out.
+    async fn oldest(&self, head: &Head, group: &[Arc<[Wanted]>]) -> Result<VecDeque<Tombstone>> {
+        let deletes =
+            group.iter().flat_map(|wanted| wanted.iter()).filter(|wanted| wanted.is_delete()).count();
+        let max = self.descriptor.parameters.tombstones_max();
+        let beyond = (head.tombstones + deletes as u64).saturating_sub(max).min(head.tombstones);
+        if deletes == 0 || beyond == 0 {
+            return Ok(VecDeque::new());
+        }
+        self.oldest_tombstones(beyond as usize).await
+    }
+
+    /// So many tombstones in the order of their seqs.
+    pub(super) async fn oldest_tombstones(&self, limit: usize) -> Result<VecDeque<Tombstone>> {
+        let mut pages = self.shared.job.scan(ROWS, self.rows().tombstones()).limit(limit).stream();
+        let mut oldest = VecDeque::new();
+        while let Some(page) = pages.next().await {
+            for row in page? {
+                oldest.push_back(Tombstone::decode(&row.key, &row.payload)?);
+            }
+        }
+        Ok(oldest)
+    }
+
+    /// Has the job commit a plan that was made with the turn; whether it was applied.
+    pub(super) async fn commit(&self, turn: &mut Turn, plan: Plan<'_>) -> Result<bool> {
+        turn.head = None;
+        let Some((batch, _)) = plan.finish(&self.id) else { return Ok(true) };
+        applied(self.shared.job.persist_acked(batch).await)
+    }
+}
