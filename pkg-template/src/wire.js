@@ -5,9 +5,11 @@ import { text8 } from "./bytes.js";
 import { PersistencyError } from "./error.js";
 
 /** The version of the frames; page and worker must have the same. */
-export const PROTOCOL = 2;
+const PROTOCOL = 2;
 /** Set in that number where the worker knows the layers. */
-export const WITH_LAYERS = 0x100;
+const WITH_LAYERS = 0x100;
+/** What page and worker speak; layers need a worker that knows them. */
+export const SPOKEN = LAYERS ? PROTOCOL | WITH_LAYERS : PROTOCOL;
 
 /** The operations by their numbers. */
 export const OP = {

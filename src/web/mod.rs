@@ -552,7 +552,7 @@ enum OfStream {
 
 fn pack_reading(out: &mut Output, job: &Job, reading: Reading, as_position: bool) -> Result<()> {
     match reading {
-        Reading::Found(Found::Page(page)) => pack_page(out, &page.rows, page.more),
+        Reading::Found(Found::Page(page)) => pack_page(out, &page),
         Reading::Found(Found::Count(count)) => drop(out.number(count)),
         Reading::Found(Found::Categories(strings)) => drop(out.strings(&strings)),
         Reading::Found(found) => pack_payloads(out, &payloads(found)?),
