@@ -32,8 +32,11 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
         times[1].push(marking.elapsed());
 
         let writing = now();
-        let batch = (0..KEYS).try_fold(Batch::new(), |batch, n| Ok(batch.put("row", key!(n)?, PAYLOAD)));
-        job.persist(batch?).await?.durable().await?;
+        let mut batch = Batch::new();
+        for n in 0..KEYS {
+            batch = batch.put("row", key!(n)?, PAYLOAD);
+        }
+        job.persist(batch).await?.durable().await?;
         times[2].push(writing.elapsed());
 
         let writing = now();

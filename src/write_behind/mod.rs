@@ -1,11 +1,11 @@
 //! Layer `write_behind`: memory is the truth, the store follows.
 //!
-//! Speaks only to a [`Job`](crate::Job) and never holds a value: what is dirty is a set of keys, and what a key's value
-//! is, is asked when it is written.
+//! Speaks only to a [`Job`](crate::Job) and never holds a value: what is dirty is a set of keys, and what
+//! a key's value is, is asked when it is written.
 //!
-//! For programs that work on what they hold in memory, change it far more often than they could or should write it,
-//! and need it again after a restart: crawlers, caches, presence, scores, the state of connections. A
-//! million changes of ten thousand things cost ten thousand writes.
+//! For programs that work on what they hold in memory, change it far more often than they could or should
+//! write it, and need it again after a restart: crawlers, caches, presence, scores, the state of
+//! connections. A million changes of ten thousand things cost ten thousand writes.
 //!
 //! # The pieces
 //!

@@ -220,7 +220,8 @@ async fn a_strong_write_is_newer_than_the_flush_that_was_asked_for_before(root: 
         let value = format!("strong {round}");
         let put = app.sets.nodes.strong().put(&1, value.to_payload().unwrap());
         let (saved, flushed) = futures_util::join!(put, flush);
-        (saved.unwrap(), flushed.unwrap());
+        saved.unwrap();
+        flushed.unwrap();
         assert_eq!(app.engine.flush().await.unwrap().seq, None);
         assert_eq!(app.stored().await.nodes[&1], value);
     }
