@@ -11,7 +11,7 @@ use futures_util::future::{Either, select};
 use tokio::sync::{Mutex as Turns, oneshot};
 
 use super::layout::{Head, Place, ROWS, Tombstone, What};
-use super::names::{applied, too_often};
+use super::names::too_often;
 use super::options::ATTEMPTS_MAX;
 use super::plan::{Done, Plan, Wanted};
 use super::shelf::Shelf;
@@ -170,7 +170,7 @@ impl Shelf {
                 }
                 return Ok(());
             };
-            let receipt = self.shared.job.persist(batch).await?;
+            let receipt = self.shared.job.persist(batch).await?.own_conflict();
             // Nothing is awaited from here on.
             let entries = self.taken(group.len()).into_iter().zip(results).collect();
             turn.under_way = Some(UnderWay { receipt, head: after, places, entries });
@@ -280,6 +280,6 @@ impl Shelf {
     pub(super) async fn commit(&self, turn: &mut Turn, plan: Plan<'_>) -> Result<bool> {
         turn.head = None;
         let Some((batch, ..)) = plan.finish(&self.id) else { return Ok(true) };
-        applied(self.shared.job.persist_acked(batch).await)
+        self.shared.try_batch(batch).await
     }
 }
