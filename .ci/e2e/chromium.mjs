@@ -124,6 +124,30 @@ function pageTests({ server, digest, scratch, flags }, state) {
       await page.click('#tab-unicode');
       assert.deepEqual([await page.isVisible('#unicode'), await page.isVisible('#benchmark')], [true, false]);
     },
+    'Chromium: the channel goes on after a reload and after its worker was killed, and goes when it is dropped': async () => {
+      const { page } = state;
+      const shown = async (status) => {
+        await page.waitForFunction((words) => new RegExp(words).test(document.getElementById('channel-status').textContent)
+          && !document.getElementById('channel-drop').disabled, status, { timeout: ANSWER_MS });
+        return page.evaluate(() => ['verdict', 'lamport', 'count', 'waiting', 'workers', 'error'].map((name) =>
+          document.getElementById(`channel-${name}`).textContent));
+      };
+      await page.click('#tab-channel');
+      assert.deepEqual(await shown('empty'), ['EQUAL', '0', '0', '0', '1', '']);
+      await page.fill('#channel-text', 'first \u{1F600}');
+      await page.press('#channel-text', 'Enter');
+      assert.deepEqual(await shown('Sent'), ['EQUAL', '1', '1', '1', '1', '']);
+      await page.reload();
+      assert.deepEqual(await shown('earlier visit'), ['EQUAL', '1', '1', '1', '1', '']);
+      await page.click('#channel-ack');
+      assert.deepEqual(await shown('Acknowledged'), ['EQUAL', '1', '1', '0', '1', '']);
+      await page.click('#channel-kill');
+      assert.deepEqual(await shown('Killed'), ['EQUAL', '21', '21', '20', '2', '']);
+      assert.match(await page.textContent('#channel-history li:last-child'), /^1first \u{1F600}acknowledged$/u);
+      await page.click('#channel-drop');
+      assert.deepEqual(await shown('Dropped'), ['EQUAL', '0', '0', '0', '2', '']);
+      await page.click('#tab-unicode');
+    },
     'Chromium: the page works without a worker where none can be started': async () => {
       await withRoute('**/pkg/worker.js', (route) => route.abort(),
         (page) => assert.deepEqual([page.error, page.digest], [null, digest]));

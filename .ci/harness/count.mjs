@@ -53,6 +53,12 @@ export function judge({ format, needsTests = true, proof }, { status, log }) {
   return { passed, failed: Math.max(failed, reasons.length > 0 ? 1 : 0), reasons };
 }
 
+/** Where in a log's lines it tells why a test failed. */
+export function failures(lines) {
+  const told = /^(FAILED  \S|---- \S+ (stdout|output) ----$|not ok \d)/;
+  return lines.flatMap((line, at) => (told.test(line.replace(COLOUR, '')) ? [at] : []));
+}
+
 /**
  * The same tests must have run in all of `places`: a reason if their numbers differ, else null.
  * Places with failures are left out, they are told on their own.

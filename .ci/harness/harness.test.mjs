@@ -6,7 +6,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { count, disagreement, judge, neverStarted } from './count.mjs';
+import { count, disagreement, failures, judge, neverStarted } from './count.mjs';
 import { exec } from './exec.mjs';
 
 const OK = 'test result: ok. 3 passed; 0 failed; 0 ignored; 0 filtered out\n';
@@ -66,6 +66,11 @@ test('only a browser that ran no test at all is started again', () => {
   assert.equal(neverStarted(`${running}test a ... FAIL\n${RED}`), false);
   assert.equal(neverStarted(`${running}running 2 tests\n`), false);
   assert.equal(neverStarted('error: could not compile `persistency`\n'), false);
+});
+
+test('a log is asked where each kind of runner tells why a test failed', () => {
+  const lines = ['ok      one (0.1 s)', 'FAILED  two', 'Error: 1', '---- three stdout ----', 'not ok 4 - four', 'FAILED'];
+  assert.deepEqual(failures(lines), [1, 3, 4]);
 });
 
 test('places that ran different numbers of tests disagree', () => {

@@ -5,11 +5,14 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { delimiter, dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { disagreement, judge, neverStarted } from './count.mjs';
+import { disagreement, failures, judge, neverStarted } from './count.mjs';
 import { exec } from './exec.mjs';
 
 /** Lines of a log that are shown when it tells of a failure. */
 const TAIL_LINES = 60;
+/** Lines that are shown of each of its failed tests, and how many of these. */
+const REASON_LINES = 12;
+const REASONS_MAX = 20;
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 const logs = join(root, 'target', 'test-logs');
@@ -39,6 +42,8 @@ function complain(name, reasons, { log, logPath }) {
   const lines = log.trimEnd().split('\n').filter((line) => !/^ +(Compiling|Checking|Download)/.test(line));
   console.log(`--- ${name}: ${reasons.join('; ')}. The last lines of ${relative(root, logPath)}:`);
   console.log(lines.slice(-TAIL_LINES).join('\n'));
+  // Failed tests need not be among the last, and the last is what a log that was cut still has.
+  for (const at of failures(lines).slice(0, REASONS_MAX)) console.log(lines.slice(at, at + REASON_LINES).join('\n'));
   console.log('---');
 }
 

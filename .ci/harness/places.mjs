@@ -7,7 +7,8 @@ import { delimiter, join } from 'node:path';
 /** Every layer, as features. */
 const LAYERS = 'sds,datastore,write_behind';
 const NATIVE = ['--features', `serde,cli,${LAYERS}`];
-const WASM = ['--target', 'wasm32-unknown-unknown', '--features', `serde,web,${LAYERS}`];
+/** In the browser `layers` stands for them, and for what the package's second entry makes of them. */
+const WASM = ['--target', 'wasm32-unknown-unknown', '--features', 'layers'];
 
 /** Seconds a whole test program may take inside a browser. */
 const BROWSER_SECONDS = 600;
@@ -65,7 +66,7 @@ function browserPlace(root, engine, scope) {
   const run = (name, targets, needsTests) => ({
     name, needsTests, env, proof,
     argv: [...wrap, 'wasm-pack', '--log-level', 'warn', 'test', '--mode', 'no-install', '--headless', ...flags,
-      '--', '--features', `serde,web,${LAYERS}`, ...targets],
+      '--', '--features', 'layers', ...targets],
     format: 'libtest', retryStart: true, timeoutSeconds: BROWSER_RUN_SECONDS,
   });
   return {

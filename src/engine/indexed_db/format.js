@@ -98,6 +98,21 @@ export function* merged(bucket, first, last, changed) {
   if (last > from) yield { from, to: last };
 }
 
+/** The same from the end on. */
+export function* mergedBackwards(bucket, first, last, changed) {
+  let to = last;
+  for (let next = changed.length - 1; next >= 0; next--) {
+    const row = changed[next];
+    const place = Math.min(bucket.find(row.key), last);
+    const replaces = place < last && bucket.holds(place, row.key);
+    const from = replaces ? place + 1 : place;
+    if (to > from) yield { from, to };
+    yield { row, instead: replaces ? place : undefined };
+    to = place;
+  }
+  if (to > first) yield { from: first, to };
+}
+
 /**
  * Packs a bucket's rows under changed ones: the new buckets, each with its bound, the first of them with `bound`.
  * `gone` is told of each row that was there, and is not any more, or is replaced.

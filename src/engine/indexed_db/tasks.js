@@ -3,7 +3,7 @@
 // format is described in mod.rs.
 
 import { EMPTY, FAULT, Failure, INLINE_BYTES_MAX, Reader, after, compare, corrupt, utf8 } from "./basics.js";
-import { Bucket, NONE, Operations, Overlay, WRITE, merged, opened, payloadOf } from "./format.js";
+import { Bucket, NONE, Operations, Overlay, WRITE, merged, mergedBackwards, opened, payloadOf } from "./format.js";
 import { STORES, keyBytes, piecesOfRows, readSlice, within } from "./view.js";
 
 const [META, ROWS, CHUNKS, LOG, JOURNAL] = STORES;
@@ -195,8 +195,8 @@ function* walk(view, { lower, upper, reverse }, visit) {
 }
 
 /** The rows of a bucket from one key up to another, under those of the overlay. */
-const rowsOf = (view, bucket, from, to) =>
-  merged(bucket, bucket.find(from), bucket.find(to), view.memory.overlay.within(from, to));
+const rowsOf = (view, bucket, from, to, reverse = false) =>
+  (reverse ? mergedBackwards : merged)(bucket, bucket.find(from), bucket.find(to), view.memory.overlay.within(from, to));
 
 /** What bounds a page. */
 class Bounded {
@@ -227,23 +227,23 @@ class Bounded {
 function* pageOfRows(view, call, asked, prefix, page) {
   const { reverse, keysOnly } = asked;
   let more = 0;
-  function* tell(key, packed, payload) {
-    if (!page.admits(key.length - prefix + (keysOnly ? 0 : payload))) return false;
-    if (keysOnly) call.row(key, 0);
-    else if (!isLong(payload)) call.rows(packed);
-    else {
-      call.row(key, payload);
-      yield* loadPieces(view, call, key, payload);
+  const hasPieces = (payload) => !keysOnly && isLong(payload);
+  /** Whether the page admits a row: then it is told, but for a long payload's pieces. */
+  function tell(key, packed, payload) {
+    if (!page.admits(key.length - prefix + (keysOnly ? 0 : payload))) {
+      more = 1;
+      return false;
     }
+    if (keysOnly || isLong(payload)) call.row(key, keysOnly ? 0 : payload);
+    else call.rows(packed);
     return true;
   }
   yield* walk(view, asked, function* (bucket, from, to) {
-    let pieces = rowsOf(view, bucket, from, to);
-    if (reverse) pieces = [...pieces].reverse();
-    for (const { row, from: first, to: last } of pieces) {
+    for (const { row, from: first, to: last } of rowsOf(view, bucket, from, to, reverse)) {
       if (row) {
-        more = row.packed && !(yield* tell(row.key, row.packed, row.bytes)) ? 1 : 0;
-        if (more) return true;
+        if (!row.packed) continue;
+        if (!tell(row.key, row.packed, row.bytes)) return true;
+        if (hasPieces(row.bytes)) yield* loadPieces(view, call, row.key, row.bytes);
         continue;
       }
       for (let step = 0; step < last - first; ) {
@@ -251,9 +251,10 @@ function* pageOfRows(view, call, asked, prefix, page) {
         // Neighbours are told together where they lie as they are told.
         const end = reverse || keysOnly ? at : plainUpTo(bucket, at, last, prefix, page);
         if (end > at) call.rows(bucket.packed(at, end));
-        else if (!(yield* tell(bucket.key(at), bucket.packed(at), bucket.payloadBytes(at)))) {
-          more = 1;
-          return true;
+        else {
+          const [key, payload] = [bucket.key(at), bucket.payloadBytes(at)];
+          if (!tell(key, bucket.packed(at), payload)) return true;
+          if (hasPieces(payload)) yield* loadPieces(view, call, key, payload);
         }
         step += Math.max(end - at, 1);
       }

@@ -117,6 +117,39 @@ async fn gets_that_forget_buckets_take_none_away_from_commits() {
     end(&site, &engine).await;
 }
 
+#[async_test]
+async fn backwards_a_page_has_the_rows_of_buckets_and_journal_that_it_has_forwards() {
+    let site = fresh_site();
+    let engine = open(&site).await;
+    fill(&engine, 40).await;
+    // Before the buckets, in place of rows of theirs, of one whole bucket, between two, and behind them.
+    let new = ["", "00000", "000035", "00011", "00012", "00013", "00020x", "00039", "1", "2"];
+    let batch = new.iter().fold(Batch::new(), |batch, row| batch.put("c", key(row), "new"));
+    let gone = ["00001", "00007", "00025", "00038", "missing"];
+    let batch = gone.iter().fold(batch, |batch, row| batch.delete("c", key(row)));
+    engine.apply(change(batch)).await.expect("applies");
+    let spans = [Span::all(), Span::of(&(key("00003")..key("00013"))), Span::of(&(key("000035")..=key("1")))];
+    for span in spans {
+        let page = async |reverse, rows_max| {
+            let asked = PageRequest {
+                span: span.clone(),
+                keys_only: false,
+                reverse,
+                rows_max,
+                ..everything_in_order()
+            };
+            engine.page(asked, Verify::Never).await.expect("reads").value.rows
+        };
+        let mut expected: Vec<_> = page(false, usize::MAX).await.into_iter().collect();
+        expected.reverse();
+        assert!(expected.len() >= 9, "{span:?}");
+        for rows_max in 1..=expected.len() {
+            assert_eq!(page(true, rows_max).await, &expected[..rows_max], "{rows_max} of {span:?}");
+        }
+    }
+    end(&site, &engine).await;
+}
+
 /// Has the connection closed, as if somebody else wanted to upgrade the database, when a store is asked so often.
 fn closed_at(store: Store, asked: u32) -> Patch {
     let source = format!(
