@@ -152,7 +152,9 @@ function pageTests({ server, digest, scratch, flags }, state) {
       const { page: first } = state;
       const second = await state.browser.newPage();
       const both = [first, second];
-      const see = (page, check, argument) => page.waitForFunction(check, argument, { timeout: ANSWER_MS });
+      // A tab in the background draws nothing, which is when pages are looked at by default.
+      const see = (page, check, argument) =>
+        page.waitForFunction(check, argument, { timeout: ANSWER_MS, polling: 50 });
       const text = (page, id) => page.textContent(`#${id}`);
       await first.click('#tab-list');
       await second.goto(`${server.url}#list`);
