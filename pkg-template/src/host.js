@@ -1,8 +1,8 @@
 // The side on which the wasm instance runs: loads it, hands it frames, and says so when it can no more.
 // Decides nothing; what a call means is the crate's business.
 
+import { SPOKEN } from "./protocol.js";
 import init, { hello, Host } from "./wasm/persistency.js";
-import { SPOKEN } from "./wire.js";
 
 /** A wasm instance that has trapped must not be called again: what it holds is no longer sound. */
 const isFatal = (error) => error instanceof WebAssembly.RuntimeError;

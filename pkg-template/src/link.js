@@ -4,7 +4,8 @@
 
 import { PersistencyError, invalid } from "./error.js";
 import { pagePort, unsupported, workerPort } from "./port.js";
-import { KIND, MAY_CANCEL, OP, Reader, SPOKEN, Writer } from "./wire.js";
+import { SPOKEN } from "./protocol.js";
+import { KIND, MAY_CANCEL, OP, Reader, Writer } from "./wire.js";
 
 /** Milliseconds that a worker has to load and say its first word. */
 const START_MS = 30_000;

@@ -4,13 +4,6 @@
 import { text8 } from "./bytes.js";
 import { PersistencyError } from "./error.js";
 
-/** The version of the frames; page and worker must have the same. */
-const PROTOCOL = 2;
-/** Set in that number where the worker knows the layers. */
-const WITH_LAYERS = 0x100;
-/** What page and worker speak; layers need a worker that knows them. */
-export const SPOKEN = LAYERS ? PROTOCOL | WITH_LAYERS : PROTOCOL;
-
 /** The operations by their numbers. */
 export const OP = {
   openJob: 1, closeJob: 2, dropJob: 3, listJobs: 4, close: 5, ping: 6, cancel: 7, apply: 10, flush: 11, durable: 12,

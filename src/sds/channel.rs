@@ -21,6 +21,9 @@ const WAITING_PER_MESSAGE: usize = 4;
 /// what has changed in one atomic batch, and nothing if nothing has. If it fails, the protocol can go on:
 /// what could not be written is written by the next `save` that succeeds.
 ///
+/// A stored channel has one such value at a time: two do not know of each other's changes, and each save
+/// makes the stored state its own.
+///
 /// Nothing else is written. Dropping the value frees memory and leaves the stored channel as it was last
 /// saved; [`remove`](Channel::remove) deletes it.
 ///

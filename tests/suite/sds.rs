@@ -7,3 +7,4 @@ mod operations;
 mod random;
 mod restarts;
 mod stored;
+mod tabs;

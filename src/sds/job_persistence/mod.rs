@@ -6,6 +6,8 @@
 mod changes;
 mod order;
 mod rows;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
@@ -151,16 +153,17 @@ impl JobPersistence {
     }
 
     /// Puts an entry that has no order.
-    async fn put(&self, table: Table, channel: &str, id: &str, entry: Result<Vec<u8>>) -> Result<()> {
-        let put = async {
-            self.write(Batch::new().put(CATEGORY, table.key(channel, id)?, table.payload(entry?))).await
-        };
-        put.await.map_err(|error| explain(error, channel, "save"))
+    async fn put(&self, channel: &str, table: Table, id: &str, entry: Result<Vec<u8>>) -> Result<()> {
+        self.write(Batch::new().put(CATEGORY, table.key(channel, id)?, table.payload(entry?))).await
     }
 
-    async fn delete(&self, table: Table, channel: &str, id: &str) -> Result<()> {
-        let delete = async { self.write(Batch::new().delete(CATEGORY, table.key(channel, id)?)).await };
-        delete.await.map_err(|error| explain(error, channel, "remove"))
+    async fn delete(&self, channel: &str, table: Table, id: &str) -> Result<()> {
+        self.write(Batch::new().delete(CATEGORY, table.key(channel, id)?)).await
+    }
+
+    async fn update(&self, channel: &str, update: &HistoryUpdate) -> Result<()> {
+        self.know_order().await?;
+        self.write(changes::history(Batch::new(), channel, update, &self.writer)?).await
     }
 
     async fn save(&self, channel: &str, meta: &ChannelMeta, update: &HistoryUpdate) -> Result<()> {
@@ -213,21 +216,22 @@ impl Persistence for JobPersistence {
             let head = head(lamport, self.writer.order.next(), &self.writer.id);
             self.write(Batch::new().put(CATEGORY, Table::Head.key(channel, "")?, head)).await
         };
-        save.await.map_err(|error| explain(error, channel, "save_lamport"))
+        named(channel, "save_lamport", save).await
     }
 
     async fn append_log_entry(&self, channel: &str, message: &SdsMessage) -> Result<()> {
         let update = HistoryUpdate { append: vec![message.clone()], evict: Vec::new() };
-        self.update_history(channel, &update).await
+        named(channel, "append_log_entry", self.update(channel, &update)).await
     }
 
     async fn remove_log_entry(&self, channel: &str, message_id: &str) -> Result<()> {
         let remove = async { self.write(changes::evict(Batch::new(), channel, message_id)?).await };
-        remove.await.map_err(|error| explain(error, channel, "remove_log_entry"))
+        named(channel, "remove_log_entry", remove).await
     }
 
     async fn set_retrieval_hint(&self, channel: &str, message_id: &str, hint: &[u8]) -> Result<()> {
-        self.put(Table::Hint, channel, message_id, Ok(hint.to_vec())).await
+        named(channel, "set_retrieval_hint", self.put(channel, Table::Hint, message_id, Ok(hint.to_vec())))
+            .await
     }
 
     async fn save_outgoing(&self, channel: &str, message: &UnacknowledgedMessage) -> Result<()> {
@@ -245,19 +249,22 @@ impl Persistence for JobPersistence {
             };
             self.settled(receipt).await
         };
-        save.await.map_err(|error| explain(error, channel, "save_outgoing"))
+        named(channel, "save_outgoing", save).await
     }
 
     async fn remove_outgoing(&self, channel: &str, message_id: &str) -> Result<()> {
-        self.delete(Table::Outgoing, channel, message_id).await
+        let delete = self.delete(channel, Table::Outgoing, message_id);
+        named(channel, "remove_outgoing", delete).await
     }
 
     async fn save_incoming(&self, channel: &str, message: &IncomingMessage) -> Result<()> {
-        self.put(Table::Incoming, channel, &message.message.message_id, message.to_payload()).await
+        let put = self.put(channel, Table::Incoming, &message.message.message_id, message.to_payload());
+        named(channel, "save_incoming", put).await
     }
 
     async fn remove_incoming(&self, channel: &str, message_id: &str) -> Result<()> {
-        self.delete(Table::Incoming, channel, message_id).await
+        let delete = self.delete(channel, Table::Incoming, message_id);
+        named(channel, "remove_incoming", delete).await
     }
 
     async fn save_outgoing_repair(
@@ -266,11 +273,13 @@ impl Persistence for JobPersistence {
         message_id: &str,
         entry: &OutgoingRepairEntry,
     ) -> Result<()> {
-        self.put(Table::OutgoingRepair, channel, message_id, entry.to_payload()).await
+        let put = self.put(channel, Table::OutgoingRepair, message_id, entry.to_payload());
+        named(channel, "save_outgoing_repair", put).await
     }
 
     async fn remove_outgoing_repair(&self, channel: &str, message_id: &str) -> Result<()> {
-        self.delete(Table::OutgoingRepair, channel, message_id).await
+        let delete = self.delete(channel, Table::OutgoingRepair, message_id);
+        named(channel, "remove_outgoing_repair", delete).await
     }
 
     async fn save_incoming_repair(
@@ -279,11 +288,13 @@ impl Persistence for JobPersistence {
         message_id: &str,
         entry: &IncomingRepairEntry,
     ) -> Result<()> {
-        self.put(Table::IncomingRepair, channel, message_id, entry.to_payload()).await
+        let put = self.put(channel, Table::IncomingRepair, message_id, entry.to_payload());
+        named(channel, "save_incoming_repair", put).await
     }
 
     async fn remove_incoming_repair(&self, channel: &str, message_id: &str) -> Result<()> {
-        self.delete(Table::IncomingRepair, channel, message_id).await
+        let delete = self.delete(channel, Table::IncomingRepair, message_id);
+        named(channel, "remove_incoming_repair", delete).await
     }
 
     /// Resolves when it is committed, or durable if the handle says so.
@@ -293,37 +304,33 @@ impl Persistence for JobPersistence {
             receipt.committed().await?;
             self.settled(receipt).await
         };
-        drop_all.await.map_err(|error| explain(error, channel, "drop_channel"))
+        named(channel, "drop_channel", drop_all).await
     }
 
     /// One view of the channel; where it is larger than a whole scan may be, it is read by pages, each one
     /// view, and what others write meanwhile can be seen in part.
     async fn load_all_for_channel(&self, channel: &str) -> Result<ChannelSnapshot> {
-        self.load(channel).await.map_err(|error| explain(error, channel, "load"))
+        named(channel, "load_all_for_channel", self.load(channel)).await
     }
 }
 
 #[async_trait]
 impl SnapshotPersistence for JobPersistence {
     async fn update_history(&self, channel: &str, update: &HistoryUpdate) -> Result<()> {
-        let write = async {
-            self.know_order().await?;
-            self.write(changes::history(Batch::new(), channel, update, &self.writer)?).await
-        };
-        write.await.map_err(|error| explain(error, channel, "update_history"))
+        named(channel, "update_history", self.update(channel, update)).await
     }
 
     /// Reads the channel's buffers and writes what differs. If somebody else changes the channel in
     /// between, it is done again, up to 16 times, then `Conflict`; where the handle resolves when accepted,
     /// that conflict is reported by [`flush`](JobPersistence::flush), and the next save heals it.
     async fn save_channel(&self, channel: &str, meta: &ChannelMeta, update: &HistoryUpdate) -> Result<()> {
-        self.save(channel, meta, update).await.map_err(|error| explain(error, channel, "save_channel"))
+        named(channel, "save_channel", self.save(channel, meta, update)).await
     }
 }
 
-/// The error with the words that say which channel it was about.
-fn explain(error: Error, channel: &str, operation: &str) -> Error {
-    error.in_context(format_args!("sds channel {}, {operation}", Quoted(channel)))
+/// The operation's result, its error with the words that say which channel it was about.
+async fn named<T>(channel: &str, operation: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
+    work.await.map_err(|error| error.in_context(format_args!("sds channel {}, {operation}", Quoted(channel))))
 }
 
 impl fmt::Debug for JobPersistence {

@@ -2,6 +2,8 @@
 //!
 //! Pure: never reads or writes a job. The tables and the messages are in the layer's documentation.
 
+use std::sync::Arc;
+
 use prost::Message;
 
 use crate::error::{Error, ErrorKind, Quoted, Result};
@@ -124,21 +126,17 @@ pub(super) struct Loaded {
 impl Loaded {
     /// Takes one row; the error names the row.
     pub(super) fn take(&mut self, row: &Row) -> Result<()> {
-        // A newer version may have other tables.
-        let newer = check_version(&row.payload, "row");
-        let newer = newer.err().filter(|error| error.kind() == ErrorKind::VersionTooNew);
-        let place = place_of(&row.key);
-        let within = |error: Error| match &place {
-            Ok((table, id)) => error.in_context(format_args!("{}, {}", table.name(), Quoted(id))),
-            Err(_) => error,
+        // First of all: a newer version may have other tables.
+        let version = check_version(&row.payload, "row");
+        let newer = version.err().filter(|error| error.kind() == ErrorKind::VersionTooNew);
+        let (taken, within) = match place_of(&row.key) {
+            Ok((table, id)) => {
+                let within = format!("{}, {}", table.name(), Quoted(&id));
+                (newer.map_or_else(|| self.entry(table, &id, &row.payload), Err), within)
+            }
+            Err(error) => (Err(newer.unwrap_or(error)), "a row whose key cannot be read".to_owned()),
         };
-        if let Some(error) = newer {
-            return Err(within(error));
-        }
-        match &place {
-            Ok((table, id)) => self.entry(*table, id, &row.payload).map_err(|error| within(corrupt(error))),
-            Err(error) => Err(corrupt(error.clone()).in_context("a row whose key cannot be read")),
-        }
+        taken.map_err(|error| corrupt(error).in_context(within))
     }
 
     fn entry(&mut self, table: Table, id: &str, payload: &[u8]) -> Result<()> {
@@ -202,7 +200,10 @@ fn same(id: &str, own: &str) -> Result<()> {
     }
 }
 
-/// Bytes that a caller gave would be his mistake; stored ones are damaged.
+/// Bytes that a caller gives can be his mistake; stored ones are damaged, unless they are newer.
 fn corrupt(error: Error) -> Error {
-    Error::new(ErrorKind::Corrupt, error.message().to_owned())
+    match error.kind() {
+        ErrorKind::VersionTooNew => error,
+        _ => Error::new(ErrorKind::Corrupt, error.message().to_owned()).with_source(Arc::new(error)),
+    }
 }

@@ -124,6 +124,9 @@ async fn a_row_of_a_newer_version_is_refused_untouched(root: &TestRoot) {
     let store = &place.store;
     // Of version 2, and field 4 is a number there.
     let newer = b"\x08\x02\x20\x07";
+    // The row is of version 1, its entry is not.
+    damage(store.job(), 0, "", b"\x08\x01\x22\x02\x08\x02").await;
+    assert_eq!(kind(store.load_channel(CHANNEL).await), ErrorKind::VersionTooNew);
     for (table, id) in [(0, ""), (3, "o"), (99, "of a table that is not known yet")] {
         damage(store.job(), table, id, newer).await;
         let error = store.load_channel(CHANNEL).await.unwrap_err();
