@@ -1,5 +1,6 @@
 //! The layer over the faulty engine: every fault and every loss of power at every step of one story.
 
+mod elsewhere;
 mod story;
 mod sweep;
 
