@@ -9,12 +9,12 @@ use serde::de::DeserializeOwned;
 
 use super::changes::{ChangesPages, Since, Snapshot, changes_since, snapshot};
 use super::content::{Bytes, Content, Json, json_record};
-use super::layout::{Change as Row, Generation};
+use super::layout::Generation;
 use super::options::{
     ATTEMPTS_MAX, RECORD_BYTES_MAX, RECORD_KEY_BYTES_MAX, SET_MANY_BYTES_MAX, SET_MANY_MAX,
 };
 use super::plan::{Done, Wanted, When};
-use super::shelf::Shelf;
+use super::shelf::{Shelf, Told};
 use super::subscription::Subscription;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
@@ -115,7 +115,7 @@ impl<C: Content> Collection<C> {
             return Ok(None);
         }
         let found = self.shelf.get(key.as_ref()).await.map_err(|error| self.shelf.explain(error, "get"))?;
-        found.map(|(seq, row)| record::<C>(seq, row)).transpose()
+        found.map(record::<C>).transpose()
     }
 
     /// Deletes the record under this key and remembers that; returns the seq of the deletion. `None` if
@@ -380,10 +380,10 @@ impl Done {
     }
 }
 
-/// The record of a row that holds one.
-pub(super) fn record<C: Content>(seq: u64, row: Row) -> Result<Record<C::Key, C::Value>> {
-    let data = C::value(row.data.unwrap_or_default())?;
-    Ok(Record { key: C::key(row.key)?, data, seq, updated_ms: row.stamp_ms })
+/// The record of what is told, which was not deleted.
+pub(super) fn record<C: Content>(told: Told) -> Result<Record<C::Key, C::Value>> {
+    let data = C::value(told.data.unwrap_or_default())?;
+    Ok(Record { key: C::key(told.key)?, data, seq: told.seq, updated_ms: told.stamp_ms })
 }
 
 fn check_rows(rows: &[(Vec<u8>, Vec<u8>)]) -> Result<()> {
