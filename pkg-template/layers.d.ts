@@ -7,3 +7,4 @@
  */
 export * from "./index.js";
 export * from "./layers/sds.js";
+export * from "./layers/datastore.js";

@@ -148,6 +148,49 @@ function pageTests({ server, digest, scratch, flags }, state) {
       assert.deepEqual(await shown('Dropped'), ['EQUAL', '0', '0', '0', '2', '']);
       await page.click('#tab-unicode');
     },
+    'Chromium: two tabs share a list live, also over a worker that was killed, and a pool of theirs converges': async () => {
+      const { page: first } = state;
+      const second = await state.browser.newPage();
+      const both = [first, second];
+      const see = (page, check, argument) => page.waitForFunction(check, argument, { timeout: ANSWER_MS });
+      const text = (page, id) => page.textContent(`#${id}`);
+      await first.click('#tab-list');
+      await second.goto(`${server.url}#list`);
+      for (const page of both) await see(page, () => !document.getElementById('pool-merge').disabled);
+      for (const [at, page] of both.entries()) {
+        await page.fill('#list-text', `thing ${at}`);
+        await page.press('#list-text', 'Enter');
+        for (const each of both) {
+          await see(each, (count) => document.querySelectorAll('#list-things li').length === count, at + 1);
+        }
+      }
+      await second.click('#list-kill');
+      await first.click('#list-things li:first-child input');
+      await first.click('#list-things li:last-child button');
+      for (const page of both) {
+        await see(page, () => document.getElementById('list-status').textContent === '1 thing, 0 to do.');
+        const told = await page.$$eval('#list-told li code', (found) => found.map(({ textContent }) => textContent));
+        assert.deepEqual(told.slice(0, 4), ['4', '3', '2', '1']);
+      }
+
+      for (const page of both) {
+        await page.bringToFront();
+        await page.click('#pool-merge');
+      }
+      for (const page of both) {
+        await page.bringToFront();
+        await see(page, () => document.getElementById('pool-round').textContent === '2'
+          || !document.getElementById('pool-acknowledge').disabled
+          || /^Waiting/.test(document.getElementById('pool-status').textContent));
+        if (await page.isEnabled('#pool-acknowledge')) await page.click('#pool-acknowledge');
+      }
+      for (const page of both) {
+        await see(page, () => document.getElementById('pool-round').textContent === '2');
+        assert.equal(await text(page, 'list-error'), '');
+      }
+      await second.close();
+      await first.click('#tab-unicode');
+    },
     'Chromium: the page works without a worker where none can be started': async () => {
       await withRoute('**/pkg/worker.js', (route) => route.abort(),
         (page) => assert.deepEqual([page.error, page.digest], [null, digest]));

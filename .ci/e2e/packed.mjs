@@ -9,7 +9,7 @@ import { project, run, tool } from './projects.mjs';
 /** What is published. */
 const FILES = [
   'LICENSE-APACHE', 'LICENSE-MIT', 'LICENSE-MSGPACK', 'README.md', 'docs/browsers.md', 'index.d.ts', 'index.js',
-  'layers-page.js', 'layers-worker.js', 'layers.d.ts', 'layers.js', 'layers/sds.d.ts', 'package.json', 'page.js',
+  'layers-page.js', 'layers-worker.js', 'layers.d.ts', 'layers.js', 'layers/datastore.d.ts', 'layers/sds.d.ts', 'package.json', 'page.js',
   'persistency-layers.wasm', 'persistency.wasm', 'worker.js',
 ];
 /** What is loaded by its address; nobody imports names from it. */

@@ -42,3 +42,48 @@ void layers.JobPersistence.open("alpha");
 void new layers.JobPersistence(job);
 // @ts-expect-error: a Lamport time is a bigint
 void store.saveLamport("channel", 1);
+
+interface Task {
+  id: string;
+  done: boolean;
+}
+
+const store2 = await layers.Datastore.open(job, { subscribers: 7 });
+const tasks = await store2.collection<Task>("tasks", { temporary: true, ttlMs: 7, primary: "id" });
+const blobs = await store2.bytesCollection("blobs");
+const pool = await store2.pool<Task>("pool");
+const member = await pool.join("me");
+const datastore = {
+  found: await store2.findCollection("tasks"),
+  set: tasks.set({ id: "a", done: false }),
+  updated: tasks.update("a", (task) => task && { ...task, done: true }),
+  told: tasks.subscribe("me"),
+  blob: blobs.get(new Uint8Array()),
+  since: blobs.changesSince(0n),
+  merged: member.merge([{ id: "a", done: true }]),
+  updates: member.updates(),
+};
+
+export type OfDatastore = [
+  Expect<Equal<Given<typeof datastore.set>, layers.CollectionRecord<string, Task>>>,
+  Expect<Equal<Given<typeof datastore.updated>, layers.CollectionRecord<string, Task> | undefined>>,
+  Expect<Equal<Given<typeof datastore.told>, layers.CollectionUpdate<string, Task>>>,
+  Expect<Equal<Given<typeof datastore.blob>, layers.CollectionRecord<Bytes, Bytes> | undefined>>,
+  Expect<Equal<Given<typeof datastore.since>, layers.CollectionSince<Bytes, Bytes>>>,
+  Expect<Equal<Given<typeof datastore.merged>, layers.Merged<Task>>>,
+  Expect<Equal<Given<typeof datastore.updates>, layers.PoolUpdate<Task>>>,
+];
+
+await blobs.setMany([[new Uint8Array(), new Uint8Array()]]);
+for await (const update of tasks.subscribe("me", { signal: AbortSignal.timeout(1) })) {
+  if (update.type === "snapshot") update.records satisfies readonly layers.CollectionRecord<string, Task>[];
+  else if (update.changes[0]?.type === "set") update.changes[0].data satisfies Task;
+}
+
+// @ts-expect-error: a task is done or not
+void tasks.set({ id: "a" });
+// @ts-expect-error: a key of bytes is bytes
+void blobs.get("a");
+// @ts-expect-error: no such option
+void store2.collection("tasks", { ttl: 7 });
+export const isCollection = (value: unknown) => value instanceof layers.Collection;

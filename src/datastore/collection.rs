@@ -110,6 +110,10 @@ impl<C: Content> Collection<C> {
 
     /// The record under this key; `None` if there is none or it has expired.
     pub async fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Record<C::Key, C::Value>>> {
+        // A key that no record can have is of no record.
+        if key.as_ref().len() > RECORD_KEY_BYTES_MAX {
+            return Ok(None);
+        }
         let found = self.shelf.get(key.as_ref()).await.map_err(|error| self.shelf.explain(error, "get"))?;
         found.map(|(seq, row)| record::<C>(seq, row)).transpose()
     }
@@ -188,7 +192,6 @@ impl<C: Content> Collection<C> {
     }
 
     async fn delete_when(&self, key: &[u8], when: When, operation: &str) -> Result<Option<u64>> {
-        // A key that no record can have is of no record.
         if key.len() > RECORD_KEY_BYTES_MAX {
             return Ok(None);
         }

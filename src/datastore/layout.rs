@@ -342,14 +342,14 @@ impl Change {
         bytes
     }
 
-    pub(super) fn decode(bytes: Vec<u8>) -> Result<Self> {
+    pub(super) fn decode(mut bytes: Vec<u8>) -> Result<Self> {
         let mut reader = Reader(&bytes);
         let stamp_ms = reader.number()?;
         let deleted = reader.flag()?;
         let key_bytes = u32::from_be_bytes(reader.array()?) as usize;
         let key = reader.take(key_bytes)?.to_vec();
-        let data = (!deleted).then(|| reader.0.to_vec());
-        Ok(Change { stamp_ms, key, data })
+        bytes.drain(..CHANGE_OVERHEAD_BYTES + key_bytes);
+        Ok(Change { stamp_ms, key, data: (!deleted).then_some(bytes) })
     }
 }
 

@@ -14,6 +14,8 @@ mod shelf;
 mod store;
 mod subscribers;
 mod subscription;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use changes::{Change, Changes, ChangesPages, Since, Snapshot};

@@ -136,7 +136,7 @@ impl Shared {
         if due_ms != 0 {
             batch = batch.put(DUE, due_key(due_ms, generation), name_key(what, id).into_bytes());
         }
-        Ok(applied(self.job.persist_acked(batch).await)?.then_some(descriptor))
+        Ok(self.try_batch(batch).await?.then_some(descriptor))
     }
 
     /// Removes it with everything in it, if it still is as it was found.
@@ -152,7 +152,7 @@ impl Shared {
         if lease.due_ms != 0 {
             batch = batch.delete(DUE, due_key(lease.due_ms, descriptor.generation));
         }
-        applied(self.job.persist_acked(batch).await)
+        self.try_batch(batch).await
     }
 
     /// Removes it; whether there was one that had not expired.
@@ -182,6 +182,16 @@ impl Shared {
         Ok(ids)
     }
 
+    /// Commits a batch; whether it was applied, which it is not if one of its preconditions did not hold.
+    pub(super) async fn try_batch(&self, batch: Batch) -> Result<bool> {
+        let receipt = self.job.persist(batch).await?.own_conflict();
+        match receipt.committed().await {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::Conflict => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// A batch that goes by the number of collections and pools there are, and that number.
     async fn counted(&self) -> Result<(Batch, u64)> {
         let Some(stored) = self.job.get(NAMES, count_key()).await? else {
@@ -199,15 +209,6 @@ impl Shared {
 /// `Backend` if the platform has no random bytes.
 pub fn fresh_id() -> Result<String> {
     Ok(random::<12>()?.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-/// Whether the batch was applied; not if one of its preconditions did not hold.
-pub(super) fn applied(result: Result<u64>) -> Result<bool> {
-    match result {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::Conflict => Ok(false),
-        Err(error) => Err(error),
-    }
 }
 
 /// What a call is answered that others have overtaken again and again.

@@ -1,13 +1,16 @@
 //! Plans: what a group of changes does to a collection, decided by pure functions.
 //!
 //! Nothing here awaits or reads a clock: the writer brings what is stored, and carries out the batch.
+//! What it brings may be of different times; then the numbers are wrong, and so is the head that the batch
+//! requires, which refuses it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::layout::{
     CHANGE_OVERHEAD_BYTES, Change, DUE, Descriptor, Head, Place, ROWS, Tombstone, What, due_key, name_key,
 };
+use super::writer::Places;
 use crate::batch::{Batch, Op};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
@@ -78,7 +81,7 @@ pub(super) struct Plan<'a> {
     /// When its changes happen; never before the last one.
     stamp_ms: u64,
     /// Keys that are looked at, with their places as the changes so far leave them.
-    places: HashMap<Vec<u8>, Option<Place>>,
+    places: Places,
     /// The oldest tombstones, as many as may have to be forgotten.
     oldest: VecDeque<Tombstone>,
     ops: Vec<Op>,
@@ -94,7 +97,7 @@ impl<'a> Plan<'a> {
         descriptor: &'a Descriptor,
         head: Head,
         now_ms: u64,
-        places: HashMap<Vec<u8>, Option<Place>>,
+        places: Places,
         oldest: VecDeque<Tombstone>,
     ) -> Self {
         Plan {
@@ -151,7 +154,7 @@ impl<'a> Plan<'a> {
         let old = place.filter(|place| !place.deleted);
         let bytes = key.len() + data.len();
         let records = self.head.records + u64::from(old.is_none());
-        let total = self.head.bytes - old.map_or(0, |old| u64::from(old.bytes)) + bytes as u64;
+        let total = self.head.bytes.saturating_sub(old.map_or(0, |old| u64::from(old.bytes))) + bytes as u64;
         let parameters = &self.descriptor.parameters;
         if records > parameters.records_max() && old.is_none() {
             return Err(full("records", records, parameters.records_max()));
@@ -184,8 +187,8 @@ impl<'a> Plan<'a> {
     /// Deletes a record that is there, and leaves a tombstone.
     fn bury(&mut self, key: &[u8], place: Place) -> Done {
         self.displace(Some(place));
-        self.head.records -= 1;
-        self.head.bytes -= u64::from(place.bytes);
+        self.head.records = self.head.records.saturating_sub(1);
+        self.head.bytes = self.head.bytes.saturating_sub(u64::from(place.bytes));
         self.slide();
         let (seq, stamp_ms, rows) = (self.take_seq(), self.stamp_ms, self.descriptor.rows());
         let kept_ms = self.descriptor.parameters.tombstones_kept_ms();
@@ -240,7 +243,7 @@ impl<'a> Plan<'a> {
         self.delete_row(rows.change(*seq));
         self.delete_row(rows.tombstone(*seq));
         self.settle(key, None);
-        self.head.tombstones -= 1;
+        self.head.tombstones = self.head.tombstones.saturating_sub(1);
         self.head.floor = self.head.floor.max(*seq);
         true
     }
@@ -265,8 +268,8 @@ impl<'a> Plan<'a> {
         self.head.due_ms = due_ms;
     }
 
-    /// The batch, and the head that it leaves; `None` if nothing changes.
-    pub(super) fn finish(mut self, id: &str) -> Option<(Batch, Head)> {
+    /// The batch, and the head and the places that it leaves; `None` if nothing changes.
+    pub(super) fn finish(mut self, id: &str) -> Option<(Batch, Head, Places)> {
         let rows = self.descriptor.rows();
         if !self.ops.is_empty() {
             self.head.last_ms = self.stamp_ms;
@@ -277,12 +280,12 @@ impl<'a> Plan<'a> {
         }
         self.put(rows.head(), after);
         let mut batch = Batch::new().require_equal(ROWS, rows.head(), before);
-        self.ops.into_iter().for_each(|op| batch.push(op));
+        in_order_of_keys(self.ops).for_each(|op| batch.push(op));
         if self.head.due_ms != 0 && self.head.due_ms != self.due_before {
             let key = due_key(self.head.due_ms, self.descriptor.generation);
             batch = batch.put(DUE, key, name_key(What::Collection, id).into_bytes());
         }
-        Some((batch, self.head))
+        Some((batch, self.head, self.places))
     }
 
     /// Whether the record of this place can still be handed out.
@@ -315,7 +318,7 @@ impl<'a> Plan<'a> {
         self.delete_row(rows.change(place.seq));
         if place.deleted {
             self.delete_row(rows.tombstone(place.seq));
-            self.head.tombstones -= 1;
+            self.head.tombstones = self.head.tombstones.saturating_sub(1);
         }
     }
 
@@ -355,6 +358,26 @@ impl<'a> Plan<'a> {
     fn delete_row(&mut self, key: Key) {
         self.ops.push(Op::Delete { category: Arc::clone(&self.category), key });
     }
+}
+
+/// The last operation on each row, in the order of the rows: who writes them so touches each page once.
+fn in_order_of_keys(mut ops: Vec<Op>) -> impl Iterator<Item = Op> {
+    fn row(op: &Op) -> (&str, &[u8]) {
+        match op {
+            Op::Put { key, .. } | Op::Delete { key, .. } => (op.category(), key.as_bytes()),
+            Op::DeleteRange { range, .. } => (op.category(), range.first()),
+        }
+    }
+    ops.sort_by(|a, b| row(a).cmp(&row(b)));
+    let mut ops = ops.into_iter().peekable();
+    std::iter::from_fn(move || {
+        loop {
+            let op = ops.next()?;
+            if ops.peek().is_none_or(|next| row(next) != row(&op)) {
+                return Some(op);
+            }
+        }
+    })
 }
 
 /// Whether a record that was set at `stamp_ms` has expired at `now_ms`: strictly after its time.

@@ -79,11 +79,16 @@ impl Shelf {
 
     /// `Closed` if the head's collection has expired.
     pub(super) fn check_head(&self, head: &Head) -> Result<()> {
-        self.expires_ms.store(head.expires_ms, Ordering::Relaxed);
+        self.slid_to(head);
         match head.expired(self.now_ms()) {
             true => Err(self.gone()),
             false => Ok(()),
         }
+    }
+
+    /// Remembers when the head's collection expires.
+    pub(super) fn slid_to(&self, head: &Head) {
+        self.expires_ms.store(head.expires_ms, Ordering::Relaxed);
     }
 
     /// When it expires as far as is known, 0 for never.
@@ -138,9 +143,11 @@ impl Shelf {
         (!expired(&self.descriptor, change.stamp_ms, self.now_ms())).then_some((seq, change))
     }
 
-    /// Remembers where a key's newest change is.
-    pub(super) fn hint(&self, key: &[u8], seq: u64) {
-        self.hints.set(key, seq);
+    /// Remembers where a key's newest change is, if that set a record.
+    pub(super) fn hint(&self, key: &[u8], seq: Option<u64>) {
+        if let Some(seq) = seq {
+            self.hints.set(key, seq);
+        }
     }
 
     /// All changes after `after` in one view.

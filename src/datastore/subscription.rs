@@ -145,7 +145,9 @@ impl<C: Content> Subscription<C> {
             Some(Either::Left((None, _))) => return Err(shelf.gone()),
             Some(Either::Right(_)) => {}
             // It has expired, unless it has slid on.
-            None => drop(shelf.head().await?),
+            None => {
+                shelf.head().await?;
+            }
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use futures_util::future::{Either, select};
 use tokio::sync::{Mutex as Turns, oneshot};
 
 use super::layout::{Head, Place, ROWS, Tombstone, What};
-use super::names::{applied, too_often};
+use super::names::too_often;
 use super::options::ATTEMPTS_MAX;
 use super::plan::{Done, Plan, Wanted};
 use super::shelf::Shelf;
@@ -28,6 +28,8 @@ const QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
 const GROUP_CHANGES_MAX: usize = 4096;
 /// Bytes of one batch at most, those that belong together excepted.
 const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Keys whose places a writer remembers; beyond it all are forgotten, and begun anew.
+const KNOWN_MAX: usize = 128 * 1024;
 
 /// Who writes a collection on this side.
 pub(super) struct Writer {
@@ -59,14 +61,21 @@ struct Entry {
 pub(super) struct Turn {
     /// As our last batch left it; none if that is not known.
     head: Option<Head>,
+    /// Where the newest changes of keys are, as long as the head is `head`. Whatever is decided by this
+    /// holds only if a batch that requires that head is applied.
+    known: Places,
     under_way: Option<UnderWay>,
 }
+
+/// Where the newest changes of keys are; none of a key that has none.
+pub(super) type Places = HashMap<Vec<u8>, Option<Place>>;
 
 /// A batch that has been accepted.
 struct UnderWay {
     receipt: Receipt,
     head: Head,
-    entries: Vec<(Entry, Vec<Done>)>,
+    places: Places,
+    entries: Vec<(Entry, Result<Vec<Done>>)>,
 }
 
 impl Shelf {
@@ -135,51 +144,61 @@ impl Shelf {
 
     /// Decides a group and has the job accept its batch.
     async fn accept(&self, turn: &mut Turn, group: &[Arc<[Wanted]>]) -> Result<()> {
-        // One that seems to have expired may have slid on in another tab.
-        let head = match turn.head.take().filter(|head| !head.expired(self.now_ms())) {
-            Some(head) => head,
-            None => self.head().await?,
-        };
-        let places = self.places(group).await?;
-        let oldest = self.oldest(&head, group).await?;
-        let mut plan = Plan::new(&self.descriptor, head.clone(), self.now_ms(), places, oldest);
-        let results: Vec<Result<Vec<Done>>> = group.iter().map(|wanted| plan.apply(wanted)).collect();
-        let (receipt, head) = match plan.finish(&self.id) {
-            Some((batch, after)) => (Some(self.shared.job.persist(batch).await?), after),
-            None => (None, head),
-        };
-        // Nothing is awaited from here on.
-        let taken: Vec<Entry> = lock(&self.writer.queue).drain(..group.len()).collect();
-        let mut entries = Vec::new();
-        for (entry, result) in taken.into_iter().zip(results) {
-            match result {
-                Ok(done) => entries.push((entry, done)),
-                Err(error) => drop(entry.reply.send(Err(error))),
-            }
-        }
-        match receipt {
-            Some(receipt) => turn.under_way = Some(UnderWay { receipt, head, entries }),
-            None => {
+        loop {
+            // One that seems to have expired may have slid on in another tab.
+            let remembered = turn.head.take().filter(|head| !head.expired(self.now_ms()));
+            let is_remembered = remembered.is_some();
+            let head = match remembered {
+                Some(head) => head,
+                None => {
+                    turn.known.clear();
+                    self.head().await?
+                }
+            };
+            let places = self.places(&turn.known, group).await?;
+            let oldest = self.oldest(&head, group).await?;
+            let mut plan = Plan::new(&self.descriptor, head.clone(), self.now_ms(), places, oldest);
+            let results: Vec<Result<Vec<Done>>> = group.iter().map(|wanted| plan.apply(wanted)).collect();
+            let Some((batch, after, places)) = plan.finish(&self.id) else {
+                if is_remembered {
+                    // No batch will tell whether what is remembered still holds.
+                    continue;
+                }
                 turn.head = Some(head);
-                entries.into_iter().for_each(|(entry, done)| drop(entry.reply.send(Ok(done))));
-            }
+                for (entry, result) in self.taken(group.len()).into_iter().zip(results) {
+                    entry.reply.send(result).ok();
+                }
+                return Ok(());
+            };
+            let receipt = self.shared.job.persist(batch).await?.own_conflict();
+            // Nothing is awaited from here on.
+            let entries = self.taken(group.len()).into_iter().zip(results).collect();
+            turn.under_way = Some(UnderWay { receipt, head: after, places, entries });
+            return Ok(());
         }
-        Ok(())
+    }
+
+    fn taken(&self, entries: usize) -> Vec<Entry> {
+        lock(&self.writer.queue).drain(..entries).collect()
     }
 
     /// Waits for the batch under way, if there is one, and answers its callers.
     async fn settle(&self, turn: &mut Turn) {
         let Some(under_way) = &turn.under_way else { return };
         let result = under_way.receipt.committed().await;
-        let Some(UnderWay { head, entries, .. }) = turn.under_way.take() else { return };
+        let Some(UnderWay { head, places, entries, .. }) = turn.under_way.take() else { return };
         match result {
             Ok(_) => {
-                self.check_head(&head).ok();
-                turn.head = Some(head);
-                for (entry, done) in entries {
-                    self.remember(&entry.wanted, &done);
-                    entry.reply.send(Ok(done)).ok();
+                self.slid_to(&head);
+                if turn.known.len() + places.len() > KNOWN_MAX {
+                    turn.known.clear();
                 }
+                for (key, place) in &places {
+                    self.hint(key, place.filter(|place| !place.deleted).map(|place| place.seq));
+                }
+                turn.known.extend(places);
+                turn.head = Some(head);
+                entries.into_iter().for_each(|(entry, result)| drop(entry.reply.send(result)));
             }
             Err(error) if error.kind() == ErrorKind::Conflict => self.try_again(entries),
             Err(error) => {
@@ -189,7 +208,7 @@ impl Shelf {
     }
 
     /// Puts callers whose batch came too late before all others.
-    fn try_again(&self, entries: Vec<(Entry, Vec<Done>)>) {
+    fn try_again(&self, entries: Vec<(Entry, Result<Vec<Done>>)>) {
         let mut queue = lock(&self.writer.queue);
         for (mut entry, _) in entries.into_iter().rev() {
             entry.attempts += 1;
@@ -202,33 +221,35 @@ impl Shelf {
         }
     }
 
-    fn remember(&self, wanted: &[Wanted], done: &[Done]) {
-        for (wanted, done) in wanted.iter().zip(done) {
-            if let (Wanted::Set { key, .. }, Done::Applied { seq, .. }) = (wanted, done) {
-                self.hint(key, *seq);
+    /// Where the newest changes of all keys of a group are; those that are not known are read.
+    async fn places(&self, known: &Places, group: &[Arc<[Wanted]>]) -> Result<Places> {
+        let mut places = Places::new();
+        let mut unknown = Vec::new();
+        for key in group.iter().flat_map(|wanted| wanted.iter()).filter_map(Wanted::key) {
+            match known.get(key) {
+                Some(place) => drop(places.insert(key.to_vec(), *place)),
+                None => unknown.push(key),
             }
         }
+        unknown.sort_unstable();
+        unknown.dedup();
+        places.extend(self.places_of(unknown).await?);
+        Ok(places)
     }
 
-    /// Where the newest changes of all keys of a group are.
-    async fn places(&self, group: &[Arc<[Wanted]>]) -> Result<HashMap<Vec<u8>, Option<Place>>> {
-        let mut keys: Vec<&[u8]> =
-            group.iter().flat_map(|wanted| wanted.iter()).filter_map(Wanted::key).collect();
-        keys.sort_unstable();
-        keys.dedup();
-        self.places_of(keys).await
-    }
-
-    pub(super) async fn places_of(&self, keys: Vec<&[u8]>) -> Result<HashMap<Vec<u8>, Option<Place>>> {
+    /// Reads where the newest changes of keys are.
+    pub(super) async fn places_of(&self, keys: Vec<&[u8]>) -> Result<Places> {
         let found = match keys[..] {
+            [] => Vec::new(),
             // Which the caller's thread can do by itself.
             [key] => vec![self.shared.job.get(ROWS, self.rows().place(key)).await?],
             _ => self.shared.job.get_many(ROWS, keys.iter().map(|key| self.rows().place(key))).await?,
         };
         let places = keys.into_iter().zip(found);
-        places
-            .map(|(key, place)| Ok((key.to_vec(), place.map(|place| Place::decode(&place)).transpose()?)))
-            .collect()
+        let place = |(key, place): (&[u8], Option<Vec<u8>>)| {
+            Ok((key.to_vec(), place.map(|place| Place::decode(&place)).transpose()?))
+        };
+        places.map(place).collect()
     }
 
     /// The tombstones that the deletions of a group may push out.
@@ -258,7 +279,7 @@ impl Shelf {
     /// Has the job commit a plan that was made with the turn; whether it was applied.
     pub(super) async fn commit(&self, turn: &mut Turn, plan: Plan<'_>) -> Result<bool> {
         turn.head = None;
-        let Some((batch, _)) = plan.finish(&self.id) else { return Ok(true) };
-        applied(self.shared.job.persist_acked(batch).await)
+        let Some((batch, ..)) = plan.finish(&self.id) else { return Ok(true) };
+        self.shared.try_batch(batch).await
     }
 }

@@ -2,6 +2,6 @@
 
 mod collections;
 mod lifetimes;
+mod model;
 mod pools;
 mod subscriptions;
-mod tabs;

@@ -3,6 +3,7 @@
 
 import { deathTests } from "./deaths.js";
 import { jobTests } from "./jobs.js";
+import { datastoreTests } from "./layers/datastore.js";
 import { remoteTests } from "./layers/remote.js";
 import { sdsTests } from "./layers/sds.js";
 import { misuseTests } from "./misuse.js";
@@ -16,4 +17,4 @@ export const tests = {
 };
 
 /** Those of the package's second entry, a file for each layer. */
-export const layerTests = { ...remoteTests, ...sdsTests };
+export const layerTests = { ...remoteTests, ...sdsTests, ...datastoreTests };

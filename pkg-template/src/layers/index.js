@@ -1,10 +1,11 @@
 // What the package's second entry exports: everything of the first, and the layers.
 
+import { Collection, Datastore, Janitor, Member, Pool } from "./datastore/index.js";
 import { JobPersistence } from "./sds.js";
 
 export * from "../index.js";
-export { JobPersistence };
+export { Collection, Datastore, Janitor, JobPersistence, Member, Pool };
 
 // Classes are renamed where the package is made small; consoles are to show these names all the same.
-const names = { JobPersistence };
+const names = { Collection, Datastore, Janitor, JobPersistence, Member, Pool };
 for (const [value, each] of Object.entries(names)) Object.defineProperty(each, "name", { value });

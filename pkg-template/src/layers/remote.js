@@ -24,6 +24,7 @@ export class Remote {
   #method;
   #args;
   #lasts;
+  #again;
   /** What of it is in the worker: `{ promise, number, life, answer, callers }`, the last those who wait for it. */
   #opened;
   /** The number for when this is abandoned: nothing that leads back here may be kept. */
@@ -33,15 +34,17 @@ export class Remote {
   /**
    * `owner` is a Job, whose `method` is a layer's name, or another Remote whose `method` makes this one.
    *
-   * With `lasts: false` it cannot be opened again: calls after the worker's death answer `Closed`.
+   * It is opened again with the arguments that `again(answer)` gives for what the first opening answered, the same
+   * ones by default. With `lasts: false` it cannot be: calls after the worker's death answer `Closed`.
    */
-  constructor(owner, method, args = [], { lasts = true } = {}) {
+  constructor(owner, method, args = [], { lasts = true, again } = {}) {
     this.#parent = owner instanceof Remote ? owner : undefined;
     this.#job = this.#parent ? this.#parent.#job : owner;
     if (!(this.#job instanceof Job)) throw invalid("a layer is opened over a Job of persistency/layers");
     this.#method = method;
     this.#args = packed(args);
     this.#lasts = lasts;
+    this.#again = again;
     this.#held = { tenant: tenantOf(this.#job) };
     abandoned.register(this, this.#held, this);
   }
@@ -122,6 +125,8 @@ export class Remote {
       : this.#send(JOB, opened.number, this.#method, this.#args);
     opened.promise = made.then((answer) => {
       opened.answer = answer;
+      if (this.#again) this.#args = packed(this.#again(answer));
+      this.#again = undefined;
       opened.life = this.#held.tenant.link.life;
       this.#held.opened = opened;
       // It was closed while it was opened.
@@ -167,6 +172,7 @@ function unlessAborted(promise, signal) {
 /** What is pulled from the worker item by item, by the method `next` of an object there. */
 export class Pulled extends Steps {
   #open;
+  #read;
   #remote;
   #items = [];
   #last;
@@ -175,11 +181,12 @@ export class Pulled extends Steps {
   /**
    * `open(last)` makes a Remote with `lasts: false` that yields what follows the item `last`, or begins if there
    * is none; where the worker dies it is asked again. The method `next` answers a list of items, an empty one at
-   * the end.
+   * the end; `read` makes of each what is yielded.
    */
-  constructor(open, { signal } = {}) {
+  constructor(open, { signal, read = (item) => item } = {}) {
     super(() => this.#next(), signalOf({ signal }));
     this.#open = open;
+    this.#read = read;
     this.#remote = open(undefined);
     // Asked for now, so that no later call overtakes it.
     this.#remote.open({ signal: this.stopped }).catch(() => {});
@@ -205,7 +212,7 @@ export class Pulled extends Steps {
         this.#remote = this.#open(this.#last);
       }
     }
-    this.#last = this.#items.shift();
+    this.#last = this.#read(this.#items.shift());
     return { done: false, value: this.#last };
   }
 }

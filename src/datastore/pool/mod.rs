@@ -17,7 +17,7 @@ use tokio::sync::Mutex as Turns;
 
 use super::content::{Content, format};
 use super::layout::{Descriptor, Generation, Lifetime, Parameters, ROWS, What};
-use super::names::{Found, Lease, applied, fresh_id, too_often};
+use super::names::{Found, Lease, fresh_id, too_often};
 use super::options::{ATTEMPTS_MAX, BYTES_DEFAULT, slid, temporary, whole_ms, with_ttl};
 use super::store::{Datastore, Shared, check_format};
 use crate::error::{Error, ErrorKind, Quoted, Result};
@@ -283,7 +283,7 @@ impl Basin {
     /// Commits a change; `None` if another tab was faster. Else the head that it leaves.
     async fn commit(&self, state: State) -> Result<Option<Head>> {
         let (batch, head) = state.finish(&self.descriptor, &self.id);
-        Ok(applied(self.shared.job.persist_acked(batch).await)?.then_some(head))
+        Ok(self.shared.try_batch(batch).await?.then_some(head))
     }
 
     /// Changes the pool as a member that is heard of by this; `change` may be called several times.

@@ -142,6 +142,8 @@ pub(super) struct State {
     changed: BTreeSet<String>,
     ops: Vec<Op>,
     now_ms: u64,
+    /// Whether a member is heard of by this change.
+    heard: bool,
 }
 
 impl State {
@@ -157,6 +159,7 @@ impl State {
             changed: BTreeSet::new(),
             ops: Vec::new(),
             now_ms,
+            heard: false,
         };
         state.due_before = state.head.due_ms;
         state.now_ms = now_ms.max(state.head.last_ms);
@@ -177,6 +180,7 @@ impl State {
         }
         self.members.entry(name.to_owned()).or_default().seen_ms = self.now_ms;
         self.changed.insert(name.to_owned());
+        self.heard = true;
         self.head.peak = self.head.peak.max(self.members.len() as u64);
         Ok(())
     }
@@ -259,7 +263,7 @@ impl State {
         }
         self.head.version += 1;
         self.head.last_ms = self.now_ms;
-        if descriptor.sliding() {
+        if self.heard && descriptor.sliding() {
             self.head.expires_ms = self.head.expires_ms.max(descriptor.expires_ms(self.now_ms));
         }
         self.ops.into_iter().for_each(|op| batch.push(op));

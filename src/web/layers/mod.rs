@@ -13,6 +13,7 @@
 //!
 //! What is malformed is an `InvalidArgument`, whatever it is. Objects end with their job, and with the worker.
 
+mod datastore;
 mod message;
 mod sds;
 #[cfg(test)]
@@ -52,6 +53,7 @@ pub trait Object {
 /// Opens a layer over the job.
 async fn open(job: &Job, layer: &str, args: Args<'_>) -> Result<Answer> {
     match layer {
+        "datastore" => datastore::open(job, args),
         "sds" => sds::open(job, args),
         _ => Err(no_method(layer)),
     }
