@@ -78,18 +78,20 @@
 //!
 //! Everything is in one category, [`CATEGORY`]. A row's key is `key!(channel, table, id)`, its value a
 //! protobuf message `{1: version, 2: epoch, 3: number, 4: entry, 5: writer}`: `version` is
-//! [`SCHEMA_VERSION`], (epoch, number) gives the entry its place where order matters, `writer` tells one
-//! writer's head from another's. `entry` is the message below.
+//! [`SCHEMA_VERSION`], and (epoch, number) gives the entry its place where order matters. Who changes the
+//! head or a buffer leaves a mark, which says who and counts, so a whole save can require that the rows it
+//! was compared with are those that are stored. `entry` is the message below.
 //!
 //! | table | id | entry |
 //! |---|---|---|
-//! | 0, head | empty | `ChannelMeta` without its lists |
-//! | 1, outgoing | message id | `Unacknowledged`, ordered |
-//! | 2, incoming | message id | `Incoming` |
-//! | 3, outgoing repair | message id | `OutgoingRepair` |
-//! | 4, incoming repair | message id | `IncomingRepair` |
-//! | 5, retrieval hint | message id | the hint's bytes |
-//! | 6, history | message id | `SdsMessage`, ordered |
+//! | 0, mark | empty | none |
+//! | 1, head | empty | `ChannelMeta` without its lists |
+//! | 2, outgoing | message id | `Unacknowledged`, ordered |
+//! | 3, incoming | message id | `Incoming` |
+//! | 4, outgoing repair | message id | `OutgoingRepair` |
+//! | 5, incoming repair | message id | `IncomingRepair` |
+//! | 6, retrieval hint | message id | the hint's bytes |
+//! | 7, history | message id | `SdsMessage`, ordered |
 //!
 //! | message | fields |
 //! |---|---|
