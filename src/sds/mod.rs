@@ -10,6 +10,14 @@
 //! an acknowledgement (in order), messages that await what they depend on, and repairs that are to be
 //! asked for or answered. Retrieval hints go with the messages. Any number of channels share a job.
 //!
+//! # Where to begin
+//!
+//! Who writes a protocol anew begins with [`Channel`]: the state of one channel in memory, changed freely, and
+//! [`Channel::save`] at the end of each operation. Who has a protocol that keeps its own state implements
+//! nothing either, but calls [`JobPersistence`] in one of the two ways below. Who keeps channels elsewhere
+//! implements [`Persistence`]. `examples/sds.rs` is a whole participant over a `Channel`, stopped and started
+//! again: `cargo run --example sds --features sds,cli`.
+//!
 //! # Two ways to write, one state
 //!
 //! * [`Persistence`]: fourteen small operations, one for each change in memory, called right after it.

@@ -16,8 +16,6 @@ facts! {
         a_row_that_cannot_be_read_fails_the_load_by_its_name_until_it_is_removed,
         a_whole_save_replaces_damaged_buffers,
         a_row_of_a_newer_version_is_refused_untouched,
-        who_takes_over_appends_behind_the_one_before,
-        writers_that_do_not_know_of_each_other_lose_nothing,
         a_channel_that_was_copied_from_elsewhere_goes_on_behind_its_end;
 }
 
@@ -143,43 +141,13 @@ async fn a_row_of_a_newer_version_is_refused_untouched(root: &TestRoot) {
     }
 }
 
-fn appended(id: &str) -> HistoryUpdate {
+pub fn appended(id: &str) -> HistoryUpdate {
     HistoryUpdate { append: vec![message(id, 1, &[])], evict: vec![] }
 }
 
-async fn history(store: &JobPersistence) -> Vec<String> {
+pub async fn history(store: &JobPersistence) -> Vec<String> {
     let snapshot = store.load_all_for_channel(CHANNEL).await.unwrap();
     snapshot.message_history.into_iter().map(|message| message.message_id).collect()
-}
-
-async fn who_takes_over_appends_behind_the_one_before(root: &TestRoot) {
-    let place = Place::new(root).await;
-    let first = place.store.clone();
-    let second = JobPersistence::new(first.job().clone());
-    let mut expected = Vec::new();
-    for id in 0..12 {
-        let (writer, id) = (if id / 3 % 2 == 0 { &first } else { &second }, format!("m{}", 99 - id));
-        if expected.len() % 3 == 0 {
-            assert_eq!(history(writer).await, expected);
-        }
-        writer.update_history(CHANNEL, &appended(&id)).await.unwrap();
-        expected.push(id);
-    }
-    assert_eq!(history(&first).await, expected);
-}
-
-async fn writers_that_do_not_know_of_each_other_lose_nothing(root: &TestRoot) {
-    let place = Place::new(root).await;
-    let stores = [place.store.clone(), JobPersistence::new(place.store.job().clone())];
-    let ids: Vec<String> = (0..20).map(|id| format!("m{id:02}")).collect();
-    let writes = ids.iter().enumerate().map(async |(at, id)| {
-        stores[at % 2].update_history(CHANNEL, &appended(id)).await.unwrap();
-    });
-    futures_util::future::join_all(writes).await;
-    let (mut first, second) = (history(&stores[0]).await, history(&stores[1]).await);
-    assert_eq!(first, second, "one order for all");
-    first.sort();
-    assert_eq!(first, ids);
 }
 
 async fn a_channel_that_was_copied_from_elsewhere_goes_on_behind_its_end(root: &TestRoot) {
