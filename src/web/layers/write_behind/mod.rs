@@ -3,28 +3,27 @@
 //! Decides nothing: each method is the one of that name. What is dirty is asked of the page, which answers all of
 //! it in one turn of its event loop; the questions and how they ended are pulled by the method `next`.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+mod options;
+mod questions;
+
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use futures_util::future::{Either, select};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 use wasm_bindgen_futures::spawn_local;
 
+use self::options::{Given, PolicyGiven, Set, SetGiven};
+use self::questions::{News, Questions, lock};
 use super::{Answer, Args, Object, no_method};
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::Job;
 use crate::key::Key;
-use crate::options::Durability;
 use crate::web::wire::unpack_batch;
-use crate::write_behind::elsewhere::{Asking, Snapshot};
-use crate::write_behind::{
-    Backoff, FlushPolicy, Flushed, Mark, Options, Rows, Saved, Schema, SetBounds, StrongSet, WeakSet,
-    WriteBehind,
-};
+use crate::write_behind::elsewhere::Snapshot;
+use crate::write_behind::{FlushPolicy, Flushed, Mark, Rows, Saved, Schema, StrongSet, WeakSet, WriteBehind};
 
 /// Opens the layer over a job.
 ///
@@ -41,166 +40,6 @@ pub async fn open(job: &Job, args: Args<'_>) -> Result<Answer> {
     let options = given.options(Arc::clone(&policy))?;
     let engine = WriteBehind::over(job.clone(), schema, options).await?;
     Ok(Answer::nothing().with(Engine { engine, sets, policy, questions }))
-}
-
-/// A set as it is declared.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct SetGiven {
-    category: String,
-    strong: bool,
-    marks: Option<usize>,
-    bytes: Option<usize>,
-    payload_bytes: Option<usize>,
-}
-
-/// A set that is open.
-enum Set {
-    Weak(WeakSet<Key>),
-    Strong(StrongSet<Key>),
-}
-
-impl SetGiven {
-    fn declared(self, schema: &mut Schema) -> Set {
-        if self.strong {
-            return Set::Strong(schema.strong(&self.category));
-        }
-        let set = schema.weak(&self.category, |_: &Key| Ok(None));
-        let default = SetBounds::default();
-        let bounds = SetBounds {
-            marks: self.marks.unwrap_or(default.marks),
-            bytes: self.bytes.unwrap_or(default.bytes),
-            payload_bytes: self.payload_bytes.unwrap_or(default.payload_bytes),
-        };
-        schema.bounds(&set, bounds);
-        Set::Weak(set)
-    }
-}
-
-/// When to flush, as it crosses; what is left out stays.
-#[derive(Clone, Copy, Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-struct PolicyGiven {
-    marks: Option<usize>,
-    bytes: Option<usize>,
-    interval_ms: Option<u64>,
-}
-
-impl PolicyGiven {
-    fn policy(self, before: FlushPolicy) -> FlushPolicy {
-        FlushPolicy {
-            marks: self.marks.unwrap_or(before.marks),
-            bytes: self.bytes.unwrap_or(before.bytes),
-            interval: self.interval_ms.map_or(before.interval, Duration::from_millis),
-        }
-    }
-}
-
-/// Options as they cross.
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-struct Given {
-    marks: Option<usize>,
-    bytes: Option<usize>,
-    durability: Option<String>,
-    tick_ms: Option<u64>,
-    policy: Option<PolicyGiven>,
-    backoff_first_ms: Option<u64>,
-    backoff_max_ms: Option<u64>,
-}
-
-impl Given {
-    fn options(self, policy: Arc<Mutex<FlushPolicy>>) -> Result<Options> {
-        let default = Backoff::default();
-        let backoff = Backoff {
-            first: self.backoff_first_ms.map_or(default.first, Duration::from_millis),
-            max: self.backoff_max_ms.map_or(default.max, Duration::from_millis),
-        };
-        let mut options = Options::new().backoff(backoff).policy_from(move || *lock(&policy));
-        options = match self.durability.as_deref() {
-            None | Some("strict") => options,
-            Some("relaxed") => options.durability(Durability::Relaxed),
-            Some(_) => {
-                let message = "the durability of a flush is strict or relaxed";
-                return Err(Error::new(ErrorKind::InvalidArgument, message));
-            }
-        };
-        if let Some(marks) = self.marks {
-            options = options.marks(marks);
-        }
-        if let Some(bytes) = self.bytes {
-            options = options.bytes(bytes);
-        }
-        Ok(match self.tick_ms {
-            Some(ms) => options.tick(Duration::from_millis(ms)),
-            None => options,
-        })
-    }
-}
-
-/// What the page is asked and told, in order.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase", tag = "type")]
-enum News {
-    /// What has memory for these keys, and for what else is dirty? A list for each set.
-    Ask { id: u32, wanted: Vec<Vec<ByteBuf>> },
-    /// What was answered to that has been flushed, or has not.
-    Settled { id: u32, through: bool },
-}
-
-/// Questions to the page. One is asked at a time, since one flush runs at a time.
-#[derive(Default)]
-struct Questions {
-    state: Mutex<Questioned>,
-    more: Notify,
-}
-
-#[derive(Default)]
-struct Questioned {
-    last: u32,
-    news: VecDeque<News>,
-    waiting: Option<(u32, oneshot::Sender<Result<Snapshot>>)>,
-}
-
-impl Questions {
-    fn ask(&self, wanted: Vec<Vec<Key>>) -> Asking {
-        let (answer, answered) = oneshot::channel();
-        let mut state = lock(&self.state);
-        state.last = state.last.wrapping_add(1);
-        let id = state.last;
-        state.waiting = Some((id, answer));
-        drop(state);
-        let bytes = |keys: Vec<Key>| keys.into_iter().map(|key| ByteBuf::from(key.into_bytes())).collect();
-        self.tell(News::Ask { id, wanted: wanted.into_iter().map(bytes).collect() });
-        let gone = |_| Err(Error::new(ErrorKind::Closed, "the page does not answer any more"));
-        Box::pin(async move { answered.await.unwrap_or_else(gone) })
-    }
-
-    fn tell(&self, news: News) {
-        lock(&self.state).news.push_back(news);
-        self.more.notify_one();
-    }
-
-    /// Takes an answer; `false` if nobody waits for it any more.
-    fn answer(&self, id: u32, answer: Result<Snapshot>) -> bool {
-        let waiting = lock(&self.state).waiting.take_if(|(waiting, _)| *waiting == id);
-        waiting.is_some_and(|(_, to)| to.send(answer).is_ok())
-    }
-
-    /// Waits for news.
-    async fn next(&self) -> Vec<News> {
-        loop {
-            let news: Vec<News> = lock(&self.state).news.drain(..).collect();
-            if !news.is_empty() {
-                return news;
-            }
-            self.more.notified().await;
-        }
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Marks of one set: keys to upsert, keys to delete.
