@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::ops::RangeBounds;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -116,6 +117,26 @@ impl<C: Content> Collection<C> {
         }
         let found = self.shelf.get(key.as_ref()).await.map_err(|error| self.shelf.explain(error, "get"))?;
         found.map(record::<C>).transpose()
+    }
+
+    /// The records of a range of keys in the order of their keys, as bytes, and in one view.
+    ///
+    /// ```
+    /// # use persistency::{Key, Result, prefix_range};
+    /// # use persistency::datastore::{Collection, Json};
+    /// # async fn example(list: Collection<Json>) -> Result<()> {
+    /// let drafts = list.range(prefix_range(&Key::from_bytes("draft/"))).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `TooLarge` if they have more than 64 MiB.
+    pub async fn range(&self, range: impl RangeBounds<Key>) -> Result<Vec<Record<C::Key, C::Value>>> {
+        let range = (range.start_bound().cloned(), range.end_bound().cloned());
+        let found = self.shelf.range(range).await.map_err(|error| self.shelf.explain(error, "range"))?;
+        found.into_iter().map(record::<C>).collect()
     }
 
     /// Deletes the record under this key and remembers that; returns the seq of the deletion. `None` if

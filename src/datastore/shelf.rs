@@ -3,6 +3,7 @@
 //! Never keeps what a write is decided by: that is read again, or checked by the batch's precondition.
 
 use std::collections::HashSet;
+use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -103,6 +104,32 @@ impl Shelf {
         };
         let told = told(key.to_vec(), stored)?;
         Ok((told.data.is_some() && self.is_handed_out(&told, self.now_ms())).then_some(told))
+    }
+
+    /// The records of a range of keys in one view.
+    pub(super) async fn range(&self, (start, end): (Bound<Key>, Bound<Key>)) -> Result<Vec<Told>> {
+        self.check_alive().await?;
+        let rows = self.rows();
+        let all = rows.head_and_records();
+        let at = |bound: Bound<Key>, open| match bound {
+            Bound::Included(key) => Bound::Included(rows.record(key.as_bytes())),
+            Bound::Excluded(key) => Bound::Excluded(rows.record(key.as_bytes())),
+            Bound::Unbounded => open,
+        };
+        let range = (at(start, Bound::Included(rows.record(&[]))), at(end, Bound::Excluded(all.end)));
+        let found = self.shared.job.scan(ROWS, range).await?;
+        if found.is_empty() {
+            // So is what a collection that is gone has left.
+            self.head().await?;
+        }
+        let (now_ms, mut records) = (self.now_ms(), Vec::with_capacity(found.len()));
+        for row in found {
+            let told = told(Rows::record_key(row.key), row.payload)?;
+            if told.data.is_some() && self.is_handed_out(&told, now_ms) {
+                records.push(told);
+            }
+        }
+        Ok(records)
     }
 
     /// An expired record is not; that one was deleted is.
