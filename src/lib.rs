@@ -26,6 +26,8 @@
 //! anything was applied, and a message that names job, category and operation. The same fault gives
 //! the same kind on both platforms.
 
+#[cfg(feature = "archive")]
+pub mod archive;
 mod batch;
 mod check;
 mod clock;
