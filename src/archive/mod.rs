@@ -1,1 +1,5 @@
-//! Layer `archive`: a job's history in object storage, restored anywhere, over a [`Job`](crate::Job).
+//! Layer `archive`: ships a job's history to an object store, and restores it from there. Never keeps a
+//! write waiting, and lets nothing leave that is not durable.
+
+#[allow(dead_code, unused_imports, reason = "what uses it is the next step")]
+mod format;
