@@ -3,3 +3,6 @@
 
 #[allow(dead_code, unused_imports, reason = "what uses it is the next step")]
 mod format;
+mod store;
+
+pub use store::{FaultyStore, LIST_MAX, MemoryStore, Put, Store, StoreFault};
