@@ -399,6 +399,7 @@ impl Job {
             bytes,
             log: record.log.retention,
             log_first_seq: record.log.first_seq,
+            log_written_bytes: record.log.end_offset,
             log_holders: record.log.holders.pairs(),
         }
     }

@@ -33,6 +33,8 @@ pub struct JobInfo {
     pub log: LogRetention,
     /// The first commit in the log; one more than `committed_seq` if it is empty.
     pub log_first_seq: u64,
+    /// Bytes ever written to the commit log; what came between two looks is the difference.
+    pub log_written_bytes: u64,
     /// The log's named holders, and the seq up to which each has released it.
     pub log_holders: Vec<(String, u64)>,
 }

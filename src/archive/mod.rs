@@ -3,6 +3,8 @@
 
 #[allow(dead_code, unused_imports, reason = "what uses it is the next step")]
 mod format;
+#[allow(dead_code, reason = "what uses it is the next step")]
+mod scheduler;
 mod store;
 
 pub use store::{FaultyStore, LIST_MAX, MemoryStore, Put, Store, StoreFault};
