@@ -20,6 +20,8 @@ pub struct JobInfo {
     pub created_ms: u64,
     /// The last commit.
     pub committed_seq: u64,
+    /// When that was, in ms since the Unix epoch; when it was created if there is none.
+    pub last_commit_ms: u64,
     /// The last commit that survives a loss of power.
     pub durable_seq: u64,
     /// Whether others can write to it too: in the browser other tabs; natively only while it is

@@ -194,6 +194,7 @@ impl<T: Clone> Scheduler<T> {
     }
 
     /// Whether the job has nothing that waits or is under way.
+    #[cfg(test)]
     pub(crate) fn is_idle(&self, lane: Lane) -> bool {
         self.lanes.get(&lane).is_none_or(|queue| queue.requests.is_empty())
     }

@@ -46,8 +46,11 @@ fn life() -> Life {
     Life { generation: GENERATION, number: 3, attached_ms: 17, job: "alpha".to_owned() }
 }
 
-/// Every kind of object: its name in the vectors, its bytes, and whether such bytes are whole.
-fn objects() -> Vec<(&'static str, Vec<u8>, fn(&[u8]) -> crate::Result<()>)> {
+/// The name of an object in the vectors, its bytes, and whether such bytes are whole.
+type Object = (&'static str, Vec<u8>, fn(&[u8]) -> crate::Result<()>);
+
+/// Every kind of object.
+fn objects() -> Vec<Object> {
     vec![
         ("segment", sealed(Kind::History).bytes, |bytes| Segment::decode(Kind::History, bytes).map(drop)),
         ("rows", sealed(Kind::Rows).bytes, |bytes| Segment::decode(Kind::Rows, bytes).map(drop)),

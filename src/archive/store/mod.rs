@@ -2,6 +2,7 @@
 
 mod faulty;
 mod memory;
+mod timed;
 
 use async_trait::async_trait;
 
@@ -9,6 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 pub use faulty::{FaultyStore, StoreFault};
 pub use memory::MemoryStore;
+pub(super) use timed::TimedStore;
 
 /// Names asked for in one call of [`Store::list`] at most.
 pub const LIST_MAX: usize = 1000;
