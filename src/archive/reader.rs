@@ -184,13 +184,26 @@ impl ArchiveReader {
                 verified.segments += 1;
                 verified.bytes += info.bytes;
                 (seq, chain) = (info.last_seq, info.chain_after());
+                if bases.iter().any(|other| other.from == seq && other.chain != chain) {
+                    let message = format!("{}: it is of another history", self.names.base(seq));
+                    return Err(Error::new(ErrorKind::Corrupt, message));
+                }
             }
             at = Some((seq, chain));
-            if base.to <= seq {
+            let is_told = verified.restorable.last().is_some_and(|(_, last)| *last == seq);
+            if base.to <= seq && !is_told {
                 verified.restorable.push((base.to, seq));
             }
         }
         Ok(verified)
+    }
+
+    pub(super) fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+
+    pub(super) fn names(&self) -> &LifeNames {
+        &self.names
     }
 
     pub(super) async fn bases(&self) -> Result<Vec<BaseMark>> {

@@ -63,7 +63,6 @@ impl Persistency {
 mod tests {
     use crate::error::ErrorKind;
     use crate::key::Key;
-    use crate::options::{JobOptions, OpenMode};
     use crate::testing::async_test;
 
     use super::*;
@@ -104,6 +103,8 @@ mod tests {
     #[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
     #[async_test]
     async fn what_was_filled_by_half_is_no_job_when_it_is_opened_again() {
+        use crate::options::{JobOptions, OpenMode};
+
         let directory = tempfile::tempdir().unwrap();
         let leave_half = async || {
             let p = Persistency::open(directory.path()).unwrap();

@@ -1,6 +1,7 @@
 //! Facts about archives: what is shipped, when, and what becomes of it when the store fails.
 
 mod model;
+mod pruning;
 mod reading;
 mod restoring;
 

@@ -69,6 +69,11 @@ impl LifeNames {
         format!("{}/data/", self.prefix)
     }
 
+    /// From here on the names of segments that end with `last` or before.
+    pub(crate) fn data_up_to(&self, last: u64) -> String {
+        format!("{}{}", self.all_data(), reversed(last))
+    }
+
     /// The segment's own object.
     pub(crate) fn data(&self, mark: &SegmentMark) -> String {
         let (last, first) = (reversed(mark.last_seq), mark.first_seq);
@@ -78,6 +83,11 @@ impl LifeNames {
     /// Before what names pieces of bases.
     pub(crate) fn all_rows(&self) -> String {
         format!("{}/rows/", self.prefix)
+    }
+
+    /// From here on the names of rows of bases at `from` or before.
+    pub(crate) fn rows_up_to(&self, from: u64) -> String {
+        format!("{}{}", self.all_rows(), reversed(from))
     }
 
     /// A piece of the rows of the base at `from`.
