@@ -5,6 +5,9 @@
 #[cfg(feature = "archive")]
 mod filling;
 
+#[cfg(feature = "archive")]
+pub(crate) use filling::Filling;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;

@@ -6,6 +6,7 @@ mod attach;
 mod base;
 mod catalog;
 mod driver;
+mod export;
 mod format;
 mod options;
 mod progress;
@@ -17,6 +18,7 @@ mod shipper;
 mod store;
 
 pub use archiver::{Archive, ArchiveWatch, Archiver};
+pub use export::{Export, Import};
 pub use options::{ArchiveOptions, ArchiverOptions, CutPolicy};
 pub use progress::{ArchiveProgress, ArchiveState};
 pub use prune::Pruned;

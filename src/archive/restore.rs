@@ -170,7 +170,7 @@ struct Plan {
 }
 
 /// Writes commits into the new job, several as one batch.
-struct Writer<P> {
+pub(super) struct Writer<P> {
     job: Job,
     batch: Batch,
     bytes: usize,
@@ -179,12 +179,12 @@ struct Writer<P> {
 }
 
 impl<P: FnMut(RestoreProgress) + Send> Writer<P> {
-    fn new(job: Job, told: P, rows_of: u64) -> Self {
+    pub(super) fn new(job: Job, told: P, rows_of: u64) -> Self {
         let progress = RestoreProgress { rows: 0, rows_of, seq: 0 };
         Writer { job, batch: Batch::new(), bytes: 0, told, progress }
     }
 
-    async fn take(&mut self, commit: &Commit) -> Result<()> {
+    pub(super) async fn take(&mut self, commit: &Commit) -> Result<()> {
         let bytes: usize = commit.operations.iter().map(|op| op.bytes()).sum();
         let operations = self.batch.len() + commit.operations.len();
         if self.bytes + bytes > BATCH_BYTES || operations > BATCH_OPERATIONS {
@@ -195,7 +195,7 @@ impl<P: FnMut(RestoreProgress) + Send> Writer<P> {
         Ok(())
     }
 
-    async fn flush(&mut self) -> Result<()> {
+    pub(super) async fn flush(&mut self) -> Result<()> {
         self.bytes = 0;
         self.job.persist_acked(std::mem::take(&mut self.batch)).await?;
         (self.told)(self.progress);

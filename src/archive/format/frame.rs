@@ -37,6 +37,11 @@ pub(super) fn end(out: &mut Vec<u8>) -> u64 {
     checksum
 }
 
+/// The number of the kind that the object says it is.
+pub(super) fn kind_number(bytes: &[u8]) -> Option<u8> {
+    bytes.get(MAGIC.len()).copied()
+}
+
 /// Opens a frame: its generation, what it holds, and its CRC-64.
 ///
 /// # Errors

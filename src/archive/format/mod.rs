@@ -88,4 +88,4 @@ mod tests;
 
 pub(crate) use marks::{BaseMark, BasePiece, Life, SegmentMark};
 pub(crate) use names::{ArchiveName, LifeNames, number_of};
-pub(crate) use segment::{Builder, Kind, Sealed, Segment, chain_start};
+pub(crate) use segment::{Builder, Kind, Sealed, Segment, chain_start, kind_of};

@@ -30,6 +30,12 @@ impl Kind {
     }
 }
 
+/// What of the two this object says that it is, if it is one.
+pub(crate) fn kind_of(object: &[u8]) -> Option<Kind> {
+    let number = frame::kind_number(object)?;
+    [Kind::History, Kind::Rows].into_iter().find(|kind| kind.number() == number)
+}
+
 /// The chain with which the history or the rows of the base at `from` begin.
 pub(crate) fn chain_start(kind: Kind, generation: &[u8; 16], from: u64) -> u64 {
     let from = from.to_be_bytes();
