@@ -137,8 +137,9 @@ pub(super) async fn run(mailbox: Arc<Mailbox>, options: ArchiverOptions, seed: u
         if driver.ending && driver.scheduler.is_empty() {
             return;
         }
-        driver.start_turns();
-        let event = driver.next_event(mailbox).await;
+        let now_ms = driver.clock.monotonic_ms();
+        driver.start_turns(now_ms);
+        let event = driver.next_event(mailbox, now_ms).await;
         if let Some(event) = event {
             driver.take(event);
         }
@@ -147,10 +148,10 @@ pub(super) async fn run(mailbox: Arc<Mailbox>, options: ArchiverOptions, seed: u
 
 impl Driver {
     /// What happens next to an archive; none if there are commands, or a backoff is over.
-    async fn next_event(&mut self, mailbox: &Mailbox) -> Option<Event> {
+    async fn next_event(&mut self, mailbox: &Mailbox, now_ms: u64) -> Option<Event> {
         let news = mailbox.notify.notified().fuse();
         let clock = self.clock.clone();
-        let at = self.scheduler.next_start_ms();
+        let at = self.scheduler.next_start_ms(now_ms);
         let backoff = async move {
             match at {
                 Some(at) => clock.sleep_until(at).await,
@@ -223,8 +224,8 @@ impl Driver {
         self.run_for(id, due.map(move |due| Event::Due(id, due)));
     }
 
-    fn start_turns(&mut self) {
-        while let Some(started) = self.scheduler.start(self.clock.monotonic_ms()) {
+    fn start_turns(&mut self, now_ms: u64) {
+        while let Some(started) = self.scheduler.start(now_ms) {
             let target = started.request;
             let archive =
                 self.lanes.get(&started.lane).and_then(|id| self.attached.get_mut(id).zip(Some(*id)));
@@ -308,7 +309,9 @@ async fn due(
     mut asked: watch::Receiver<u64>,
     clock: Clock,
 ) -> Result<u64> {
-    let written_at = job.info().await?.log_written_bytes;
+    // Where that cannot be told now, the other rules do.
+    let written_by_now = async || job.info().await.map_or(0, |info| info.log_written_bytes);
+    let written_at = written_by_now().await;
     let mut committed = job.watch_committed_seq();
     committed.at_least(seq + 1).await?;
     let since_ms = clock.monotonic_ms();
@@ -332,7 +335,7 @@ async fn due(
         if let Some(reached) = clock.until(Some(look_at), reached.boxed_local()).await {
             reached?;
         } else {
-            written = job.info().await?.log_written_bytes.saturating_sub(written_at);
+            written = written_by_now().await.saturating_sub(written_at);
         }
     }
 }

@@ -147,12 +147,13 @@ impl<T: Clone> Scheduler<T> {
         Some(Started { lane: *lane, id: first.id, request: first.request.clone() })
     }
 
-    /// When the next request may start if nothing else happens; `None` if only a report can help.
-    pub(crate) fn next_start_ms(&self) -> Option<u64> {
+    /// When a request may start that could not at `now_ms` for its backoff alone; those that then were
+    /// ready and did not start wait for a report.
+    pub(crate) fn next_start_ms(&self, now_ms: u64) -> Option<u64> {
         if self.in_flight >= self.bounds.in_flight {
             return None;
         }
-        self.lanes.values().filter_map(Queue::ready_at).min()
+        self.lanes.values().filter_map(Queue::ready_at).filter(|at| *at > now_ms).min()
     }
 
     /// The job's request under way has ended.

@@ -25,7 +25,7 @@ fn two_jobs_run_side_by_side_and_the_next_request_of_a_busy_one_waits() {
     assert_eq!(scheduler.submit(a, 1, "a2"), Ok(2));
     assert_eq!(scheduler.start(0), Some(Started { lane: a, id: 0, request: "a0" }));
     assert_eq!(scheduler.start(0), Some(Started { lane: b, id: 1, request: "b1" }));
-    assert_eq!((scheduler.start(0), scheduler.next_start_ms()), (None, None));
+    assert_eq!((scheduler.start(0), scheduler.next_start_ms(0)), (None, None));
     assert_eq!(scheduler.report(a, true, 0), Reported::Done);
     assert_eq!(scheduler.report(b, true, 0), Reported::Done);
     assert_eq!(scheduler.start(0), Some(Started { lane: a, id: 2, request: "a2" }));
@@ -122,7 +122,7 @@ fn the_backoff_doubles_up_to_its_bound_and_differs_by_chance() {
             let full = (100u64 << (failures - 1).min(20)).min(1_000);
             assert!((full / 2..=full).contains(&(at_ms - now)), "{} ms after {failures}", at_ms - now);
             assert_eq!(scheduler.start(at_ms - 1), None);
-            assert_eq!(scheduler.next_start_ms(), Some(at_ms));
+            assert_eq!(scheduler.next_start_ms(now), Some(at_ms));
             waits.push(at_ms - now);
             now = at_ms;
         }
@@ -143,7 +143,7 @@ fn a_request_that_fails_too_often_stalls_its_job_until_it_is_resumed() {
     }
     start(&mut scheduler, 0);
     assert_eq!(scheduler.report(a, false, 0), Reported::Stalled { failures: 4 });
-    assert_eq!((scheduler.start(u64::MAX), scheduler.next_start_ms()), (None, None));
+    assert_eq!((scheduler.start(u64::MAX), scheduler.next_start_ms(0)), (None, None));
     scheduler.submit(a, 1, "later").unwrap();
     scheduler.submit(b, 1, "b").unwrap();
     assert_eq!(start(&mut scheduler, 0), Some((b, 2)), "others go on");
@@ -189,6 +189,7 @@ fn bytes_under_way_are_bounded_and_a_large_one_goes_alone() {
     }
     assert_eq!(start(&mut scheduler, 0), Some((lanes[0], 0)));
     assert_eq!(start(&mut scheduler, 0), None, "smaller ones do not pass the large one");
+    assert_eq!(scheduler.next_start_ms(0), None, "time does not help");
     scheduler.report(lanes[0], true, 0);
     assert_eq!(start(&mut scheduler, 0), Some((lanes[1], 1)));
     assert_eq!(start(&mut scheduler, 0), None);
@@ -264,7 +265,7 @@ fn whatever_happens_the_rules_are_kept() {
                         Reported::Unknown => panic!("it was under way"),
                     }
                 }
-                10 => now = scheduler.next_start_ms().unwrap_or(now).max(now),
+                10 => now = scheduler.next_start_ms(now).unwrap_or(now),
                 _ if random.below(10) == 0 => {
                     let lane = lanes.swap_remove(random.below(lanes.len()));
                     scheduler.remove(lane);
