@@ -193,14 +193,27 @@ async fn a_base_is_taken_while_the_job_is_written(root: &TestRoot) {
     let cut = on_demand().bytes(500_000);
     let archive = attach_with(&job, &store, options().cut(cut)).await.unwrap();
     let mut waiting = pin!(archive.wait_archived(8));
-    let mut n = 0u8;
+    let (mut n, mut states) = (0u8, vec![(8, rows(&job, "m").await)]);
     while (&mut waiting).now_or_never().is_none() {
         // Behind, at and before where the scan is.
         let batch = Batch::new().put("m", k([n % 8, n]), [n]).delete("m", k([(n + 3) % 8, 0]));
-        job.persist_acked(batch.put("new", k([n]), "")).await.unwrap();
+        let seq = job.persist_acked(batch.put("new", k([n]), "")).await.unwrap();
+        if states.len() < 8 {
+            states.push((seq, rows(&job, "m").await));
+        }
         n = n.wrapping_add(1);
     }
     archive.ship().await.unwrap();
+    for (seq, state) in states {
+        // Before the base was through no moment is whole.
+        match reader(&store).await.restore(&p, "restored", RestoreTo::Seq(seq), |_| {}).await {
+            Err(error) => assert_eq!(error.kind(), ErrorKind::InvalidArgument, "seq {seq}"),
+            Ok(_) => {
+                assert!(rows(&p.open_job("restored").await.unwrap(), "m").await == state, "seq {seq}");
+                p.drop_job("restored").await.unwrap();
+            }
+        }
+    }
     assert_eq!(restored(&p, &store, RestoreTo::Latest).await, rows(&job, "m").await);
     reader(&store).await.verify().await.unwrap();
 }
