@@ -20,6 +20,45 @@ export interface WriteBehindSet {
   readonly payloadBytes?: number;
 }
 
+/** How rows hang together; repair removes those that a relation does not allow. */
+export interface WriteBehindRelation {
+  /**
+   * `"requires"`, the default: a row of `child` cannot be without the row of `parent` that `parentOf` says.
+   * `"keptBy"`: a row of `parent` is there only as long as some row of `child` says its key.
+   */
+  readonly kind?: "requires" | "keptBy";
+  /** The category of the rows that name a parent. */
+  readonly child: string;
+  /** The category of the parents. */
+  readonly parent: string;
+  /** The key of a row's parent; `undefined` if the row needs none, or keeps none alive. */
+  readonly parentOf: (key: Bytes, payload: Bytes) => Uint8Array | undefined;
+}
+
+/** One step of a schema's history. */
+export interface WriteBehindMigration {
+  /** The version that it leads to; versions start at 1 and ascend. */
+  readonly version: number;
+  /** Reads the job as the step before left it; the batch is applied together with the version's stamp. */
+  readonly step: (job: Job) => Promise<Batch> | Batch;
+}
+
+/** What a repair has removed, or would. */
+export interface RepairReport {
+  /** Rows of all relations together. */
+  readonly removed: number;
+  /** Batches that were applied; more than one only if one could not hold it all. */
+  readonly batches: number;
+  /** The relations in the order of their declaration, each with the effect of those before it. */
+  readonly relations: readonly {
+    readonly kind: "requires" | "keptBy";
+    readonly child: string;
+    readonly parent: string;
+    readonly examined: number;
+    readonly removed: number;
+  }[];
+}
+
 /** When the flusher flushes: at the first tick at which one of these is reached. */
 export interface FlushPolicy {
   /** Dirty keys of all sets together; 1,000 by default. */
@@ -46,6 +85,12 @@ export interface WriteBehindOptions {
   readonly backoffFirstMs?: number;
   /** Milliseconds that it waits at most; 60,000 by default. */
   readonly backoffMaxMs?: number;
+  /** How the sets hang together; repaired when the engine is opened. */
+  readonly relations?: readonly WriteBehindRelation[];
+  /** How the stored data came to be; steps that are missing are taken when the engine is opened. */
+  readonly migrations?: readonly WriteBehindMigration[];
+  /** At which version data without a stamp is; `undefined` means 0. Asked only if the job holds rows. */
+  readonly legacy?: (job: Job) => Promise<number | undefined> | number | undefined;
   /** Whether to flush when the page is hidden, since it may not be shown again; by default it is. */
   readonly flushWhenHidden?: boolean;
 }
@@ -126,9 +171,20 @@ export class WriteBehind {
   private constructor();
   /**
    * Opens the layer over a job, with its sets, parents first: a flush writes upserts in this order and deletes in the
-   * reverse one. Load what is stored by `job.rows` or `job.scan`; nothing is flushed before `start` or `flush`.
+   * reverse one. Migrates and repairs; a newer version than that of the last migration is `VersionTooNew`, and nothing
+   * is touched. Load what is stored by `job.rows` or `job.scan` afterwards; nothing is flushed before `start` or
+   * `flush`.
    */
   static open(job: Job, sets: readonly WriteBehindSet[], options?: WriteBehindOptions): Promise<WriteBehind>;
+  /** What was done when it was opened. */
+  readonly bootstrap: { readonly versionBefore: number; readonly version: number; readonly repair: RepairReport };
+  /**
+   * Removes rows that the relations do not allow, in one atomic batch, durably. Memory is not told: repair before
+   * loading, as opening does, or load again.
+   */
+  repair(): Promise<RepairReport>;
+  /** What a repair would remove; changes nothing. */
+  repairDryRun(): Promise<RepairReport>;
   /** The weak set of this category; `InvalidArgument` if it was declared without a reader. */
   weak(category: string): WeakRows;
   /** The set of this category, to be written strongly. */

@@ -92,7 +92,12 @@ const memory = new Map<string, string>();
 const engine = await layers.WriteBehind.open(job, [
   { category: "config" },
   { category: "host", read: (key) => memory.get(String(key)), payloadBytes: 64 },
-], { policy: { marks: 7, intervalMs: 7 }, durability: "relaxed" });
+], {
+  policy: { marks: 7, intervalMs: 7 },
+  durability: "relaxed",
+  relations: [{ kind: "keptBy", child: "host", parent: "config", parentOf: (key) => key.slice(0, 1) }],
+  migrations: [{ version: 1, step: async (of) => new layers.Batch().put("config", new Uint8Array(), of.id) }],
+});
 const hosts = engine.weak("host");
 const writeBehind = {
   flushed: engine.flush(),
@@ -101,6 +106,7 @@ const writeBehind = {
   merged: hosts.update(new Uint8Array(), (stored) => stored && stored.slice(1)),
   found: hosts.get(new Uint8Array()),
   seq: engine.write(new layers.Batch()),
+  repaired: engine.repair(),
 };
 
 export type OfWriteBehind = [
@@ -110,6 +116,7 @@ export type OfWriteBehind = [
   Expect<Equal<Given<typeof writeBehind.merged>, "created" | "updated" | "unchanged">>,
   Expect<Equal<Given<typeof writeBehind.found>, Bytes | undefined>>,
   Expect<Equal<Given<typeof writeBehind.seq>, bigint>>,
+  Expect<Equal<Given<typeof writeBehind.repaired>, layers.RepairReport>>,
 ];
 
 hosts.mark(new Uint8Array()) satisfies void;

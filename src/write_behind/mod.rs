@@ -108,7 +108,8 @@ mod flush;
 mod flusher;
 mod options;
 mod repair;
-mod schema;
+#[cfg_attr(not(feature = "layers"), allow(dead_code, reason = "for pages"))]
+pub(crate) mod schema;
 mod sets;
 mod strong;
 #[cfg(test)]

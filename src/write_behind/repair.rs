@@ -174,15 +174,11 @@ async fn orphans(
     })
     .await?;
     let (mut examined, mut orphans) = (0, Vec::new());
-    each_row(job, child, false, |key, payload| {
-        if removed[relation.child].contains(key) {
-            return Ok(());
-        }
+    each_child(job, relation, child, removed, |key, parent| {
         examined += 1;
-        if (relation.parent_of)(key, payload)?.is_some_and(|parent| !parents.contains(&parent)) {
-            orphans.push(key.clone());
+        if parent.is_some_and(|parent| !parents.contains(&parent)) {
+            orphans.push(key);
         }
-        Ok(())
     })
     .await?;
     Ok((examined, orphans))
@@ -197,13 +193,7 @@ async fn not_kept(
     removed: &[HashSet<Key>],
 ) -> Result<(u64, Vec<Key>)> {
     let mut kept = HashSet::new();
-    each_row(job, child, false, |key, payload| {
-        if !removed[relation.child].contains(key) {
-            kept.extend((relation.parent_of)(key, payload)?);
-        }
-        Ok(())
-    })
-    .await?;
+    each_child(job, relation, child, removed, |_, parent| kept.extend(parent)).await?;
     let Parent::Here(index) = &relation.parent else { return Ok((0, Vec::new())) };
     let (mut examined, mut orphans) = (0, Vec::new());
     each_row(job, parent, true, |key, _| {
@@ -218,6 +208,25 @@ async fn not_kept(
     })
     .await?;
     Ok((examined, orphans))
+}
+
+/// Calls `each` with every child that is still there and its parent, page by page.
+async fn each_child(
+    job: &Job,
+    relation: &Relation,
+    child: &str,
+    removed: &[HashSet<Key>],
+    mut each: impl FnMut(Key, Option<Key>),
+) -> Result<()> {
+    let mut pages = job.scan(child, ..).stream();
+    while let Some(page) = pages.next().await {
+        let rows = page?.into_iter().map(|row| (row.key, row.payload));
+        let rows = rows.filter(|(key, _)| !removed[relation.child].contains(key)).collect();
+        for (key, parent) in relation.parent_of.of(rows).await? {
+            each(key, parent);
+        }
+    }
+    Ok(())
 }
 
 /// Calls `each` with every row of a category, page by page.

@@ -22,8 +22,10 @@ pub(super) const OWN_CATEGORY: &str = "write_behind";
 
 pub(super) type Reader = Box<dyn Fn(&Key) -> Result<Option<Vec<u8>>> + Send + Sync>;
 pub(super) type Loader = Box<dyn Fn(&Key, &[u8]) -> Result<()> + Send + Sync>;
-pub(super) type ParentOf = Box<dyn Fn(&Key, &[u8]) -> Result<Option<Key>> + Send + Sync>;
-type Boxed<T> = Pin<Box<dyn Future<Output = Result<T>> + Send>>;
+type ParentHere = Box<dyn Fn(&Key, &[u8]) -> Result<Option<Key>> + Send + Sync>;
+/// Says the parents of some rows, one for each.
+pub(crate) type ParentsOf = Box<dyn Fn(Vec<(Key, Vec<u8>)>) -> Boxed<Vec<Option<Key>>> + Send + Sync>;
+pub(crate) type Boxed<T> = Pin<Box<dyn Future<Output = Result<T>> + Send>>;
 pub(super) type StepOf<T> = Box<dyn Fn(Job) -> Boxed<T> + Send + Sync>;
 
 /// What an engine is about: its sets in their order, its relations, its migrations.
@@ -66,6 +68,32 @@ pub enum RelationKind {
     Requires,
     /// A row that no other one keeps alive is removed.
     KeptBy,
+}
+
+/// Who says which parent a row has.
+pub(super) enum ParentOf {
+    Here(ParentHere),
+    Asked(ParentsOf),
+}
+
+impl ParentOf {
+    /// The rows' keys with their parents.
+    pub(super) async fn of(&self, rows: Vec<(Key, Vec<u8>)>) -> Result<Vec<(Key, Option<Key>)>> {
+        match self {
+            ParentOf::Here(parent_of) => {
+                rows.into_iter().map(|(key, payload)| parent_of(&key, &payload).map(|of| (key, of))).collect()
+            }
+            ParentOf::Asked(ask) => {
+                let keys: Vec<Key> = rows.iter().map(|(key, _)| key.clone()).collect();
+                let parents = ask(rows).await?;
+                if parents.len() != keys.len() {
+                    let message = format!("{} parents for {} rows", parents.len(), keys.len());
+                    return Err(Error::new(ErrorKind::InvalidArgument, message));
+                }
+                Ok(keys.into_iter().zip(parents).collect())
+            }
+        }
+    }
 }
 
 /// Where the parents of a relation are.
@@ -120,6 +148,21 @@ impl Schema {
     #[cfg_attr(not(feature = "layers"), allow(dead_code, reason = "for pages"))]
     pub(crate) fn elsewhere(ask: Ask) -> Self {
         Schema { ask: Some(ask), ..Schema::new() }
+    }
+
+    /// Declares a relation whose parents are asked for.
+    #[cfg_attr(not(feature = "layers"), allow(dead_code, reason = "for pages"))]
+    pub(crate) fn relation_elsewhere(
+        &mut self,
+        kind: RelationKind,
+        child: &impl Rows<Key>,
+        parent: &impl Rows<Key>,
+        ask: ParentsOf,
+    ) {
+        if let (Some(child), Some(parent)) = (self.own(child), self.own(parent)) {
+            let (parent, parent_of) = (Parent::Here(parent), ParentOf::Asked(ask));
+            self.relations.push(Relation { kind, child, parent, parent_of });
+        }
     }
 
     /// Declares a strong set: each write is durable when it is acknowledged, and nothing is marked.
@@ -264,7 +307,8 @@ impl Schema {
             let parent = parent_of(&stored_key(key)?, payload)?;
             parent.map(|parent| Key::of(&[&parent])).transpose()
         };
-        self.relations.push(Relation { kind, child, parent, parent_of: Box::new(parent_of) });
+        let parent_of = ParentOf::Here(Box::new(parent_of));
+        self.relations.push(Relation { kind, child, parent, parent_of });
     }
 
     /// The place of a set, if it is one of this schema's.

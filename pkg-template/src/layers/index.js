@@ -2,7 +2,7 @@
 
 import { Collection, Datastore, Janitor, Member, Pool } from "./datastore/index.js";
 import { JobPersistence } from "./sds.js";
-import { WriteBehind } from "./write-behind.js";
+import { WriteBehind } from "./write-behind/index.js";
 
 export * from "../index.js";
 export { Collection, Datastore, Janitor, JobPersistence, Member, Pool, WriteBehind };

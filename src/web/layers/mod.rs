@@ -56,7 +56,7 @@ async fn open(job: &Job, layer: &str, args: Args<'_>) -> Result<Answer> {
     match layer {
         "datastore" => datastore::open(job, args),
         "sds" => sds::open(job, args),
-        "writeBehind" => write_behind::open(job, args).await,
+        "writeBehind" => write_behind::open(job, args),
         _ => Err(no_method(layer)),
     }
 }

@@ -185,6 +185,53 @@ export const writeBehindTests = {
     await clean(engine);
     host.mark(bytes("c"));
   },
+  "write_behind: migrations are taken once, in order, each with its stamp, and a newer version is refused": async (t) => {
+    const { job } = await t.job();
+    const taken = [];
+    const migration = (version) => ({
+      version,
+      async step(of) {
+        taken.push([version, string(await of.get("config", bytes("v")))]);
+        return new t.Batch().put("config", bytes("v"), `${version}`);
+      },
+    });
+    const open = (versions, options) =>
+      t.WriteBehind.open(job, [{ category: "config" }], { migrations: versions.map(migration), ...options });
+    const first = await open([1, 2]);
+    equal([first.bootstrap.versionBefore, first.bootstrap.version, taken], [0, 2, [[1, undefined], [2, "1"]]]);
+    await first.close();
+    const second = await open([1, 2, 5]);
+    equal([second.bootstrap.versionBefore, second.bootstrap.version, taken.length, taken[2]], [2, 5, 3, [5, "2"]]);
+    await second.close();
+    await rejects(open([1, 2]), "VersionTooNew");
+    equal((await failure(open([6, 6]))).kind, "InvalidArgument");
+    await job.deleteAcked("write_behind", bytes("version"));
+    equal((await open([1, 2, 5], { legacy: () => 2 })).bootstrap.versionBefore, 2);
+    equal(taken.length, 4);
+  },
+  "write_behind: orphans are removed when an engine is opened, and counted by relation": async (t) => {
+    const { job } = await t.job();
+    const batch = new t.Batch();
+    for (const host of ["a", "b", "unlinked"]) batch.put("host", bytes(host), "x");
+    for (const page of ["a/1", "b/1", "gone/1"]) batch.put("page", bytes(page), "x");
+    batch.put("page", bytes("b/2"), "evicted");
+    await job.persistAcked(batch);
+    const hostOf = (key, payload) => (string(payload) === "evicted" ? undefined : bytes(string(key).split("/")[0]));
+    const relations = [
+      { child: "page", parent: "host", parentOf: hostOf },
+      { kind: "keptBy", child: "page", parent: "host", parentOf: hostOf },
+    ];
+    const engine = await t.WriteBehind.open(job, [{ category: "host" }, { category: "page" }], { relations });
+    const { repair } = engine.bootstrap;
+    equal([repair.removed, repair.batches], [2, 1]);
+    equal(repair.relations.map(({ kind, examined, removed }) => [kind, examined, removed]),
+      [["requires", 4, 1], ["keptBy", 3, 1]]);
+    equal(Object.keys(await stored(job, "host")), ["a", "b"]);
+    equal(Object.keys(await stored(job, "page")), ["a/1", "b/1", "b/2"]);
+    await job.deleteAcked("host", bytes("a"));
+    equal([(await engine.repairDryRun()).removed, (await engine.repair()).removed], [1, 1]);
+    equal(Object.keys(await stored(job, "page")), ["b/1", "b/2"]);
+  },
   "write_behind: what cannot be is refused": async (t) => {
     const { job } = await t.job();
     const { WriteBehind } = t;
@@ -196,6 +243,9 @@ export const writeBehindTests = {
     await rejects(WriteBehind.open(job, [], { marks: 0 }), "InvalidArgument");
     await rejects(WriteBehind.open(job, [], { durability: "none" }), "InvalidArgument");
     await rejects(WriteBehind.open(job, [], { tickMs: 0 }), "InvalidArgument");
+    await rejects(WriteBehind.open(job, [], { relations: [{ child: "a", parent: "a", parentOf: read }] }), "InvalidArgument");
+    await rejects(WriteBehind.open(job, [], { migrations: [{ version: 1 }] }), "InvalidArgument");
+    await rejects(WriteBehind.open(job, [], { migrations: [{ version: 1, step: () => 7 }] }), "InvalidArgument");
     const engine = await WriteBehind.open(job, [{ category: "a", read }, { category: "b" }]);
     throws(() => engine.weak("b"), "InvalidArgument");
     throws(() => engine.strong("c"), "InvalidArgument");

@@ -12,34 +12,49 @@ use async_trait::async_trait;
 use futures_util::future::{Either, select};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
-use tokio::sync::oneshot;
+use tokio::sync::{OnceCell, oneshot};
 use wasm_bindgen_futures::spawn_local;
 
-use self::options::{Given, PolicyGiven, Set, SetGiven};
-use self::questions::{News, Questions, lock};
+use self::options::{Given, History, PolicyGiven, Set, SetGiven};
+use self::questions::{News, Questions, Reply, lock};
 use super::{Answer, Args, Object, no_method};
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::Job;
 use crate::key::Key;
 use crate::web::wire::unpack_batch;
 use crate::write_behind::elsewhere::Snapshot;
-use crate::write_behind::{FlushPolicy, Flushed, Mark, Rows, Saved, Schema, StrongSet, WeakSet, WriteBehind};
+use crate::write_behind::{
+    FlushPolicy, Flushed, Mark, Options, RelationKind, RelationReport, RepairReport, Saved, Schema,
+    StrongSet, WeakSet, WriteBehind,
+};
 
-/// Opens the layer over a job.
+/// Makes an engine over a job; it is opened by its first call, since opening may ask the page.
 ///
 /// # Errors
 ///
-/// `InvalidArgument` for other arguments than sets and options, or such as cannot be; what opening says.
-pub async fn open(job: &Job, args: Args<'_>) -> Result<Answer> {
-    let (sets, given): (Vec<SetGiven>, Given) = args.read()?;
+/// `InvalidArgument` for other arguments than sets, history and options, or such as cannot be.
+pub fn open(job: &Job, args: Args<'_>) -> Result<Answer> {
+    let (sets, history, given): (Vec<SetGiven>, History, Given) = args.read()?;
     let questions = Arc::<Questions>::default();
     let asked = Arc::clone(&questions);
-    let mut schema = Schema::elsewhere(Box::new(move |wanted| asked.ask(wanted)));
-    let sets = sets.into_iter().map(|set| set.declared(&mut schema)).collect();
+    let mut schema = Schema::elsewhere(Box::new(move |wanted| {
+        let bytes = |keys: Vec<Key>| keys.into_iter().map(|key| ByteBuf::from(key.into_bytes())).collect();
+        let wanted = wanted.into_iter().map(bytes).collect();
+        asked.ask(
+            |id| News::Values { id, wanted },
+            |reply| match reply {
+                Reply::Snapshot(snapshot) => Some(snapshot),
+                _ => None,
+            },
+        )
+    }));
+    let sets: Vec<Set> = sets.into_iter().map(|set| set.declared(&mut schema)).collect();
+    history.declare(&mut schema, &sets, &questions)?;
     let policy = Arc::new(Mutex::new(given.policy.unwrap_or_default().policy(FlushPolicy::default())));
     let options = given.options(Arc::clone(&policy))?;
-    let engine = WriteBehind::over(job.clone(), schema, options).await?;
-    Ok(Answer::nothing().with(Engine { engine, sets, policy, questions }))
+    let declared = Mutex::new(Some((schema, options)));
+    let (job, engine) = (job.clone(), OnceCell::new());
+    Ok(Answer::nothing().with(Engine { job, declared, engine, sets, policy, questions }))
 }
 
 /// Marks of one set: keys to upsert, keys to delete.
@@ -47,17 +62,22 @@ type Marks = (u32, Vec<ByteBuf>, Vec<ByteBuf>);
 /// What memory has in one set: keys with their payloads, without one what is gone.
 type Values = (u32, Vec<(ByteBuf, Option<ByteBuf>)>);
 
-/// What the page answers to a question.
+/// What the page answers to a question: an error, or what is asked for.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct SnapshotGiven {
-    marks: Vec<Marks>,
-    values: Vec<Values>,
+struct ReplyGiven {
     error: Option<String>,
+    snapshot: Option<(Vec<Marks>, Vec<Values>)>,
+    parents: Option<Vec<Option<ByteBuf>>>,
+    step: Option<ByteBuf>,
+    legacy: Option<u64>,
 }
 
 struct Engine {
-    engine: WriteBehind,
+    job: Job,
+    /// What it is to be opened with.
+    declared: Mutex<Option<(Schema, Options)>>,
+    engine: OnceCell<WriteBehind>,
     sets: Vec<Set>,
     policy: Arc<Mutex<FlushPolicy>>,
     questions: Arc<Questions>,
@@ -90,22 +110,84 @@ impl FlushedTold {
     }
 }
 
+/// What a repair has removed, as it crosses.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RepairTold {
+    removed: u64,
+    batches: usize,
+    relations: Vec<RelationTold>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RelationTold {
+    kind: &'static str,
+    child: String,
+    parent: String,
+    examined: u64,
+    removed: u64,
+}
+
+impl RepairTold {
+    fn of(report: &RepairReport) -> Self {
+        let told = |relation: &RelationReport| RelationTold {
+            kind: if relation.kind == RelationKind::KeptBy { "keptBy" } else { "requires" },
+            child: relation.child.clone(),
+            parent: relation.parent.clone(),
+            examined: relation.examined,
+            removed: relation.removed,
+        };
+        let relations = report.relations.iter().map(told).collect();
+        RepairTold { removed: report.removed(), batches: report.batches, relations }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct BootstrapTold {
+    version_before: u64,
+    version: u64,
+    repair: RepairTold,
+}
+
 #[async_trait(?Send)]
 impl Object for Engine {
     async fn call(&self, method: &str, args: Args<'_>) -> Result<Answer> {
-        let Engine { engine, .. } = self;
         match method {
-            "mark" => {
-                let (marks,): (Vec<Marks>,) = args.read()?;
-                self.mark(marks)?;
-            }
+            // These serve the opening itself.
             "next" => {
                 args.none()?;
                 return self.next().await;
             }
             "answer" => {
-                let (id, answer): (u32, SnapshotGiven) = args.read()?;
-                self.answer(id, answer)?;
+                let (id, answer): (u32, ReplyGiven) = args.read()?;
+                return self.answer(id, answer).map(|()| Answer::nothing());
+            }
+            _ => {}
+        }
+        let engine = self.engine().await?;
+        match method {
+            "open" => {
+                args.none()?;
+                let bootstrap = engine.bootstrap();
+                return Answer::value(&BootstrapTold {
+                    version_before: bootstrap.version_before,
+                    version: bootstrap.version,
+                    repair: RepairTold::of(&bootstrap.repair),
+                });
+            }
+            "repair" => {
+                args.none()?;
+                return Answer::value(&RepairTold::of(&engine.repair().await?));
+            }
+            "repairDryRun" => {
+                args.none()?;
+                return Answer::value(&RepairTold::of(&engine.repair_dry_run().await?));
+            }
+            "mark" => {
+                let (marks,): (Vec<Marks>,) = args.read()?;
+                self.mark(marks)?;
             }
             "flush" => {
                 args.none()?;
@@ -148,16 +230,24 @@ impl Object for Engine {
 }
 
 impl Engine {
+    /// The engine, opened once.
+    async fn engine(&self) -> Result<&WriteBehind> {
+        let open = || async {
+            let declared = lock(&self.declared).take();
+            let failed = || Error::new(ErrorKind::Closed, "opening the engine has failed");
+            let (schema, options) = declared.ok_or_else(failed)?;
+            WriteBehind::over(self.job.clone(), schema, options).await
+        };
+        self.engine.get_or_try_init(open).await
+    }
+
     fn set(&self, index: u32) -> Result<&Set> {
         let none = || Error::new(ErrorKind::InvalidArgument, "there is no such set");
         self.sets.get(index as usize).ok_or_else(none)
     }
 
     fn strong(&self, index: u32) -> Result<&StrongSet<Key>> {
-        Ok(match self.set(index)? {
-            Set::Weak(set) => Rows::strong(set),
-            Set::Strong(set) => set,
-        })
+        Ok(self.set(index)?.strong())
     }
 
     fn weak(&self, index: u32) -> Result<&WeakSet<Key>> {
@@ -213,7 +303,7 @@ impl Engine {
 
     /// News for the page; none any more when the job has ended.
     async fn next(&self) -> Result<Answer> {
-        let mut end = self.engine.job().watch_committed_seq();
+        let mut end = self.job.watch_committed_seq();
         let ended = std::pin::pin!(end.at_least(u64::MAX));
         match select(std::pin::pin!(self.questions.next()), ended).await {
             Either::Left((news, _)) => Answer::value(&news),
@@ -221,13 +311,25 @@ impl Engine {
         }
     }
 
-    fn answer(&self, id: u32, given: SnapshotGiven) -> Result<()> {
-        let SnapshotGiven { marks, values, error } = given;
-        if let Some(error) = error {
-            let message = format!("what is dirty cannot be read: {error}");
-            self.questions.answer(id, Err(Error::new(ErrorKind::InvalidArgument, message)));
-            return Ok(());
-        }
+    fn answer(&self, id: u32, given: ReplyGiven) -> Result<()> {
+        let ReplyGiven { error, snapshot, parents, step, legacy } = given;
+        let reply = match (error, snapshot, parents, step) {
+            (Some(error), ..) => {
+                let message = format!("the page could not answer: {error}");
+                Err(Error::new(ErrorKind::InvalidArgument, message))
+            }
+            (_, Some((marks, values)), ..) => return self.snapshot(id, marks, values),
+            (_, _, Some(parents), _) => {
+                Ok(Reply::Parents(parents.into_iter().map(|parent| parent.map(key_of)).collect()))
+            }
+            (_, _, _, Some(batch)) => unpack_batch(&batch).map(Reply::Step),
+            (None, None, None, None) => Ok(Reply::Legacy(legacy)),
+        };
+        self.questions.answer(id, reply);
+        Ok(())
+    }
+
+    fn snapshot(&self, id: u32, marks: Vec<Marks>, values: Vec<Values>) -> Result<()> {
         let mut made = Vec::new();
         for (set, upserts, deletes) in marks {
             self.weak(set)?;
@@ -241,7 +343,8 @@ impl Engine {
         };
         let values = values.into_iter().flat_map(of_set).collect();
         let (through, settled) = oneshot::channel();
-        if self.questions.answer(id, Ok(Snapshot { marks: made, values, through })) {
+        let snapshot = Snapshot { marks: made, values, through };
+        if self.questions.answer(id, Ok(Reply::Snapshot(snapshot))) {
             let questions = Arc::clone(&self.questions);
             spawn_local(async move {
                 let through = settled.await.is_ok();

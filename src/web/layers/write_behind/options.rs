@@ -6,12 +6,16 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde_bytes::ByteBuf;
 
-use super::questions::lock;
+use super::questions::{News, Questions, Reply, lock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 use crate::options::Durability;
-use crate::write_behind::{Backoff, FlushPolicy, Options, Schema, SetBounds, StrongSet, WeakSet};
+use crate::write_behind::schema::ParentsOf;
+use crate::write_behind::{
+    Backoff, FlushPolicy, Options, RelationKind, Rows, Schema, SetBounds, StrongSet, WeakSet,
+};
 
 /// A set as it is declared.
 #[derive(Deserialize)]
@@ -28,6 +32,84 @@ pub struct SetGiven {
 pub enum Set {
     Weak(WeakSet<Key>),
     Strong(StrongSet<Key>),
+}
+
+/// How the sets hang together and came to be, as it is declared; sets by their places.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct History {
+    relations: Vec<RelationGiven>,
+    migrations: Vec<u64>,
+    legacy: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct RelationGiven {
+    kept_by: bool,
+    child: usize,
+    parent: usize,
+}
+
+impl History {
+    /// Declares what it says, each with a question to the page.
+    pub fn declare(self, schema: &mut Schema, sets: &[Set], questions: &Arc<Questions>) -> Result<()> {
+        let none = || Error::new(ErrorKind::InvalidArgument, "a relation of a set that there is not");
+        for (relation, RelationGiven { kept_by, child, parent }) in (0..).zip(self.relations) {
+            let (child, parent) = (sets.get(child).ok_or_else(none)?, sets.get(parent).ok_or_else(none)?);
+            let kind = if kept_by { RelationKind::KeptBy } else { RelationKind::Requires };
+            let asked = Arc::clone(questions);
+            let ask: ParentsOf = Box::new(move |rows| {
+                let bytes = |(key, payload): (Key, Vec<u8>)| {
+                    (ByteBuf::from(key.into_bytes()), ByteBuf::from(payload))
+                };
+                let rows = rows.into_iter().map(bytes).collect();
+                asked.ask(
+                    |id| News::Parents { id, relation, rows },
+                    |reply| match reply {
+                        Reply::Parents(parents) => Some(parents),
+                        _ => None,
+                    },
+                )
+            });
+            schema.relation_elsewhere(kind, child.strong(), parent.strong(), ask);
+        }
+        for version in self.migrations {
+            let asked = Arc::clone(questions);
+            schema.migrate(version, move |_job| {
+                asked.ask(
+                    |id| News::Step { id, version },
+                    |reply| match reply {
+                        Reply::Step(batch) => Some(batch),
+                        _ => None,
+                    },
+                )
+            });
+        }
+        if self.legacy {
+            let asked = Arc::clone(questions);
+            schema.legacy(move |_job| {
+                asked.ask(
+                    |id| News::Legacy { id },
+                    |reply| match reply {
+                        Reply::Legacy(version) => Some(version),
+                        _ => None,
+                    },
+                )
+            });
+        }
+        Ok(())
+    }
+}
+
+impl Set {
+    /// Its rows, to be written strongly.
+    pub fn strong(&self) -> &StrongSet<Key> {
+        match self {
+            Set::Weak(set) => Rows::strong(set),
+            Set::Strong(set) => set,
+        }
+    }
 }
 
 impl SetGiven {

@@ -2,17 +2,19 @@
 // Remembers which keys are dirty until they are flushed, so that a worker that dies takes no mark along; when
 // to flush and what that means is decided in the worker.
 
-import { Batch } from "../batch.js";
-import { categoryOf, keyOf, payloadOf, signalOf } from "../bytes.js";
-import { asyncDispose } from "../dispose.js";
-import { invalid, PersistencyError } from "../error.js";
-import { pause, RETRIES_MAX, RETRY_MS } from "../stream.js";
-import { Remote } from "./remote.js";
+import { Batch } from "../../batch.js";
+import { categoryOf, keyOf, payloadOf, signalOf } from "../../bytes.js";
+import { asyncDispose } from "../../dispose.js";
+import { invalid, PersistencyError } from "../../error.js";
+import { pause, RETRIES_MAX, RETRY_MS } from "../../stream.js";
+import { Remote } from "../remote.js";
+import { StrongRows, WeakRows } from "./rows.js";
 
 /** Dirty keys of all sets together at most, unless the options say less; the worker's MARKS_MAX. */
 const MARKS_MAX = 99_999;
-/** How often an update that decides on what it finds is tried at most; the worker's ATTEMPTS_MAX. */
-const ATTEMPTS_MAX = 16;
+
+/** What a relation can be. */
+const KINDS = ["requires", "keptBy"];
 
 /** An engine over one job. */
 export class WriteBehind {
@@ -27,14 +29,28 @@ export class WriteBehind {
   #sending = false;
   #closing = new AbortController();
   #hidden;
+  #job;
+  #relations;
+  #migrations;
+  #legacy;
+  #bootstrap;
 
-  constructor(remote, sets, { marks = MARKS_MAX, flushWhenHidden = true }) {
+  constructor(remote, job, sets, { marks = MARKS_MAX, flushWhenHidden = true, relations, migrations, legacy }) {
     if (!(remote instanceof Remote)) throw invalid("the layer is opened by WriteBehind.open()");
     this.#remote = remote;
+    this.#job = job;
     this.#marksMax = marks;
+    this.#relations = relations;
+    this.#migrations = migrations;
+    this.#legacy = legacy;
+    const through = {
+      mark: (index, key, upsert) => this.#mark(this.#sets[index], copied(keyOf(key)), upsert),
+      row: (...call) => this.#row(...call),
+      write: (batch) => this.write(batch),
+    };
     this.#sets = sets.map((set, index) => {
       const { category, read } = set;
-      const handle = read ? new WeakRows(this, index, category) : new StrongRows(this, index, category);
+      const handle = new (read ? WeakRows : StrongRows)(through, index, category);
       this.#byName.set(category, handle);
       return { index, read, entries: new Map() };
     });
@@ -56,10 +72,53 @@ export class WriteBehind {
       if (read !== undefined && typeof read !== "function") throw invalid("the reader of a set is a function");
       return { category, strong: read === undefined, marks, bytes, payloadBytes };
     });
-    const { flushWhenHidden, ...given } = options;
-    const remote = new Remote(job, "writeBehind", [declared, given]);
+    const { flushWhenHidden: _, relations = [], migrations = [], legacy, ...given } = options;
+    for (const [what, list] of [["relations", relations], ["migrations", migrations]]) {
+      if (!Array.isArray(list)) throw invalid(`the ${what} are an array`);
+    }
+    const calls = [...relations.map(({ parentOf } = {}) => parentOf), ...migrations.map(({ step } = {}) => step)];
+    if ([...calls, legacy ?? (() => {})].some((call) => typeof call !== "function")) {
+      throw invalid("parentOf, step and legacy are functions");
+    }
+    const place = (category) => {
+      const index = sets.findIndex((set) => set.category === category);
+      if (index < 0) throw invalid("a relation of a set that there is not");
+      return index;
+    };
+    const history = {
+      relations: relations.map(({ kind = "requires", child, parent }) => {
+        if (!KINDS.includes(kind)) throw invalid(`a relation is ${KINDS.join(" or ")}`);
+        return { keptBy: kind === "keptBy", child: place(child), parent: place(parent) };
+      }),
+      migrations: migrations.map(({ version }) => version),
+      legacy: legacy !== undefined,
+    };
+    const remote = new Remote(job, "writeBehind", [declared, history, given]);
     await remote.open();
-    return new WriteBehind(remote, sets.map(({ category, read }) => ({ category, read })), options);
+    const engine = new WriteBehind(remote, job, sets.map(({ category, read }) => ({ category, read })),
+      { ...options, relations, migrations });
+    try {
+      engine.#bootstrap = bootstrapRead(await remote.call("open", [], { patient: true }));
+      return engine;
+    } catch (error) {
+      await engine.close();
+      throw error;
+    }
+  }
+
+  /** What was done when it was opened. */
+  get bootstrap() {
+    return this.#bootstrap;
+  }
+
+  /** Removes rows that the relations do not allow, in one atomic batch, durably. */
+  async repair() {
+    return repairRead(await this.#call("repair", [], { patient: true }));
+  }
+
+  /** What a repair would remove; changes nothing. */
+  async repairDryRun() {
+    return repairRead(await this.#call("repairDryRun", [], { patient: true }));
   }
 
   /** The weak set of this category. */
@@ -122,18 +181,13 @@ export class WriteBehind {
     this.#remote.close();
   }
 
-  /** Marks a key of the set; its value is read when it is flushed. */
-  static mark(engine, index, key, upsert) {
-    engine.#mark(engine.#sets[index], Uint8Array.from(keyOf(key)), upsert);
-  }
-
   /** A strong call on a row; a mark that was made before is older than what it writes. */
-  static async row(engine, index, method, key, args, options) {
-    const { entries } = engine.#sets[index];
-    const bytes = Uint8Array.from(keyOf(key));
+  async #row(index, method, key, args, options) {
+    const { entries } = this.#sets[index];
+    const bytes = copied(keyOf(key));
     const before = entries.get(nameOf(bytes));
-    const answer = await engine.#call(method, [index, bytes, ...args], options);
-    if (before && method !== "get" && entries.get(nameOf(bytes)) === before) engine.#forget(entries, bytes);
+    const answer = await this.#call(method, [index, bytes, ...args], options);
+    if (before && method !== "get" && entries.get(nameOf(bytes)) === before) this.#forget(entries, bytes);
     return answer;
   }
 
@@ -217,8 +271,33 @@ export class WriteBehind {
     }
   }
 
-  #hear({ type, id, wanted, through }) {
-    if (type === "ask") return this.#answer(id, wanted);
+  #hear(news) {
+    if (news.type === "settled") return this.#settle(news);
+    // Values are read before this returns, all of one moment.
+    if (news.type === "values") return this.#reply(news.id, this.#snapshot(news));
+    this.#ask(news).then((reply) => this.#reply(news.id, reply), (error) => this.#reply(news.id, failed(error)));
+  }
+
+  /** What the page says to a question that may take its time. */
+  async #ask({ type, relation, rows, version }) {
+    if (type === "parents") {
+      const { parentOf } = this.#relations[relation];
+      const parents = rows.map(([key, payload]) => parentOf(key, payload));
+      return { parents: parents.map((parent) => (parent === undefined ? undefined : copied(keyOf(parent)))) };
+    }
+    if (type === "legacy") return { legacy: await this.#legacy(this.#job) };
+    const { step } = this.#migrations.find((each) => BigInt(each.version) === BigInt(version));
+    const batch = await step(this.#job);
+    if (!(batch instanceof Batch)) throw invalid("a step answers with a Batch");
+    return { step: Batch.packed(batch).packed.slice() };
+  }
+
+  #reply(id, reply) {
+    // Who asked asks again, or has gone.
+    this.#remote.call("answer", [id, reply]).catch(() => {});
+  }
+
+  #settle({ id, through }) {
     for (const { entries } of this.#sets) {
       for (const entry of [...entries.values()]) {
         if (entry.asked !== id) continue;
@@ -228,113 +307,20 @@ export class WriteBehind {
     }
   }
 
-  /** Says what memory has, all of it in this turn. */
-  #answer(id, wanted) {
-    const answer = { marks: [], values: [] };
+  /** What memory has, all of it in this turn. */
+  #snapshot({ id, wanted }) {
     try {
-      for (const { index, read, entries } of this.#sets) {
-        if (!read) continue;
-        const values = new Map();
-        for (const key of wanted[index]) values.set(nameOf(key), [key, valueOf(read(Uint8Array.from(key)))]);
-        for (const [name, { key, upsert }] of entries) {
-          if (upsert && !values.has(name)) values.set(name, [key, valueOf(read(Uint8Array.from(key)))]);
-        }
-        answer.values.push([index, [...values.values()]]);
-      }
+      const all = this.#sets.filter(({ read }) => read).map(({ index, read, entries }) => {
+        const keys = new Map(wanted[index].map((key) => [nameOf(key), key]));
+        for (const [name, { key, upsert }] of entries) if (upsert) keys.set(name, key);
+        return [index, Array.from(keys.values(), (key) => [key, valueOf(read(copied(key)))])];
+      });
       const { marks } = this.#unsent();
-      answer.marks = marks;
       for (const { entries } of this.#sets) for (const entry of entries.values()) entry.asked = id;
+      return { snapshot: [marks, all] };
     } catch (error) {
-      answer.values = [];
-      answer.error = String(error?.message ?? error);
+      return failed(error);
     }
-    this.#remote.call("answer", [id, answer]).catch(() => {});
-  }
-}
-
-/** A set whose rows are durable as soon as a write is acknowledged. */
-export class StrongRows {
-  #engine;
-  #index;
-  #category;
-
-  constructor(engine, index, category) {
-    this.#engine = engine;
-    this.#index = index;
-    this.#category = category;
-  }
-
-  get category() {
-    return this.#category;
-  }
-
-  /** The stored payload; `undefined` if there is no such row. */
-  async get(key, options) {
-    return await WriteBehind.row(this.#engine, this.#index, "get", key, [], { signal: signalOf(options) }) ?? undefined;
-  }
-
-  /** Inserts the row; `Conflict` if there is one. */
-  async insert(key, payload) {
-    await this.#row("insert", key, [payloadOf(payload)]);
-  }
-
-  /** Inserts the row if there is none, and says whether it did. */
-  async ensure(key, payload) {
-    return this.#row("ensure", key, [payloadOf(payload)]);
-  }
-
-  /** Inserts the row or replaces its payload, and says which. */
-  async put(key, payload) {
-    return await this.#row("put", key, [payloadOf(payload)]) ? "created" : "updated";
-  }
-
-  /** Replaces the row by what `merge` makes of the stored payload, or inserts it. */
-  async update(key, merge) {
-    for (let attempt = 1; ; attempt += 1) {
-      const stored = await this.get(key);
-      const merged = merge(stored);
-      if (merged === undefined) return "unchanged";
-      const batch = new Batch();
-      if (stored) batch.requireEqual(this.#category, key, stored);
-      else batch.requireAbsent(this.#category, key);
-      try {
-        await this.#engine.write(batch.put(this.#category, key, merged));
-        return stored ? "updated" : "created";
-      } catch (error) {
-        if (error?.kind !== "Conflict" || attempt === ATTEMPTS_MAX) throw error;
-      }
-    }
-  }
-
-  /** Removes the row, and says whether there was one. */
-  async remove(key) {
-    return this.#row("remove", key, []);
-  }
-
-  async #row(method, key, args) {
-    return WriteBehind.row(this.#engine, this.#index, method, key, args, { patient: true });
-  }
-}
-
-/** A set whose rows are written behind. */
-export class WeakRows extends StrongRows {
-  #engine;
-  #index;
-
-  constructor(engine, index, category) {
-    super(engine, index, category);
-    this.#engine = engine;
-    this.#index = index;
-  }
-
-  /** Marks a key whose value in memory has changed. */
-  mark(key) {
-    WriteBehind.mark(this.#engine, this.#index, key, true);
-  }
-
-  /** Marks a key whose row is to be removed, whatever memory says. */
-  markDelete(key) {
-    WriteBehind.mark(this.#engine, this.#index, key, false);
   }
 }
 
@@ -359,6 +345,17 @@ function nameOf(key) {
 const valueOf = (value) => (value === undefined || value === null ? undefined : copied(payloadOf(value)));
 
 const copied = (bytes) => Uint8Array.from(bytes);
+
+const failed = (error) => ({ error: String(error?.message ?? error) });
+
+const repairRead = ({ removed, batches, relations }) => ({
+  removed: Number(removed),
+  batches: Number(batches),
+  relations: relations.map((each) => ({ ...each, examined: Number(each.examined), removed: Number(each.removed) })),
+});
+
+const bootstrapRead = ({ versionBefore, version, repair }) =>
+  ({ versionBefore: Number(versionBefore), version: Number(version), repair: repairRead(repair) });
 
 const flushedRead = ({ upserts, deletes, seq }) =>
   ({ upserts, deletes, seq: seq === undefined || seq === null ? undefined : BigInt(seq) });
