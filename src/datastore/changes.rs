@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use super::collection::{Record, record};
 use super::content::Content;
-use super::layout::Change as Row;
-use super::shelf::{Page, Shelf};
+use super::layout::Head;
+use super::shelf::{Page, Shelf, Told};
 use crate::error::{Error, ErrorKind, Result};
+use crate::key::Key;
 
 /// All records of a collection at one time.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,8 +68,8 @@ type ChangesOf<C> = Changes<<C as Content>::Key, <C as Content>::Value>;
 /// All records in one view.
 pub(super) async fn snapshot<C: Content>(shelf: &Shelf) -> Result<SnapshotOf<C>> {
     let page = shelf.all_after(0).await?;
-    let records = page.changes.into_iter().filter(|(_, row)| row.data.is_some());
-    let records = records.map(|(seq, row)| record::<C>(seq, row)).collect::<Result<_>>()?;
+    let records = page.changes.into_iter().filter(|told| told.data.is_some());
+    let records = records.map(record::<C>).collect::<Result<_>>()?;
     Ok(Snapshot { records, seq: page.to })
 }
 
@@ -80,15 +81,16 @@ pub(super) async fn changes_since<C: Content>(shelf: &Shelf, since: u64) -> Resu
     if since != 0 && since < head.floor {
         return Ok(Since::Lagged { oldest: head.floor });
     }
-    Ok(Since::Changes(changes::<C>(page)?))
+    let Page { changes, to, .. } = page;
+    Ok(Since::Changes(changes_of::<C>(changes, to)?))
 }
 
-fn changes<C: Content>(page: Page) -> Result<ChangesOf<C>> {
-    let change = |(seq, row): (u64, Row)| match row.data {
-        Some(_) => Ok(Change::Set(record::<C>(seq, row)?)),
-        None => Ok(Change::Deleted { key: C::key(row.key)?, seq, updated_ms: row.stamp_ms }),
+fn changes_of<C: Content>(told: Vec<Told>, seq: u64) -> Result<ChangesOf<C>> {
+    let change = |told: Told| match told.data {
+        Some(_) => Ok(Change::Set(record::<C>(told)?)),
+        None => Ok(Change::Deleted { key: C::key(told.key)?, seq: told.seq, updated_ms: told.stamp_ms }),
     };
-    Ok(Changes { changes: page.changes.into_iter().map(change).collect::<Result<_>>()?, seq: page.to })
+    Ok(Changes { changes: told.into_iter().map(change).collect::<Result<_>>()?, seq })
 }
 
 impl<K, V> Change<K, V> {
@@ -124,6 +126,9 @@ impl<C: Content> ChangesPages<C> {
     /// Reads the next page; `None` once all is told, after [`Since::Lagged`], and after an error. The last
     /// page may be without changes; its seq says how far the collection is.
     ///
+    /// Changes that go back further than the recent ones come in the order of their keys, page by page, and
+    /// only in each page in that of their seqs; the page's seq stays where it began until that is through.
+    ///
     /// Dropping the future before it is done loses nothing: the page is read again.
     pub async fn next(&mut self) -> Option<Result<SinceOf<C>>> {
         let page = self.walk.next::<C>(&self.shelf).await?;
@@ -131,17 +136,27 @@ impl<C: Content> ChangesPages<C> {
     }
 }
 
-/// A way along the changes of a collection.
+/// A way along the changes of a collection: along the recent ones, if those go back far enough, or else
+/// along all records and then along what has changed meanwhile.
 pub(super) struct Walk {
+    /// Up to here everything has been told.
     after: u64,
     /// Deletions up to here were forgotten when the way began, or are known.
     floor: Option<u64>,
+    records: Option<Records>,
     ended: bool,
+}
+
+/// A way along all records.
+struct Records {
+    from: Key,
+    /// The collection's seq when it began, which is reached with its end.
+    seq: u64,
 }
 
 impl Walk {
     pub(super) fn new(since: u64) -> Self {
-        Walk { after: since, floor: None, ended: false }
+        Walk { after: since, floor: None, records: None, ended: false }
     }
 
     /// The next page, see [`ChangesPages::next`].
@@ -155,23 +170,55 @@ impl Walk {
     }
 
     async fn page<C: Content>(&mut self, shelf: &Shelf) -> Result<SinceOf<C>> {
-        let page = shelf.page_after(self.after).await?;
-        let last = page.head.is_some();
-        // Read after the page: what has been forgotten before the page was read is seen.
-        let head = match &page.head {
-            Some(head) => head.clone(),
-            None => shelf.head().await?,
-        };
+        loop {
+            if let Some(Records { from, seq }) = &self.records {
+                let (told, next) = shelf.records_from(from.clone(), self.after).await?;
+                let (from, seq) = (next, *seq);
+                if let Some(oldest) = self.lagged(&shelf.head().await?)? {
+                    return Ok(Since::Lagged { oldest });
+                }
+                match from {
+                    Some(from) => self.records = Some(Records { from, seq }),
+                    None => (self.after, self.records) = (seq, None),
+                }
+                if !told.is_empty() {
+                    return Ok(Since::Changes(changes_of::<C>(told, self.after)?));
+                }
+            } else if self.after == 0 {
+                let head = shelf.head().await?;
+                self.lagged(&head)?;
+                if head.seq == 0 {
+                    self.ended = true;
+                    return Ok(Since::Changes(Changes { changes: Vec::new(), seq: 0 }));
+                }
+                self.records = Some(Records { from: shelf.rows().record(&[]), seq: head.seq });
+            } else {
+                let page = shelf.recent_after(self.after).await?;
+                self.ended = page.head.is_some();
+                let head = match page.head {
+                    Some(head) => head,
+                    None => shelf.head().await?,
+                };
+                if let Some(oldest) = self.lagged(&head)? {
+                    return Ok(Since::Lagged { oldest });
+                }
+                if head.log_from <= self.after {
+                    self.after = page.to;
+                    return Ok(Since::Changes(changes_of::<C>(page.changes, page.to)?));
+                }
+                self.ended = false;
+                self.records = Some(Records { from: shelf.rows().record(&[]), seq: head.seq });
+            }
+        }
+    }
+
+    /// The first seq that can be told from, if deletions have been forgotten that were not told. The head has
+    /// to be read after what is told, or with it.
+    fn lagged(&mut self, head: &Head) -> Result<Option<u64>> {
         check_reached(self.after, head.seq)?;
         // Who has nothing yet misses no deletion, unless it is forgotten while he reads.
         let begun = *self.floor.get_or_insert(if self.after == 0 { head.floor } else { 0 });
-        if head.floor > self.after.max(begun) {
-            return Ok(Since::Lagged { oldest: head.floor });
-        }
-        let to = page.to;
-        let changes = changes::<C>(page)?;
-        (self.after, self.ended) = (to, last);
-        Ok(Since::Changes(changes))
+        Ok((head.floor > self.after.max(begun)).then_some(head.floor))
     }
 }
 

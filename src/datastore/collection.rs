@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::ops::RangeBounds;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -9,12 +10,12 @@ use serde::de::DeserializeOwned;
 
 use super::changes::{ChangesPages, Since, Snapshot, changes_since, snapshot};
 use super::content::{Bytes, Content, Json, json_record};
-use super::layout::{Change as Row, Generation};
+use super::layout::Generation;
 use super::options::{
     ATTEMPTS_MAX, RECORD_BYTES_MAX, RECORD_KEY_BYTES_MAX, SET_MANY_BYTES_MAX, SET_MANY_MAX,
 };
 use super::plan::{Done, Wanted, When};
-use super::shelf::Shelf;
+use super::shelf::{Shelf, Told};
 use super::subscription::Subscription;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
@@ -115,7 +116,27 @@ impl<C: Content> Collection<C> {
             return Ok(None);
         }
         let found = self.shelf.get(key.as_ref()).await.map_err(|error| self.shelf.explain(error, "get"))?;
-        found.map(|(seq, row)| record::<C>(seq, row)).transpose()
+        found.map(record::<C>).transpose()
+    }
+
+    /// The records of a range of keys in the order of their keys, as bytes, and in one view.
+    ///
+    /// ```
+    /// # use persistency::{Key, Result, prefix_range};
+    /// # use persistency::datastore::{Collection, Json};
+    /// # async fn example(list: Collection<Json>) -> Result<()> {
+    /// let drafts = list.range(prefix_range(&Key::from_bytes("draft/"))).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `TooLarge` if they have more than 64 MiB.
+    pub async fn range(&self, range: impl RangeBounds<Key>) -> Result<Vec<Record<C::Key, C::Value>>> {
+        let range = (range.start_bound().cloned(), range.end_bound().cloned());
+        let found = self.shelf.range(range).await.map_err(|error| self.shelf.explain(error, "range"))?;
+        found.into_iter().map(record::<C>).collect()
     }
 
     /// Deletes the record under this key and remembers that; returns the seq of the deletion. `None` if
@@ -380,10 +401,10 @@ impl Done {
     }
 }
 
-/// The record of a row that holds one.
-pub(super) fn record<C: Content>(seq: u64, row: Row) -> Result<Record<C::Key, C::Value>> {
-    let data = C::value(row.data.unwrap_or_default())?;
-    Ok(Record { key: C::key(row.key)?, data, seq, updated_ms: row.stamp_ms })
+/// The record of what is told, which was not deleted.
+pub(super) fn record<C: Content>(told: Told) -> Result<Record<C::Key, C::Value>> {
+    let data = C::value(told.data.unwrap_or_default())?;
+    Ok(Record { key: C::key(told.key)?, data, seq: told.seq, updated_ms: told.stamp_ms })
 }
 
 fn check_rows(rows: &[(Vec<u8>, Vec<u8>)]) -> Result<()> {

@@ -83,22 +83,45 @@ impl Rows {
         Key::from_bytes(self.0)
     }
 
-    /// The newest change of a record: [`Change`].
+    /// A recent change: [`Change`].
     pub(super) fn change(self, seq: u64) -> Key {
         self.key(0x00, &seq.to_be_bytes())
     }
 
-    /// The collection's head, directly behind its changes so that one view can have both: [`Head`].
+    /// The collection's head, between its changes and its records so that one view can have it with either:
+    /// [`Head`].
     pub(super) fn head(self) -> Key {
         self.key(0x01, &[])
     }
 
-    /// Where a key's newest change is: [`Place`].
-    pub(super) fn place(self, key: &[u8]) -> Key {
+    /// What has become of a key: [`Record`].
+    pub(super) fn record(self, key: &[u8]) -> Key {
         self.key(0x02, key)
     }
 
-    /// A tombstone, once more by its seq: [`Tombstone`].
+    /// The head and what has become of all keys.
+    pub(super) fn head_and_records(self) -> std::ops::Range<Key> {
+        self.head()..self.tombstone(0)
+    }
+
+    /// The key of a record by the key of its row.
+    pub(super) fn record_key(row_key: Key) -> Vec<u8> {
+        let mut key = row_key.into_bytes();
+        key.drain(..9.min(key.len()));
+        key
+    }
+
+    /// When a record was set that will expire, by its seq: [`Dated`].
+    pub(super) fn aging(self, seq: u64) -> Key {
+        self.key(0x04, &seq.to_be_bytes())
+    }
+
+    /// All of these.
+    pub(super) fn all_aging(self) -> RangeInclusive<Key> {
+        self.aging(0)..=self.aging(u64::MAX)
+    }
+
+    /// When a record was deleted, by its seq: [`Dated`].
     pub(super) fn tombstone(self, seq: u64) -> Key {
         self.key(0x03, &seq.to_be_bytes())
     }
@@ -276,8 +299,8 @@ pub(super) struct Head {
     pub(super) tombstones: u64,
     /// The last tombstone that has been forgotten; changes before it cannot be told.
     pub(super) floor: u64,
-    /// Up to here no record is left that can expire.
-    pub(super) expired_to: u64,
+    /// Changes up to here are not among the recent ones.
+    pub(super) log_from: u64,
     /// The stamp of the last change; stamps never go back.
     pub(super) last_ms: u64,
     /// When the collection expires; 0 for never.
@@ -288,9 +311,9 @@ pub(super) struct Head {
 
 impl Head {
     pub(super) fn encode(&self) -> Vec<u8> {
-        let Head { seq, records, bytes, tombstones, floor, expired_to, last_ms, expires_ms, due_ms } = self;
+        let Head { seq, records, bytes, tombstones, floor, log_from, last_ms, expires_ms, due_ms } = self;
         let numbers =
-            [seq, records, bytes, tombstones, floor, expired_to, last_ms, expires_ms, due_ms].into_iter();
+            [seq, records, bytes, tombstones, floor, log_from, last_ms, expires_ms, due_ms].into_iter();
         numbers.flat_map(|number| number.to_be_bytes()).collect()
     }
 
@@ -302,7 +325,7 @@ impl Head {
             bytes: reader.number()?,
             tombstones: reader.number()?,
             floor: reader.number()?,
-            expired_to: reader.number()?,
+            log_from: reader.number()?,
             last_ms: reader.number()?,
             expires_ms: reader.number()?,
             due_ms: reader.number()?,
@@ -317,7 +340,7 @@ impl Head {
     }
 }
 
-/// The newest change of a key.
+/// A change of a key; not its newest one if another follows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Change {
     pub(super) stamp_ms: u64,
@@ -353,7 +376,46 @@ impl Change {
     }
 }
 
-/// Where the newest change of a key is, and what a write must know of it.
+/// What has become of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Record {
+    pub(super) seq: u64,
+    pub(super) stamp_ms: u64,
+    /// None if it was deleted.
+    pub(super) data: Option<Vec<u8>>,
+}
+
+/// What a record's value has beside the data.
+const RECORD_OVERHEAD_BYTES: usize = 17;
+
+impl Record {
+    pub(super) fn encode(seq: u64, stamp_ms: u64, data: Option<&[u8]>) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(RECORD_OVERHEAD_BYTES + data.map_or(0, <[u8]>::len));
+        bytes.extend(seq.to_be_bytes());
+        bytes.extend(stamp_ms.to_be_bytes());
+        bytes.push(u8::from(data.is_none()));
+        bytes.extend(data.unwrap_or_default());
+        bytes
+    }
+
+    pub(super) fn decode(mut bytes: Vec<u8>) -> Result<Self> {
+        let mut reader = Reader(&bytes);
+        let (seq, stamp_ms, deleted) = (reader.number()?, reader.number()?, reader.flag()?);
+        bytes.drain(..RECORD_OVERHEAD_BYTES);
+        Ok(Record { seq, stamp_ms, data: (!deleted).then_some(bytes) })
+    }
+
+    /// What a write must know of it.
+    pub(super) fn place(key: &[u8], bytes: &[u8]) -> Result<Place> {
+        let mut reader = Reader(bytes);
+        let (seq, stamp_ms, deleted) = (reader.number()?, reader.number()?, reader.flag()?);
+        // A record is smaller than 64 MiB.
+        let bytes = if deleted { 0 } else { (key.len() + reader.0.len()) as u32 };
+        Ok(Place { seq, stamp_ms, deleted, bytes })
+    }
+}
+
+/// What a write must know of what has become of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) seq: u64,
@@ -363,45 +425,22 @@ pub(super) struct Place {
     pub(super) bytes: u32,
 }
 
-impl Place {
-    pub(super) fn encode(self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(21);
-        bytes.extend(self.seq.to_be_bytes());
-        bytes.extend(self.stamp_ms.to_be_bytes());
-        bytes.push(u8::from(self.deleted));
-        bytes.extend(self.bytes.to_be_bytes());
-        bytes
-    }
-
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self> {
-        let mut reader = Reader(bytes);
-        let place = Place {
-            seq: reader.number()?,
-            stamp_ms: reader.number()?,
-            deleted: reader.flag()?,
-            bytes: u32::from_be_bytes(reader.array()?),
-        };
-        reader.end()?;
-        Ok(place)
-    }
-}
-
-/// A tombstone as the rows by seq show it.
+/// A tombstone, or a record that will expire, by its seq.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Tombstone {
+pub(super) struct Dated {
     pub(super) seq: u64,
     pub(super) stamp_ms: u64,
     pub(super) key: Vec<u8>,
 }
 
-impl Tombstone {
+impl Dated {
     pub(super) fn encode(&self) -> Vec<u8> {
         [&self.stamp_ms.to_be_bytes(), &*self.key].concat()
     }
 
     pub(super) fn decode(row_key: &Key, bytes: &[u8]) -> Result<Self> {
         let mut reader = Reader(bytes);
-        Ok(Tombstone { seq: seq_of(row_key)?, stamp_ms: reader.number()?, key: reader.0.to_vec() })
+        Ok(Dated { seq: seq_of(row_key)?, stamp_ms: reader.number()?, key: reader.0.to_vec() })
     }
 }
 

@@ -8,12 +8,17 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::layout::{
-    CHANGE_OVERHEAD_BYTES, Change, DUE, Descriptor, Head, Place, ROWS, Tombstone, What, due_key, name_key,
+    CHANGE_OVERHEAD_BYTES, Change, DUE, Dated, Descriptor, Head, Place, ROWS, Record, What, due_key, name_key,
 };
 use super::writer::Places;
 use crate::batch::{Batch, Op};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
+
+/// Bytes of data up to which a change is among the recent ones.
+const LOG_DATA_BYTES_MAX: usize = 16 * 1024;
+/// Recent changes that are kept at least.
+const LOG_CHANGES_MIN: u64 = 1024;
 
 /// One change of a collection as a caller asks for it.
 #[derive(Clone, Debug)]
@@ -62,7 +67,7 @@ impl Wanted {
     /// What it weighs in a queue.
     pub(super) fn bytes(&self) -> usize {
         match self {
-            Wanted::Set { key, data, .. } => 3 * key.len() + data.len() + CHANGE_OVERHEAD_BYTES,
+            Wanted::Set { key, data, .. } => 3 * key.len() + 2 * data.len() + CHANGE_OVERHEAD_BYTES,
             Wanted::Delete { key, .. } => 3 * key.len(),
             Wanted::Touch => 0,
         }
@@ -83,11 +88,13 @@ pub(super) struct Plan<'a> {
     /// Keys that are looked at, with their places as the changes so far leave them.
     places: Places,
     /// The oldest tombstones, as many as may have to be forgotten.
-    oldest: VecDeque<Tombstone>,
+    oldest: VecDeque<Dated>,
     ops: Vec<Op>,
     /// What has to be undone if a change of a set that belongs together is refused.
     undo: Vec<(Vec<u8>, Option<Place>)>,
     due_before: u64,
+    /// Changes that are not among the recent ones any more: first and last.
+    log_cleared: Option<(u64, u64)>,
     category: Arc<str>,
 }
 
@@ -98,7 +105,7 @@ impl<'a> Plan<'a> {
         head: Head,
         now_ms: u64,
         places: Places,
-        oldest: VecDeque<Tombstone>,
+        oldest: VecDeque<Dated>,
     ) -> Self {
         Plan {
             descriptor,
@@ -110,6 +117,7 @@ impl<'a> Plan<'a> {
             oldest,
             ops: Vec::new(),
             undo: Vec::new(),
+            log_cleared: None,
             category: Arc::from(ROWS),
         }
     }
@@ -117,9 +125,10 @@ impl<'a> Plan<'a> {
     /// Adds changes that belong together: all of them, or none and the reason.
     pub(super) fn apply(&mut self, changes: &[Wanted]) -> Result<Vec<Done>> {
         let (head, ops, tombstones) = (self.head.clone(), self.ops.len(), self.oldest.len());
+        let log_cleared = self.log_cleared;
         self.undo.clear();
         let done: Result<Vec<Done>> = changes.iter().map(|change| self.change(change)).collect();
-        // Tombstones go only after what belongs together is through, so they need not be undone.
+        // Dateds go only after what belongs together is through, so they need not be undone.
         match done {
             Ok(done) => {
                 self.forget_oldest();
@@ -129,6 +138,7 @@ impl<'a> Plan<'a> {
                 self.head = head;
                 self.ops.truncate(ops);
                 self.oldest.truncate(tombstones);
+                self.log_cleared = log_cleared;
                 for (key, place) in self.undo.drain(..).rev() {
                     self.places.insert(key, place);
                 }
@@ -168,11 +178,15 @@ impl<'a> Plan<'a> {
         if parameters.record_ttl_ms() != 0 {
             self.look_after(self.stamp_ms.saturating_add(parameters.record_ttl_ms()));
         }
-        let seq = self.take_seq();
-        self.put(self.descriptor.rows().change(seq), Change::encode(self.stamp_ms, key, Some(data)));
+        let (seq, stamp_ms, rows) = (self.take_seq(), self.stamp_ms, self.descriptor.rows());
+        if self.descriptor.parameters.record_ttl_ms() != 0 {
+            self.put(rows.aging(seq), Dated { seq, stamp_ms, key: key.to_vec() }.encode());
+        }
+        self.log(seq, key, Some(data));
+        self.put(rows.record(key), Record::encode(seq, stamp_ms, Some(data)));
         // A record is smaller than 64 MiB.
-        self.settle(key, Some(Place { seq, stamp_ms: self.stamp_ms, deleted: false, bytes: bytes as u32 }));
-        Ok(Done::Applied { seq, stamp_ms: self.stamp_ms })
+        self.settle(key, Some(Place { seq, stamp_ms, deleted: false, bytes: bytes as u32 }));
+        Ok(Done::Applied { seq, stamp_ms })
     }
 
     fn delete(&mut self, key: &[u8], when: When) -> Result<Done> {
@@ -192,15 +206,17 @@ impl<'a> Plan<'a> {
         self.slide();
         let (seq, stamp_ms, rows) = (self.take_seq(), self.stamp_ms, self.descriptor.rows());
         let kept_ms = self.descriptor.parameters.tombstones_kept_ms();
+        self.log(seq, key, None);
         if self.descriptor.parameters.tombstones_max() == 0 {
             self.head.floor = seq;
+            self.delete_row(rows.record(key));
             self.settle(key, None);
             return Done::Applied { seq, stamp_ms };
         }
         self.look_after(stamp_ms.saturating_add(kept_ms));
-        let tombstone = Tombstone { seq, stamp_ms, key: key.to_vec() };
-        self.put(rows.change(seq), Change::encode(stamp_ms, key, None));
+        let tombstone = Dated { seq, stamp_ms, key: key.to_vec() };
         self.put(rows.tombstone(seq), tombstone.encode());
+        self.put(rows.record(key), Record::encode(seq, stamp_ms, None));
         self.settle(key, Some(Place { seq, stamp_ms, deleted: true, bytes: 0 }));
         self.head.tombstones += 1;
         self.oldest.push_back(tombstone);
@@ -218,11 +234,6 @@ impl<'a> Plan<'a> {
         expired.is_some()
     }
 
-    /// Records up to `seq` need not be looked at again.
-    pub(super) fn expired_to(&mut self, seq: u64) {
-        self.head.expired_to = self.head.expired_to.max(seq);
-    }
-
     /// Forgets tombstones beyond their number.
     fn forget_oldest(&mut self) {
         while self.head.tombstones > self.descriptor.parameters.tombstones_max() {
@@ -232,15 +243,15 @@ impl<'a> Plan<'a> {
     }
 
     /// Forgets a tombstone, unless its key has been set since; changes before it cannot be told any more.
-    pub(super) fn forget(&mut self, tombstone: &Tombstone) -> bool {
-        let Tombstone { seq, key, .. } = tombstone;
+    pub(super) fn forget(&mut self, tombstone: &Dated) -> bool {
+        let Dated { seq, key, .. } = tombstone;
         if let Some(place) = self.places.get(key)
             && place.is_none_or(|place| place.seq != *seq)
         {
             return false;
         }
         let rows = self.descriptor.rows();
-        self.delete_row(rows.change(*seq));
+        self.delete_row(rows.record(key));
         self.delete_row(rows.tombstone(*seq));
         self.settle(key, None);
         self.head.tombstones = self.head.tombstones.saturating_sub(1);
@@ -274,13 +285,18 @@ impl<'a> Plan<'a> {
         if !self.ops.is_empty() {
             self.head.last_ms = self.stamp_ms;
         }
+        self.trim();
         let (before, after) = (std::mem::take(&mut self.before), self.head.encode());
         if before == after {
             return None;
         }
         self.put(rows.head(), after);
+        let cleared = self.log_cleared;
         let mut batch = Batch::new().require_equal(ROWS, rows.head(), before);
         in_order_of_keys(self.ops).for_each(|op| batch.push(op));
+        if let Some((first, last)) = cleared {
+            batch = batch.delete_range(ROWS, rows.change(first)..=rows.change(last));
+        }
         if self.head.due_ms != 0 && self.head.due_ms != self.due_before {
             let key = due_key(self.head.due_ms, self.descriptor.generation);
             batch = batch.put(DUE, key, name_key(What::Collection, id).into_bytes());
@@ -311,24 +327,45 @@ impl<'a> Plan<'a> {
         self.places.get(key).copied().flatten()
     }
 
-    /// Removes the rows of a key's former change.
+    /// Keeps a change among the recent ones. One that is large ends them: what is before it is read from
+    /// the records.
+    fn log(&mut self, seq: u64, key: &[u8], data: Option<&[u8]>) {
+        if data.is_some_and(|data| data.len() > LOG_DATA_BYTES_MAX) {
+            self.clear_log(seq);
+            return;
+        }
+        self.put(self.descriptor.rows().change(seq), Change::encode(self.stamp_ms, key, data));
+    }
+
+    /// Keeps as many recent changes as there are records, and some.
+    fn trim(&mut self) {
+        let kept = self.head.records.max(LOG_CHANGES_MIN);
+        if self.head.seq - self.head.log_from > kept + kept / 4 {
+            self.clear_log(self.head.seq - kept);
+        }
+    }
+
+    fn clear_log(&mut self, to: u64) {
+        let first = self.log_cleared.map_or(self.head.log_from + 1, |(first, _)| first);
+        self.log_cleared = Some((first, to));
+        self.head.log_from = to;
+    }
+
+    /// Removes what only belongs to a key's former change.
     fn displace(&mut self, place: Option<Place>) {
         let Some(place) = place else { return };
         let rows = self.descriptor.rows();
-        self.delete_row(rows.change(place.seq));
+        if !place.deleted && self.descriptor.parameters.record_ttl_ms() != 0 {
+            self.delete_row(rows.aging(place.seq));
+        }
         if place.deleted {
             self.delete_row(rows.tombstone(place.seq));
             self.head.tombstones = self.head.tombstones.saturating_sub(1);
         }
     }
 
-    /// Writes where the newest change of a key is.
+    /// Takes note of what has become of a key.
     fn settle(&mut self, key: &[u8], place: Option<Place>) {
-        let row = self.descriptor.rows().place(key);
-        match place {
-            Some(place) => self.put(row, place.encode()),
-            None => self.delete_row(row),
-        }
         let before = self.places.insert(key.to_vec(), place);
         self.undo.push((key.to_vec(), before.flatten()));
     }

@@ -5,10 +5,10 @@
 
 use std::collections::VecDeque;
 
-use super::layout::{Change, DUE, Generation, ROWS, Reader, What, due_key, due_of, seq_of};
+use super::layout::{DUE, Dated, Generation, Reader, What, due_key, due_of};
 use super::names::{Found, too_often};
 use super::options::{ATTEMPTS_MAX, PURGE_PAGE};
-use super::plan::{Plan, expired};
+use super::plan::Plan;
 use super::shelf::Shelf;
 use super::store::{Datastore, Shared};
 use crate::error::{ErrorKind, Result};
@@ -111,26 +111,26 @@ impl Shelf {
         let old =
             tombstones.iter().take_while(|tombstone| now_ms > tombstone.stamp_ms.saturating_add(kept_ms));
         let forgotten: Vec<_> = tombstones.drain(..old.count()).collect();
-        let aging = match parameters.record_ttl_ms() {
-            0 => Aging::default(),
-            _ => self.aging(head.expired_to, now_ms).await?,
+        let ttl_ms = parameters.record_ttl_ms();
+        let mut aging = match ttl_ms {
+            0 => VecDeque::new(),
+            _ => self.dated(self.rows().all_aging(), PURGE_PAGE).await?,
         };
-        let keys = aging.expired.iter().map(|(_, key)| &**key).collect();
-        let places = self.places_of(keys).await?;
+        let old = aging.iter().take_while(|record| now_ms > record.stamp_ms.saturating_add(ttl_ms));
+        let expired: Vec<_> = aging.drain(..old.count()).collect();
+        let places = self.places_of(expired.iter().map(|record| &*record.key).collect()).await?;
 
+        // Of one TTL, and of one retention, each falls due in the order of the seqs.
+        let next = |first: Option<&Dated>, ms: u64| first.map(|first| first.stamp_ms.saturating_add(ms) + 1);
         let mut due =
-            [aging.next_ms, tombstones.front().map(|next| next.stamp_ms.saturating_add(kept_ms) + 1)]
-                .into_iter()
-                .flatten()
-                .min();
-        if forgotten.len() == PURGE_PAGE {
+            [next(aging.front(), ttl_ms), next(tombstones.front(), kept_ms)].into_iter().flatten().min();
+        if forgotten.len() == PURGE_PAGE || expired.len() == PURGE_PAGE {
             due = Some(now_ms);
         }
         let mut plan = Plan::new(&self.descriptor, head, now_ms, places, tombstones);
         let forgot = forgotten.iter().filter(|tombstone| plan.forget(tombstone)).count();
         plan.look_after_next(due.unwrap_or(0));
-        let buried = aging.expired.iter().filter(|(seq, key)| plan.expire(key, *seq)).count();
-        plan.expired_to(aging.to);
+        let buried = expired.iter().filter(|record| plan.expire(&record.key, record.seq)).count();
         let applied = self.commit(&mut turn, plan).await?;
         if applied {
             purged.records += buried as u64;
@@ -138,40 +138,4 @@ impl Shelf {
         }
         Ok(applied)
     }
-
-    /// The records that come next to expire: of one TTL, they do in the order of their seqs.
-    async fn aging(&self, after: u64, now_ms: u64) -> Result<Aging> {
-        let rows = self.shared.job.scan(ROWS, self.rows().changes_after(after)).limit(PURGE_PAGE);
-        let rows = rows.stream().next().await.transpose()?.unwrap_or_default();
-        let mut aging = Aging { to: after, ..Aging::default() };
-        // What is behind the page has to be seen too.
-        aging.next_ms = rows.last().is_some_and(|row| row.key != self.rows().head()).then_some(now_ms);
-        for row in rows {
-            if row.key == self.rows().head() {
-                break;
-            }
-            let (seq, change) = (seq_of(&row.key)?, Change::decode(row.payload)?);
-            if change.data.is_some() {
-                if !expired(&self.descriptor, change.stamp_ms, now_ms) {
-                    let ttl_ms = self.descriptor.parameters.record_ttl_ms();
-                    aging.next_ms = Some(change.stamp_ms.saturating_add(ttl_ms) + 1);
-                    break;
-                }
-                aging.expired.push((seq, change.key));
-            }
-            aging.to = seq;
-        }
-        Ok(aging)
-    }
-}
-
-/// What a sweep has found of records.
-#[derive(Default)]
-struct Aging {
-    /// Records to bury: seq and key.
-    expired: Vec<(u64, Vec<u8>)>,
-    /// How far there is nothing else that can expire.
-    to: u64,
-    /// When to look again.
-    next_ms: Option<u64>,
 }

@@ -2,21 +2,19 @@
 //!
 //! Never keeps what a write is decided by: that is read again, or checked by the batch's precondition.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::collections::HashSet;
+use std::ops::Bound;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 
-use super::layout::{Change, Descriptor, Head, Place, ROWS, Rows, seq_of};
-use super::options::ATTEMPTS_MAX;
+use super::layout::{Change, Descriptor, Head, ROWS, Record, Rows, seq_of};
 use super::plan::expired;
-use super::store::{Shared, lock};
+use super::store::Shared;
 use super::writer::Writer;
 use crate::error::{Error, ErrorKind, Quoted, Result};
+use crate::key::Key;
+use crate::limits::PAGE_ROWS_MAX;
 use crate::scan::Row;
-
-/// Keys of a collection whose places are remembered; beyond it all are forgotten, and begun anew.
-const HINTS_MAX: usize = 256 * 1024;
 
 /// An open collection.
 pub(super) struct Shelf {
@@ -24,41 +22,32 @@ pub(super) struct Shelf {
     pub(super) id: String,
     pub(super) descriptor: Descriptor,
     pub(super) writer: Writer,
-    hints: Hints,
     /// When it expires as far as is known; it may have slid on. 0 for never.
     expires_ms: AtomicU64,
 }
 
-/// At which seq a key's newest change was seen last.
-///
-/// A hint may be out of date, or of another key with the same hash, and does no harm: the change at a
-/// seq has its key in it, and is there only as long as it is the newest.
-#[derive(Default)]
-struct Hints {
-    hasher: RandomState,
-    seqs: Mutex<HashMap<u64, u64>>,
+/// What has become of a key, as it is handed out.
+pub(super) struct Told {
+    pub(super) seq: u64,
+    pub(super) stamp_ms: u64,
+    pub(super) key: Vec<u8>,
+    /// None if it was deleted.
+    pub(super) data: Option<Vec<u8>>,
 }
 
 /// A part of the changes after a seq, in one view.
 pub(super) struct Page {
-    /// With their seqs; those that can be handed out.
-    pub(super) changes: Vec<(u64, Change)>,
+    /// In the order of their seqs, of each key the newest one; those that can be handed out.
+    pub(super) changes: Vec<Told>,
     /// How far it goes.
     pub(super) to: u64,
-    /// The head, if the page reaches the end.
+    /// The head, if it is in the view.
     pub(super) head: Option<Head>,
 }
 
 impl Shelf {
     pub(super) fn new(shared: Arc<Shared>, id: String, descriptor: Descriptor, expires_ms: u64) -> Self {
-        Shelf {
-            shared,
-            id,
-            descriptor,
-            writer: Writer::default(),
-            hints: Hints::default(),
-            expires_ms: AtomicU64::new(expires_ms),
-        }
+        Shelf { shared, id, descriptor, writer: Writer::default(), expires_ms: AtomicU64::new(expires_ms) }
     }
 
     pub(super) fn rows(&self) -> Rows {
@@ -105,69 +94,104 @@ impl Shelf {
         self.head().await.map(drop)
     }
 
-    /// The record under this key, with its seq.
-    pub(super) async fn get(&self, key: &[u8]) -> Result<Option<(u64, Change)>> {
+    /// The record under this key.
+    pub(super) async fn get(&self, key: &[u8]) -> Result<Option<Told>> {
         self.check_alive().await?;
-        if let Some(seq) = self.hints.get(key)
-            && let Some(found) = self.change(seq, key).await?
-        {
-            return Ok(self.handed_out(seq, found));
+        let Some(stored) = self.shared.job.get(ROWS, self.rows().record(key)).await? else {
+            // There is no such row in a collection that is gone either.
+            self.head().await?;
+            return Ok(None);
+        };
+        let told = told(key.to_vec(), stored)?;
+        Ok((told.data.is_some() && self.is_handed_out(&told, self.now_ms())).then_some(told))
+    }
+
+    /// The records of a range of keys in one view.
+    pub(super) async fn range(&self, (start, end): (Bound<Key>, Bound<Key>)) -> Result<Vec<Told>> {
+        self.check_alive().await?;
+        let rows = self.rows();
+        let all = rows.head_and_records();
+        let at = |bound: Bound<Key>, open| match bound {
+            Bound::Included(key) => Bound::Included(rows.record(key.as_bytes())),
+            Bound::Excluded(key) => Bound::Excluded(rows.record(key.as_bytes())),
+            Bound::Unbounded => open,
+        };
+        let range = (at(start, Bound::Included(rows.record(&[]))), at(end, Bound::Excluded(all.end)));
+        let found = self.shared.job.scan(ROWS, range).await?;
+        if found.is_empty() {
+            // So is what a collection that is gone has left.
+            self.head().await?;
         }
-        for _ in 0..ATTEMPTS_MAX {
-            let Some(stored) = self.shared.job.get(ROWS, self.rows().place(key)).await? else {
-                // There is no such row in a collection that is gone either.
-                self.head().await?;
-                return Ok(None);
-            };
-            let place = Place::decode(&stored)?;
-            if place.deleted {
-                return Ok(None);
+        let (now_ms, mut records) = (self.now_ms(), Vec::with_capacity(found.len()));
+        for row in found {
+            let told = told(Rows::record_key(row.key), row.payload)?;
+            if told.data.is_some() && self.is_handed_out(&told, now_ms) {
+                records.push(told);
             }
-            // It is gone if the record was set again between the two reads.
-            if let Some(found) = self.change(place.seq, key).await? {
-                self.hints.set(key, place.seq);
-                return Ok(self.handed_out(place.seq, found));
-            }
         }
-        let message = format!("a record that was set {ATTEMPTS_MAX} times while it was read");
-        Err(Error::new(ErrorKind::Conflict, message))
+        Ok(records)
     }
 
-    async fn change(&self, seq: u64, key: &[u8]) -> Result<Option<Change>> {
-        let Some(stored) = self.shared.job.get(ROWS, self.rows().change(seq)).await? else { return Ok(None) };
-        let change = Change::decode(stored)?;
-        Ok((change.key == key && change.data.is_some()).then_some(change))
+    /// An expired record is not; that one was deleted is.
+    fn is_handed_out(&self, told: &Told, now_ms: u64) -> bool {
+        told.data.is_none() || !expired(&self.descriptor, told.stamp_ms, now_ms)
     }
 
-    fn handed_out(&self, seq: u64, change: Change) -> Option<(u64, Change)> {
-        (!expired(&self.descriptor, change.stamp_ms, self.now_ms())).then_some((seq, change))
-    }
-
-    /// Remembers where a key's newest change is, if that set a record.
-    pub(super) fn hint(&self, key: &[u8], seq: Option<u64>) {
-        if let Some(seq) = seq {
-            self.hints.set(key, seq);
-        }
-    }
-
-    /// All changes after `after` in one view.
+    /// All changes after `after` in one view: from the recent ones, or else from all records.
     ///
     /// # Errors
     ///
     /// `TooLarge` if they are more than a scan may return.
     pub(super) async fn all_after(&self, after: u64) -> Result<Page> {
-        let rows = self.shared.job.scan(ROWS, self.rows().changes_after(after)).await?;
-        self.page(after, rows)
+        if after > 0 && self.head().await?.log_from <= after {
+            let rows = self.shared.job.scan(ROWS, self.rows().changes_after(after)).await?;
+            let page = self.recent(after, rows)?;
+            if page.head.as_ref().is_some_and(|head| head.log_from <= after) {
+                return Ok(page);
+            }
+        }
+        let mut rows = self.shared.job.scan(ROWS, self.rows().head_and_records()).await?.into_iter();
+        let head = Head::decode(&rows.next().ok_or_else(|| self.gone())?.payload)?;
+        self.check_head(&head)?;
+        let changes = self.records(after, rows)?;
+        Ok(Page { changes, to: head.seq.max(after), head: Some(head) })
     }
 
-    /// The next of the changes after `after`, as many as one page holds.
-    pub(super) async fn page_after(&self, after: u64) -> Result<Page> {
+    /// The next of the recent changes after `after`, as many as one page holds.
+    pub(super) async fn recent_after(&self, after: u64) -> Result<Page> {
         let mut pages = self.shared.job.scan(ROWS, self.rows().changes_after(after)).stream();
         let rows = pages.next().await.transpose()?.unwrap_or_default();
-        self.page(after, rows)
+        self.recent(after, rows)
     }
 
-    fn page(&self, after: u64, mut rows: Vec<Row>) -> Result<Page> {
+    /// What has become of keys from the row `from` on after `after`, as many as one page holds; and the row
+    /// to go on from, if there are more.
+    pub(super) async fn records_from(&self, from: Key, after: u64) -> Result<(Vec<Told>, Option<Key>)> {
+        let (job, end) = (&self.shared.job, self.rows().head_and_records().end);
+        let page = job.scan(ROWS, from..end.clone()).stream().next().await.transpose()?.unwrap_or_default();
+        let mut next = page.last().map(|row| Key::from_bytes([row.key.as_bytes(), &[0]].concat()));
+        if let Some(from) = &next
+            && page.len() < PAGE_ROWS_MAX
+            && job.scan(ROWS, from.clone()..end).limit(1).keys_only().await?.is_empty()
+        {
+            next = None;
+        }
+        Ok((self.records(after, page.into_iter())?, next))
+    }
+
+    fn records(&self, after: u64, rows: impl Iterator<Item = Row>) -> Result<Vec<Told>> {
+        let (now_ms, mut changes) = (self.now_ms(), Vec::with_capacity(rows.size_hint().0));
+        for row in rows {
+            let told = told(Rows::record_key(row.key), row.payload)?;
+            if told.seq > after && self.is_handed_out(&told, now_ms) {
+                changes.push(told);
+            }
+        }
+        changes.sort_unstable_by_key(|told| told.seq);
+        Ok(changes)
+    }
+
+    fn recent(&self, after: u64, mut rows: Vec<Row>) -> Result<Page> {
         let last = rows.last().ok_or_else(|| self.gone())?;
         let (to, head) = if last.key == self.rows().head() {
             let head = Head::decode(&last.payload)?;
@@ -177,14 +201,21 @@ impl Shelf {
         } else {
             (seq_of(&last.key)?, None)
         };
-        let now_ms = self.now_ms();
+        let (now_ms, mut seen) = (self.now_ms(), HashSet::with_capacity(rows.len()));
         let mut changes = Vec::with_capacity(rows.len());
-        for row in rows {
-            let change = Change::decode(row.payload)?;
-            if change.data.is_none() || !expired(&self.descriptor, change.stamp_ms, now_ms) {
-                changes.push((seq_of(&row.key)?, change));
+        // From the last to the first, since of a key only the newest one is told.
+        for row in rows.into_iter().rev() {
+            let seq = seq_of(&row.key)?;
+            let Change { stamp_ms, key, data } = Change::decode(row.payload)?;
+            let told = Told { seq, stamp_ms, key, data };
+            if !seen.contains(&told.key) {
+                seen.insert(told.key.clone());
+                if self.is_handed_out(&told, now_ms) {
+                    changes.push(told);
+                }
             }
         }
+        changes.reverse();
         Ok(Page { changes, to, head })
     }
 
@@ -199,16 +230,7 @@ impl Shelf {
     }
 }
 
-impl Hints {
-    fn get(&self, key: &[u8]) -> Option<u64> {
-        lock(&self.seqs).get(&self.hasher.hash_one(key)).copied()
-    }
-
-    fn set(&self, key: &[u8], seq: u64) {
-        let mut seqs = lock(&self.seqs);
-        if seqs.len() >= HINTS_MAX {
-            seqs.clear();
-        }
-        seqs.insert(self.hasher.hash_one(key), seq);
-    }
+fn told(key: Vec<u8>, stored: Vec<u8>) -> Result<Told> {
+    let Record { seq, stamp_ms, data } = Record::decode(stored)?;
+    Ok(Told { seq, stamp_ms, key, data })
 }

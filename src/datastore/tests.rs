@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::layout::{Change, DUE, Descriptor, Head, NAMES, Place, ROWS, Tombstone, What, due_of, seq_of};
+use super::layout::{Change, DUE, Dated, Descriptor, Head, NAMES, ROWS, Record, Rows, What, due_of, seq_of};
 use super::{Bytes, Collection, CollectionOptions, Datastore, Pool, PoolOptions};
 use crate::engine::faulty::{Faults, FaultySite, Injection, Survivors};
 use crate::engine::memory::MemorySite;
@@ -101,44 +101,41 @@ async fn story(world: &World) -> Possible {
 /// Looks whether all rows of the collection fit together.
 async fn check_collection(job: &Job, descriptor: &Descriptor, what: &str) {
     let rows = job.scan_prefix(ROWS, descriptor.rows().all()).await.unwrap();
-    let (mut changes, mut places, mut tombstones, mut head) =
+    let (mut changes, mut records, mut dated, mut head) =
         (BTreeMap::new(), BTreeMap::new(), BTreeSet::new(), Head::default());
     for row in rows {
         match row.key.as_bytes()[8] {
             0 => drop(changes.insert(seq_of(&row.key).unwrap(), Change::decode(row.payload).unwrap())),
             1 => head = Head::decode(&row.payload).unwrap(),
-            2 => drop(places.insert(row.key.as_bytes()[9..].to_vec(), Place::decode(&row.payload).unwrap())),
-            3 => {
-                let tombstone = Tombstone::decode(&row.key, &row.payload).unwrap();
-                tombstones.insert((tombstone.seq, tombstone.key, tombstone.stamp_ms));
+            2 => drop(records.insert(Rows::record_key(row.key), Record::decode(row.payload).unwrap())),
+            space @ (3 | 4) => {
+                let Dated { seq, key, stamp_ms } = Dated::decode(&row.key, &row.payload).unwrap();
+                dated.insert((space == 3, seq, key, stamp_ms));
             }
             other => panic!("{what}: a row in space {other}"),
         }
     }
-    assert_eq!(places.len(), changes.len(), "{what}");
+    assert_eq!(records.len(), dated.len(), "{what}");
     let mut counted = Head::default();
-    for (key, place) in &places {
-        let change = &changes[&place.seq];
-        assert_eq!((&change.key, change.stamp_ms), (key, place.stamp_ms), "{what}");
-        assert_eq!(change.data.is_none(), place.deleted, "{what}");
-        match &change.data {
+    for (key, record) in &records {
+        let change = &changes[&record.seq];
+        assert_eq!((&change.key, change.stamp_ms), (key, record.stamp_ms), "{what}");
+        assert_eq!(change.data, record.data, "{what}");
+        let is_dated = (record.data.is_none(), record.seq, key.clone(), record.stamp_ms);
+        assert!(dated.contains(&is_dated), "{what}: {is_dated:?}");
+        match &record.data {
             Some(data) => {
                 counted.records += 1;
                 counted.bytes += (key.len() + data.len()) as u64;
-                assert_eq!(place.bytes as usize, key.len() + data.len(), "{what}");
             }
-            None => {
-                counted.tombstones += 1;
-                assert!(tombstones.contains(&(place.seq, key.clone(), place.stamp_ms)), "{what}");
-            }
+            None => counted.tombstones += 1,
         }
     }
     let numbers = |head: &Head| (head.records, head.bytes, head.tombstones);
     assert_eq!(numbers(&head), numbers(&counted), "{what}");
-    assert_eq!(head.tombstones as usize, tombstones.len(), "{what}");
-    assert!(changes.keys().all(|seq| (1..=head.seq).contains(seq)), "{what}");
+    assert!(changes.keys().copied().eq(head.log_from + 1..=head.seq), "{what}");
     assert!(changes.values().map(|change| change.stamp_ms).is_sorted(), "{what}");
-    assert!(head.floor <= head.seq && head.expired_to <= head.seq, "{what}");
+    assert!(head.floor <= head.seq && head.log_from <= head.seq, "{what}");
 }
 
 /// Looks at everything after the story, on an engine that fails no more.

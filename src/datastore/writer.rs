@@ -5,18 +5,20 @@
 //! checked against the head it was decided by; if another tab was faster it is decided anew.
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex};
 
 use futures_util::future::{Either, select};
 use tokio::sync::{Mutex as Turns, oneshot};
 
-use super::layout::{Head, Place, ROWS, Tombstone, What};
+use super::layout::{Dated, Head, Place, ROWS, Record, What};
 use super::names::too_often;
 use super::options::ATTEMPTS_MAX;
 use super::plan::{Done, Plan, Wanted};
 use super::shelf::Shelf;
 use super::store::lock;
 use crate::error::{Error, ErrorKind, Result};
+use crate::key::Key;
 use crate::receipt::Receipt;
 use crate::room::{Room, Share, Size};
 
@@ -193,9 +195,6 @@ impl Shelf {
                 if turn.known.len() + places.len() > KNOWN_MAX {
                     turn.known.clear();
                 }
-                for (key, place) in &places {
-                    self.hint(key, place.filter(|place| !place.deleted).map(|place| place.seq));
-                }
                 turn.known.extend(places);
                 turn.head = Some(head);
                 entries.into_iter().for_each(|(entry, result)| drop(entry.reply.send(result)));
@@ -239,21 +238,32 @@ impl Shelf {
 
     /// Reads where the newest changes of keys are.
     pub(super) async fn places_of(&self, keys: Vec<&[u8]>) -> Result<Places> {
-        let found = match keys[..] {
-            [] => Vec::new(),
-            // Which the caller's thread can do by itself.
-            [key] => vec![self.shared.job.get(ROWS, self.rows().place(key)).await?],
-            _ => self.shared.job.get_many(ROWS, keys.iter().map(|key| self.rows().place(key))).await?,
+        let job = &self.shared.job;
+        let mut together = Err(Error::new(ErrorKind::TooLarge, "one at a time"));
+        if keys.len() > 1 {
+            together = job.get_many(ROWS, keys.iter().map(|key| self.rows().record(key))).await;
+        }
+        let found = match together {
+            // Records may be too large to be read at once, and one is read by the caller's thread itself.
+            Err(error) if error.kind() == ErrorKind::TooLarge => {
+                let mut places = Places::new();
+                for key in keys {
+                    let stored = job.get(ROWS, self.rows().record(key)).await?;
+                    let place = stored.map(|stored| Record::place(key, &stored)).transpose()?;
+                    places.insert(key.to_vec(), place);
+                }
+                return Ok(places);
+            }
+            found => found?,
         };
-        let places = keys.into_iter().zip(found);
-        let place = |(key, place): (&[u8], Option<Vec<u8>>)| {
-            Ok((key.to_vec(), place.map(|place| Place::decode(&place)).transpose()?))
+        let place = |(key, stored): (&[u8], Option<Vec<u8>>)| {
+            Ok((key.to_vec(), stored.map(|stored| Record::place(key, &stored)).transpose()?))
         };
-        places.map(place).collect()
+        keys.into_iter().zip(found).map(place).collect()
     }
 
     /// The tombstones that the deletions of a group may push out.
-    async fn oldest(&self, head: &Head, group: &[Arc<[Wanted]>]) -> Result<VecDeque<Tombstone>> {
+    async fn oldest(&self, head: &Head, group: &[Arc<[Wanted]>]) -> Result<VecDeque<Dated>> {
         let deletes =
             group.iter().flat_map(|wanted| wanted.iter()).filter(|wanted| wanted.is_delete()).count();
         let max = self.descriptor.parameters.tombstones_max();
@@ -265,12 +275,17 @@ impl Shelf {
     }
 
     /// So many tombstones in the order of their seqs.
-    pub(super) async fn oldest_tombstones(&self, limit: usize) -> Result<VecDeque<Tombstone>> {
-        let mut pages = self.shared.job.scan(ROWS, self.rows().tombstones()).limit(limit).stream();
+    pub(super) async fn oldest_tombstones(&self, limit: usize) -> Result<VecDeque<Dated>> {
+        self.dated(self.rows().tombstones(), limit).await
+    }
+
+    /// So many rows of what has a date, in the order of their seqs.
+    pub(super) async fn dated(&self, range: RangeInclusive<Key>, limit: usize) -> Result<VecDeque<Dated>> {
+        let mut pages = self.shared.job.scan(ROWS, range).limit(limit).stream();
         let mut oldest = VecDeque::new();
         while let Some(page) = pages.next().await {
             for row in page? {
-                oldest.push_back(Tombstone::decode(&row.key, &row.payload)?);
+                oldest.push_back(Dated::decode(&row.key, &row.payload)?);
             }
         }
         Ok(oldest)

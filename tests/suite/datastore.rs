@@ -5,3 +5,4 @@ mod lifetimes;
 mod model;
 mod pools;
 mod subscriptions;
+mod tabs;

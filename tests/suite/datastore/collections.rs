@@ -1,8 +1,11 @@
 //! Facts about collections: their sequence, records and tombstones.
 
+use std::collections::BTreeMap;
+use std::ops::{Bound, RangeBounds};
+
 use futures_util::future::join_all;
 use persistency::datastore::{Bytes, Change, Collection, CollectionOptions, Datastore, Json, Since, When};
-use persistency::{ErrorKind, Key};
+use persistency::{ErrorKind, Key, prefix_range};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -21,6 +24,8 @@ facts! {
         changes_before_a_forgotten_deletion_lag,
         without_tombstones_every_earlier_seq_lags,
         pages_join_and_end_at_the_collections_seq,
+        changes_further_back_than_the_recent_ones_are_read_from_the_records,
+        a_collection_is_an_ordered_map_of_its_keys,
         conditional_sets_hold_or_conflict,
         an_update_changes_what_was_read,
         callers_at_one_time_get_one_seq_each,
@@ -226,7 +231,8 @@ async fn pages_join_and_end_at_the_collections_seq(root: &TestRoot) {
     let mut count = 0;
     while let Some(page) = pages.next().await {
         let (page, seq) = changes(page.unwrap());
-        assert!(page.iter().all(|change| change.seq() > last && change.seq() <= seq));
+        assert!(page.iter().map(|change| change.seq()).is_sorted_by(|a, b| a < b));
+        assert!(page.iter().all(|change| change.seq() > last) && seq >= last);
         seen.extend(page.iter().map(|change| change.seq()));
         last = seq;
         count += 1;
@@ -244,6 +250,61 @@ async fn pages_join_and_end_at_the_collections_seq(root: &TestRoot) {
     blobs.delete(9u32.to_be_bytes()).await.unwrap();
     assert_eq!(lags(pages.next().await.unwrap().unwrap()), Some(303));
     assert!(pages.next().await.is_none());
+}
+
+async fn changes_further_back_than_the_recent_ones_are_read_from_the_records(root: &TestRoot) {
+    let blobs = blobs(root, CollectionOptions::permanent()).await;
+    for round in 0..8u32 {
+        // Of 300 keys each is set eight times: 2,400 changes, of which about 1,100 are recent.
+        blobs.set_many((0..300u32).map(|key| (k(key.to_be_bytes()), vec![round as u8]))).await.unwrap();
+    }
+    blobs.delete(7u32.to_be_bytes()).await.unwrap();
+    for since in [0, 1, 299, 1_000, 1_400, 2_099, 2_100, 2_250, 2_400, 2_401] {
+        let (told, seq) = changes(blobs.changes_since(since).await.unwrap());
+        let newest = (2_101..=2_401).filter(|seq| *seq > since && *seq != 2_108);
+        assert!(told.iter().map(|change| change.seq()).eq(newest), "since {since}");
+        assert_eq!(seq, 2_401);
+        let (mut pages, mut paged) = (blobs.pages_since(since), Vec::new());
+        while let Some(page) = pages.next().await {
+            paged.extend(changes(page.unwrap()).0);
+        }
+        assert_eq!(paged.len(), told.len(), "since {since}");
+    }
+    // A large change is read from its record.
+    blobs.set(k("large"), vec![1; 20_000]).await.unwrap();
+    blobs.set(k("small"), "").await.unwrap();
+    let (told, _) = changes(blobs.changes_since(2_400).await.unwrap());
+    assert_eq!(told.iter().map(|change| change.seq()).collect::<Vec<_>>(), [2_401, 2_402, 2_403]);
+}
+
+async fn a_collection_is_an_ordered_map_of_its_keys(root: &TestRoot) {
+    let store = Datastore::new(root.job().await);
+    let blobs: Collection<Bytes> = store.collection("blobs", CollectionOptions::permanent()).await.unwrap();
+    let hurting: [&[u8]; 9] = [b"", b"\0", b"\0\0", b"a", b"a\0", b"a\xff", b"b", b"\xff", b"\xff\xff"];
+    let mut model = BTreeMap::new();
+    for (number, key) in [6, 2, 8, 0, 4, 1, 7, 3, 5].map(|at| (at, hurting[at])) {
+        blobs.set(k(key), [number as u8]).await.unwrap();
+        model.insert(k(key), vec![number as u8]);
+    }
+    blobs.delete("b").await.unwrap();
+    model.remove(&k("b"));
+    let bounds = || {
+        let at = hurting.into_iter().flat_map(|key| [Bound::Included(k(key)), Bound::Excluded(k(key))]);
+        at.chain([Bound::Unbounded])
+    };
+    for start in bounds() {
+        for end in bounds() {
+            let range = (start.clone(), end);
+            let found = blobs.range(range.clone()).await.unwrap();
+            let found = found.into_iter().map(|record| (record.key, record.data));
+            let expected = model.iter().filter(|(key, _)| range.contains(*key));
+            assert!(found.eq(expected.map(|(key, data)| (key.clone(), data.clone()))), "{range:?}");
+        }
+    }
+    assert_eq!(blobs.range(prefix_range(&k("a"))).await.unwrap().len(), 3);
+    // A neighbour's records are its own.
+    let other: Collection<Bytes> = store.collection("other", CollectionOptions::permanent()).await.unwrap();
+    assert!(other.range(..).await.unwrap().is_empty());
 }
 
 async fn conditional_sets_hold_or_conflict(root: &TestRoot) {

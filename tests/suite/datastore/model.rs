@@ -196,7 +196,9 @@ impl Run<'_> {
 
     async fn step(&mut self, step: usize) {
         let now_ms = self.clock.unix_ms();
-        let (key, data) = (self.key(), vec![step as u8]);
+        // A large one now and then, which ends the recent changes.
+        let length = if self.random.below(10) == 0 { 17 * 1024 } else { 1 };
+        let (key, data) = (self.key(), vec![step as u8; length]);
         let list = if self.random.below(3) == 0 { self.other.clone() } else { self.list.clone() };
         match self.random.below(14) {
             0..4 => {

@@ -46,9 +46,10 @@ impl Mirror {
                 (self.rows, self.seq) = (rows.collect(), snapshot.seq);
             }
             Update::Changes(changes) => {
+                let mut last = self.seq;
                 for change in changes.changes {
-                    assert!(change.seq() > self.seq, "{} after {}", change.seq(), self.seq);
-                    self.seq = change.seq();
+                    assert!(change.seq() > last, "{} after {last}", change.seq());
+                    last = change.seq();
                     match change {
                         Change::Set(record) => {
                             self.rows.insert(record.key, (record.seq, record.data));
