@@ -147,3 +147,26 @@ async fn a_channel_is_found_as_its_saves_said_whatever_befalls_the_engine() {
 async fn a_durable_channel_is_found_as_its_saves_said_also_after_losses_of_power() {
     tell(Resolve::Durable).await;
 }
+
+#[async_test]
+async fn a_save_that_was_prepared_before_somebody_elses_change_is_a_conflict() {
+    let root = Persistency::open(":memory:").unwrap();
+    let own = JobPersistence::new(root.open_job("job").await.unwrap());
+    let other = JobPersistence::new(own.job().clone());
+    let lamport = |lamport| ChannelMeta { lamport, ..ChannelMeta::default() };
+    for small in [false, true] {
+        let change = async |to| match small {
+            true => other.save_lamport("general", to).await.unwrap(),
+            false => other.save_channel_meta("general", &lamport(to)).await.unwrap(),
+        };
+        change(1).await;
+        let stored = own.buffers("general").await.unwrap();
+        let update = HistoryUpdate::default();
+        let (batch, _) = changes::save("general", stored, &lamport(3), &update, &own.writer).unwrap();
+        change(2).await;
+        let error = own.job().persist_acked(batch).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+        assert_eq!(own.load_channel("general").await.unwrap().meta, lamport(2));
+    }
+    root.close().await.unwrap();
+}
