@@ -6,7 +6,8 @@
 //! the same meta as one encoded value, the message as another, and deletes the evicted one, in one batch.
 //!
 //! Each is measured twice: at that pace, where the question is how long operations take and whether any
-//! falls behind, and as fast as it goes.
+//! falls behind, and as fast as it goes. What an operation takes of the processors does not depend on what
+//! else the machine does.
 //!
 //! `cargo run --release --example sds_load --features sds,cli`
 
@@ -112,10 +113,19 @@ impl Store {
     }
 }
 
-/// How long each operation took, in microseconds.
+/// How long each operation took, in microseconds, and what all of them took of the processors.
 struct Measured {
     micros: Vec<u64>,
     seconds: f64,
+    processor_seconds: f64,
+}
+
+/// What this process has had of the processors so far, where Linux tells it in hundredths of a second.
+fn processor_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
+    let ticks = fields.split(' ').skip(11).take(2).filter_map(|field| field.parse::<f64>().ok());
+    ticks.sum::<f64>() / 100.0
 }
 
 impl Measured {
@@ -124,14 +134,18 @@ impl Measured {
         let at = |share: f64| self.micros[((self.micros.len() - 1) as f64 * share) as usize];
         let rate = self.micros.len() as f64 / self.seconds;
         let (median, p99, worst) = (at(0.5), at(0.99), at(1.0));
-        println!("{name:<28} {rate:>7.0} operations/s, median {median} us, p99 {p99} us, worst {worst} us");
+        let processor = 1e6 * self.processor_seconds / self.micros.len() as f64;
+        println!(
+            "{name:<30} {rate:>6.0} operations/s, median {median} us, p99 {p99} us, worst {worst} us, \
+             of processors {processor:.0} us"
+        );
         rate
     }
 }
 
 /// Runs all channels for a while; at the pace an operation's time counts from when it was due.
 async fn measure(store: &Store, paced: bool) -> Measured {
-    let start = Instant::now();
+    let (start, before) = (Instant::now(), processor_seconds());
     let mut channels = tokio::task::JoinSet::new();
     for number in 0..CHANNELS {
         let store = store.clone();
@@ -149,7 +163,8 @@ async fn measure(store: &Store, paced: bool) -> Measured {
         });
     }
     let micros = channels.join_all().await.concat();
-    Measured { micros, seconds: start.elapsed().as_secs_f64() }
+    let processor_seconds = processor_seconds() - before;
+    Measured { micros, seconds: start.elapsed().as_secs_f64(), processor_seconds }
 }
 
 #[tokio::main]

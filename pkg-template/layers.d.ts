@@ -8,3 +8,4 @@
 export * from "./index.js";
 export * from "./layers/sds.js";
 export * from "./layers/datastore.js";
+export * from "./layers/write-behind.js";

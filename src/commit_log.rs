@@ -58,9 +58,7 @@ impl fmt::Debug for Commit {
 /// Lays down a commit as parts, the first of them at `offset`; returns them with the next offset.
 pub(crate) fn encode(commit: &Commit, mut offset: u64) -> (Vec<Write>, u64) {
     let mut body = Vec::new();
-    for op in commit.operations.iter() {
-        encode_op(op, &mut body);
-    }
+    encode_ops(&commit.operations, &mut body);
     let pieces = body.chunks(LOG_PART_BYTES_MAX);
     let last = pieces.len().saturating_sub(1);
     let mut parts = Vec::with_capacity(pieces.len());
@@ -147,6 +145,13 @@ fn part_key(seq: u64, part: u32) -> [u8; 12] {
     key
 }
 
+/// Appends operations as the pieces of a commit hold them.
+pub(crate) fn encode_ops(operations: &[Op], out: &mut Vec<u8>) {
+    for op in operations {
+        encode_op(op, out);
+    }
+}
+
 fn encode_op(op: &Op, out: &mut Vec<u8>) {
     let mut head = |tag: u8, category: &str| {
         // A category is at most 255 bytes, see `limits`.
@@ -184,7 +189,8 @@ fn encode_bytes(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend(bytes);
 }
 
-fn decode_ops(mut input: &[u8]) -> Option<Vec<Op>> {
+/// The operations that `encode_ops` has written; `None` if they are damaged.
+pub(crate) fn decode_ops(mut input: &[u8]) -> Option<Vec<Op>> {
     let mut operations: Vec<Op> = Vec::new();
     while !input.is_empty() {
         let [tag, len] = *take(&mut input, 2)?.first_chunk()?;

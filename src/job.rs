@@ -6,7 +6,7 @@
 use std::fmt;
 use std::ops::RangeBounds;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::batch::{Batch, CheckedBatch, check_category, check_row};
 use crate::check;
@@ -59,6 +59,8 @@ pub(crate) struct Weighed {
 pub(crate) struct JobHandle {
     pub(crate) link: Arc<Link>,
     pub(crate) options: JobOptions,
+    /// While it is being filled it is no job for others.
+    pub(crate) filling: AtomicBool,
     /// Keeps the root open.
     pub(crate) _root: Arc<RootCore>,
 }
@@ -66,6 +68,12 @@ pub(crate) struct JobHandle {
 impl Drop for JobHandle {
     fn drop(&mut self) {
         self.link.finish(Command::Close);
+    }
+}
+
+impl JobHandle {
+    pub(crate) fn is_filling(&self) -> bool {
+        self.filling.load(Ordering::Acquire)
     }
 }
 
@@ -346,6 +354,16 @@ impl Job {
         self.change_log(name, LogChange::Release(name.to_owned()), "release_log").await.map(drop)
     }
 
+    /// Makes a job of what was being filled, durable; from then on others can open it.
+    #[cfg(feature = "archive")]
+    pub(crate) async fn filled(&self) -> Result<()> {
+        let weighed = Weighed { task: Task::Filled, operations: 1, bytes: 0 };
+        self.carry_out(weighed, "fill").await?;
+        self.flush().await?;
+        self.handle.filling.store(false, Ordering::Release);
+        Ok(())
+    }
+
     // ---- care ---------------------------------------------------------------------------------
 
     /// What the job is and where it stands.
@@ -393,12 +411,14 @@ impl Job {
             generation: record.generation,
             created_ms: record.created_ms,
             committed_seq: record.committed_seq,
+            last_commit_ms: record.last_commit_ms,
             durable_seq: record.durable_seq.max(self.durable_seq()),
             shared,
             mode: self.options().mode,
             bytes,
             log: record.log.retention,
             log_first_seq: record.log.first_seq,
+            log_written_bytes: record.log.end_offset,
             log_holders: record.log.holders.pairs(),
         }
     }

@@ -20,6 +20,8 @@ pub struct JobInfo {
     pub created_ms: u64,
     /// The last commit.
     pub committed_seq: u64,
+    /// When that was, in ms since the Unix epoch; when it was created if there is none.
+    pub last_commit_ms: u64,
     /// The last commit that survives a loss of power.
     pub durable_seq: u64,
     /// Whether others can write to it too: in the browser other tabs; natively only while it is
@@ -33,6 +35,8 @@ pub struct JobInfo {
     pub log: LogRetention,
     /// The first commit in the log; one more than `committed_seq` if it is empty.
     pub log_first_seq: u64,
+    /// Bytes ever written to the commit log; what came between two looks is the difference.
+    pub log_written_bytes: u64,
     /// The log's named holders, and the seq up to which each has released it.
     pub log_holders: Vec<(String, u64)>,
 }

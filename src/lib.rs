@@ -18,7 +18,8 @@
 //! # Features
 //!
 //! All off by default: `serde` for payloads of any serde type, `cli` for the native quickstart, `web`
-//! for what the npm package's Web Worker calls, and one for each layer: `sds`, `datastore`, `write_behind`.
+//! for what the npm package's Web Worker calls, and one for each layer: `sds`, `archive`,
+//! `datastore`, `write_behind`.
 //!
 //! # Errors
 //!
@@ -26,6 +27,8 @@
 //! anything was applied, and a message that names job, category and operation. The same fault gives
 //! the same kind on both platforms.
 
+#[cfg(feature = "archive")]
+pub mod archive;
 mod batch;
 mod check;
 mod clock;
@@ -40,6 +43,8 @@ mod job_info;
 pub mod key;
 mod limits;
 mod names;
+#[cfg(all(feature = "archive", not(all(target_family = "wasm", target_os = "unknown"))))]
+pub mod object_stores;
 mod options;
 mod pace;
 mod payload;

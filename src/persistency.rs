@@ -2,8 +2,15 @@
 //!
 //! Knows which jobs are open and sees to it that each is open once; never looks into one.
 
+#[cfg(feature = "archive")]
+mod filling;
+
+#[cfg(feature = "archive")]
+pub(crate) use filling::Filling;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::clock::Clock;
@@ -172,7 +179,9 @@ impl Persistency {
     pub fn job(&self, id: &str) -> Result<Job> {
         let state = lock(&self.core().state);
         match state.jobs.get(id) {
-            Some(Tenant::Open(handle)) if handle.link.is_open() => Ok(Job::new(Arc::clone(handle))),
+            Some(Tenant::Open(handle)) if handle.link.is_open() && !handle.is_filling() => {
+                Ok(Job::new(Arc::clone(handle)))
+            }
             _ if state.closed => Err(root_closed()),
             _ => Err(Error::new(ErrorKind::JobNotFound, format!("job {} is not open", Quoted(id)))),
         }
@@ -289,6 +298,11 @@ impl Persistency {
     }
 
     pub(crate) async fn open_tenant(&self, id: &str, options: Option<JobOptions>) -> Result<Job> {
+        self.open_tenant_to(id, options, false).await
+    }
+
+    /// As `open_tenant`; if it is to be filled it must not be there, and is no job for others until then.
+    async fn open_tenant_to(&self, id: &str, options: Option<JobOptions>, filling: bool) -> Result<Job> {
         let explain = |error: Error| error.in_context(format_args!("job {}, open", Quoted(id)));
         JobId::new(id).map_err(explain)?;
         if let Some(options) = &options {
@@ -303,7 +317,7 @@ impl Persistency {
                     self.core().claim(&wanted).await.map_err(explain)?
                 }
             };
-            match self.core().tenant(id, options.as_ref(), claim)? {
+            match self.core().tenant(id, options.as_ref(), filling, claim)? {
                 Tenant::Open(handle) => {
                     let opened = handle.link.opened().await;
                     if opened.is_err() {
@@ -348,6 +362,7 @@ impl RootCore {
         self: &Arc<Self>,
         id: &str,
         options: Option<&JobOptions>,
+        filling: bool,
         claim: Arc<dyn Claim>,
     ) -> Result<Tenant> {
         let mut state = lock(&self.state);
@@ -358,6 +373,14 @@ impl RootCore {
             Some(Tenant::Open(handle)) if handle.link.is_ending() => {
                 Ok(Tenant::Ending(Arc::clone(&handle.link)))
             }
+            Some(Tenant::Open(handle)) if handle.is_filling() => {
+                let message = format!("job {} is being filled", Quoted(id));
+                Err(Error::new(ErrorKind::Busy, message))
+            }
+            Some(Tenant::Open(_)) if filling => {
+                let message = format!("job {} is there already", Quoted(id));
+                Err(Error::new(ErrorKind::Conflict, message))
+            }
             Some(Tenant::Open(handle)) if options.is_some_and(|options| *options != handle.options) => {
                 let message = format!("job {} is open with other options", Quoted(id));
                 Err(Error::new(ErrorKind::InvalidArgument, message))
@@ -367,8 +390,9 @@ impl RootCore {
             None => {
                 let options = options.cloned().unwrap_or_default();
                 let (start, link) = self.start(id, &options, claim);
-                self.place.start(start)?;
-                let handle = Arc::new(JobHandle { link, options, _root: Arc::clone(self) });
+                self.place.start(Start { filling, ..start })?;
+                let filling = AtomicBool::new(filling);
+                let handle = Arc::new(JobHandle { link, options, filling, _root: Arc::clone(self) });
                 state.jobs.insert(id, Tenant::Open(Arc::clone(&handle)));
                 Ok(Tenant::Open(handle))
             }
@@ -384,7 +408,7 @@ impl RootCore {
         let link = Link::new(id.to_owned(), self.clock.clone(), bounds);
         let durable_always = options.durability == Durability::Strict || self.place.is_memory();
         let (mode, retention) = (options.mode, options.log);
-        let start = Start { link: Arc::clone(&link), mode, durable_always, retention, claim };
+        let start = Start { link: Arc::clone(&link), mode, filling: false, durable_always, retention, claim };
         (start, link)
     }
 

@@ -16,7 +16,7 @@
 //!     62     16  writer of the last group
 //!     78      8  number of the last group of that writer
 //!     86      8  time of the last commit, unix ms
-//!     94      1  state: 1 live, 2 dropped
+//!     94      1  state: 1 live, 2 dropped, 3 being filled, which is no job but for who fills it
 //!     95      1  log retention: 0 off, 1 the last n bytes
 //!     96      8  n, or 0
 //!    104      8  first seq in the log; committed seq + 1 when it is empty
@@ -40,6 +40,7 @@ const FORMAT: u16 = 1;
 const REQUIRED_FEATURES_KNOWN: u64 = 0;
 const STATE_LIVE: u8 = 1;
 const STATE_DROPPED: u8 = 2;
+const STATE_FILLING: u8 = 3;
 const RETENTION_OFF: u8 = 0;
 const RETENTION_BYTES: u8 = 1;
 
@@ -70,6 +71,8 @@ pub(crate) struct Record {
     pub(crate) group: u64,
     pub(crate) last_commit_ms: u64,
     pub(crate) dropped: bool,
+    /// It becomes a job when whoever created it is through; before that nobody else takes it for one.
+    pub(crate) filling: bool,
     pub(crate) log: LogState,
     pub(crate) extension: Vec<u8>,
 }
@@ -112,6 +115,7 @@ impl Record {
             group: 0,
             last_commit_ms: created_ms,
             dropped: false,
+            filling: false,
             log: LogState { first_seq: 1, ..LogState::default() },
             extension: Vec::new(),
         }
@@ -130,7 +134,11 @@ impl Record {
         out.extend(self.writer);
         out.extend(self.group.to_be_bytes());
         out.extend(self.last_commit_ms.to_be_bytes());
-        out.push(if self.dropped { STATE_DROPPED } else { STATE_LIVE });
+        out.push(match (self.dropped, self.filling) {
+            (true, _) => STATE_DROPPED,
+            (false, true) => STATE_FILLING,
+            (false, false) => STATE_LIVE,
+        });
         let (retention, bytes) = match self.log.retention {
             LogRetention::Off => (RETENTION_OFF, 0),
             LogRetention::LastBytes(bytes) => (RETENTION_BYTES, bytes),
@@ -212,7 +220,7 @@ impl Input<'_> {
     }
 
     fn rest(&mut self, required_features: u64) -> Option<Record> {
-        let record = Record {
+        let mut record = Record {
             required_features,
             optional_features: self.u64()?,
             generation: self.array()?,
@@ -222,16 +230,24 @@ impl Input<'_> {
             writer: self.array()?,
             group: self.u64()?,
             last_commit_ms: self.u64()?,
-            dropped: match self.u8()? {
-                STATE_LIVE => false,
-                STATE_DROPPED => true,
-                _ => return None,
-            },
+            dropped: false,
+            filling: false,
+            log: LogState::default(),
+            extension: Vec::new(),
+        };
+        match self.u8()? {
+            STATE_LIVE => {}
+            STATE_DROPPED => record.dropped = true,
+            STATE_FILLING => record.filling = true,
+            _ => return None,
+        }
+        record = Record {
             log: self.log()?,
             extension: {
                 let len = u32::from_be_bytes(self.array()?);
                 self.take(usize::try_from(len).ok()?)?.to_vec()
             },
+            ..record
         };
         self.0.is_empty().then_some(record)
     }

@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![allow(clippy::disallowed_methods, reason = "these tests start processes and wait for them")]
 
+#[cfg(feature = "archive")]
+#[path = "native/archive.rs"]
+mod archive;
 #[path = "native/child.rs"]
 #[allow(dead_code, reason = "two test programs use it, each its part")]
 mod child;

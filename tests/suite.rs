@@ -7,6 +7,8 @@
 mod common;
 
 mod suite {
+    #[cfg(feature = "archive")]
+    mod archive;
     mod batches;
     mod bounds;
     mod by_id;

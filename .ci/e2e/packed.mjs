@@ -3,14 +3,14 @@
 import assert from 'node:assert/strict';
 import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { declarationExamples } from '../../pkg-template/type-tests/examples.mjs';
+import { declarationExamples, readme } from '../../pkg-template/type-tests/examples.mjs';
 import { project, run, tool } from './projects.mjs';
 
 /** What is published. */
 const FILES = [
   'LICENSE-APACHE', 'LICENSE-MIT', 'LICENSE-MSGPACK', 'README.md', 'docs/browsers.md', 'index.d.ts', 'index.js',
-  'layers-page.js', 'layers-worker.js', 'layers.d.ts', 'layers.js', 'layers/datastore.d.ts', 'layers/sds.d.ts', 'package.json', 'page.js',
-  'persistency-layers.wasm', 'persistency.wasm', 'worker.js',
+  'layers-page.js', 'layers-worker.js', 'layers.d.ts', 'layers.js', 'layers/datastore.d.ts', 'layers/sds.d.ts',
+  'layers/write-behind.d.ts', 'package.json', 'page.js', 'persistency-layers.wasm', 'persistency.wasm', 'worker.js',
 ];
 /** What is loaded by its address; nobody imports names from it. */
 const ASSETS = [
@@ -39,13 +39,17 @@ const IN_NODE = `
 
 /**
  * Each configuration of the type tests with the newest compiler, and the main one with the oldest that the
- * README promises; the examples in all types' own comments are among what is compiled.
+ * README promises; the examples in all types' own comments, and those of the README that no test runs, are among
+ * what is compiled.
  */
 function typeTests(context) {
   const { root } = context;
   const source = join(root, 'pkg-template', 'type-tests');
   const declarations = context.tarball.files.filter((name) => name.endsWith('.d.ts'));
-  const examples = declarations.flatMap((name) => declarationExamples(join(root, 'pkg', name)));
+  const examples = [
+    ...declarations.flatMap((name) => declarationExamples(join(root, 'pkg', name))),
+    ...readme(join(root, 'pkg', 'README.md')).compiled,
+  ];
   const files = Object.fromEntries(examples.map(({ source: text }, at) => [`example-${at}.ts`, text]));
   const configurations = readdirSync(source).filter((name) => /^tsconfig.*\.json$/.test(name));
   let folder;

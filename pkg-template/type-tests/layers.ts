@@ -87,3 +87,35 @@ void blobs.get("a");
 // @ts-expect-error: no such option
 void store2.collection("tasks", { ttl: 7 });
 export const isCollection = (value: unknown) => value instanceof layers.Collection;
+
+const memory = new Map<string, string>();
+const engine = await layers.WriteBehind.open(job, [
+  { category: "config" },
+  { category: "host", read: (key) => memory.get(String(key)), payloadBytes: 64 },
+], { policy: { marks: 7, intervalMs: 7 }, durability: "relaxed" });
+const hosts = engine.weak("host");
+const writeBehind = {
+  flushed: engine.flush(),
+  status: engine.status({ signal: AbortSignal.timeout(1) }),
+  saved: engine.strong("config").put(new Uint8Array(), "x"),
+  merged: hosts.update(new Uint8Array(), (stored) => stored && stored.slice(1)),
+  found: hosts.get(new Uint8Array()),
+  seq: engine.write(new layers.Batch()),
+};
+
+export type OfWriteBehind = [
+  Expect<Equal<Given<typeof writeBehind.flushed>, layers.Flushed>>,
+  Expect<Equal<Given<typeof writeBehind.status>, layers.WriteBehindStatus>>,
+  Expect<Equal<Given<typeof writeBehind.saved>, "created" | "updated">>,
+  Expect<Equal<Given<typeof writeBehind.merged>, "created" | "updated" | "unchanged">>,
+  Expect<Equal<Given<typeof writeBehind.found>, Bytes | undefined>>,
+  Expect<Equal<Given<typeof writeBehind.seq>, bigint>>,
+];
+
+hosts.mark(new Uint8Array()) satisfies void;
+// @ts-expect-error: nothing is marked in a set that is taken as a strong one
+void engine.strong("host").mark(new Uint8Array());
+// @ts-expect-error: a reader answers at once
+void layers.WriteBehind.open(job, [{ category: "a", read: async () => "x" }]);
+// @ts-expect-error: a key is bytes
+hosts.mark("a");

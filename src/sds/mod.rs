@@ -10,6 +10,14 @@
 //! an acknowledgement (in order), messages that await what they depend on, and repairs that are to be
 //! asked for or answered. Retrieval hints go with the messages. Any number of channels share a job.
 //!
+//! # Where to begin
+//!
+//! Who writes a protocol anew begins with [`Channel`]: the state of one channel in memory, changed freely, and
+//! [`Channel::save`] at the end of each operation. Who has a protocol that keeps its own state implements
+//! nothing either, but calls [`JobPersistence`] in one of the two ways below. Who keeps channels elsewhere
+//! implements [`Persistence`]. `examples/sds.rs` is a whole participant over a `Channel`, stopped and started
+//! again: `cargo run --example sds --features sds,cli`.
+//!
 //! # Two ways to write, one state
 //!
 //! * [`Persistence`]: fourteen small operations, one for each change in memory, called right after it.
@@ -78,18 +86,20 @@
 //!
 //! Everything is in one category, [`CATEGORY`]. A row's key is `key!(channel, table, id)`, its value a
 //! protobuf message `{1: version, 2: epoch, 3: number, 4: entry, 5: writer}`: `version` is
-//! [`SCHEMA_VERSION`], (epoch, number) gives the entry its place where order matters, `writer` tells one
-//! writer's head from another's. `entry` is the message below.
+//! [`SCHEMA_VERSION`], and (epoch, number) gives the entry its place where order matters. Who changes the
+//! head or a buffer leaves a mark, which says who and counts, so a whole save can require that the rows it
+//! was compared with are those that are stored. `entry` is the message below.
 //!
 //! | table | id | entry |
 //! |---|---|---|
-//! | 0, head | empty | `ChannelMeta` without its lists |
-//! | 1, outgoing | message id | `Unacknowledged`, ordered |
-//! | 2, incoming | message id | `Incoming` |
-//! | 3, outgoing repair | message id | `OutgoingRepair` |
-//! | 4, incoming repair | message id | `IncomingRepair` |
-//! | 5, retrieval hint | message id | the hint's bytes |
-//! | 6, history | message id | `SdsMessage`, ordered |
+//! | 0, mark | empty | none |
+//! | 1, head | empty | `ChannelMeta` without its lists |
+//! | 2, outgoing | message id | `Unacknowledged`, ordered |
+//! | 3, incoming | message id | `Incoming` |
+//! | 4, outgoing repair | message id | `OutgoingRepair` |
+//! | 5, incoming repair | message id | `IncomingRepair` |
+//! | 6, retrieval hint | message id | the hint's bytes |
+//! | 7, history | message id | `SdsMessage`, ordered |
 //!
 //! | message | fields |
 //! |---|---|

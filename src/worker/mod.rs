@@ -47,6 +47,8 @@ use rest::Resting;
 pub(crate) struct Start {
     pub(crate) link: Arc<Link>,
     pub(crate) mode: OpenMode,
+    /// Whether it is created to be filled, and is no job for others before that is done.
+    pub(crate) filling: bool,
     pub(crate) durable_always: bool,
     /// What the stored retention is to become.
     pub(crate) retention: Option<LogRetention>,
@@ -57,9 +59,9 @@ pub(crate) struct Start {
 impl Start {
     /// Opens the job, serves it, and ends it; then tells the link how that went.
     pub(crate) async fn run(self, site: Arc<dyn Site>) {
-        let Start { link, mode, durable_always, retention, claim } = self;
+        let Start { link, mode, filling, durable_always, retention, claim } = self;
         let serving = Serving { site, mode, _claim: claim, guard: EndGuard(Arc::clone(&link)) };
-        match open(&*serving.site, &link, mode, durable_always, retention).await {
+        match open(&*serving.site, &link, (mode, filling), durable_always, retention).await {
             Ok(mut driver) => {
                 // Before the first write can be accepted.
                 driver.offer_direct();
@@ -79,7 +81,7 @@ impl Start {
         let Start { link, claim, mode, .. } = self;
         let serving = Serving { site, mode, _claim: claim, guard: EndGuard(Arc::clone(&link)) };
         let site = &*serving.site;
-        let result = match open(site, &link, OpenMode::MustExist, false, None).await {
+        let result = match open(site, &link, (OpenMode::MustExist, false), false, None).await {
             Ok(driver) => end(site, &link, driver, Ending::Dropped).await.result,
             Err(error) if error.kind() == ErrorKind::VersionTooNew => Err(error),
             // What cannot be opened, or is not there, can still be deleted.
@@ -165,15 +167,16 @@ impl Drop for EndGuard {
     }
 }
 
-/// Opens the job's store and finds its record, finishing a deletion that was cut short.
+/// Opens the job's store and finds its record; what a deletion or a filling that was cut short has left
+/// is deleted first.
 async fn open(
     site: &dyn Site,
     link: &Arc<Link>,
-    mode: OpenMode,
+    (mode, filling): (OpenMode, bool),
     durable_always: bool,
     retention: Option<LogRetention>,
 ) -> Result<Driver> {
-    let opening = open_store(site, link, mode);
+    let opening = open_store(site, link, mode, filling);
     let (engine, record) = match link.clock.until(link.deadline(), opening).await {
         Some(opened) => opened?,
         None => return Err(Error::new(ErrorKind::Busy, "somebody else keeps the job from being opened")),
@@ -190,9 +193,14 @@ async fn open(
     Ok(driver)
 }
 
-async fn open_store(site: &dyn Site, link: &Link, mode: OpenMode) -> Result<(Box<dyn Engine>, Record)> {
+async fn open_store(
+    site: &dyn Site,
+    link: &Link,
+    mode: OpenMode,
+    filling: bool,
+) -> Result<(Box<dyn Engine>, Record)> {
     loop {
-        let first = Record::new(random_bytes()?, link.clock.unix_ms());
+        let first = Record { filling, ..Record::new(random_bytes()?, link.clock.unix_ms()) };
         let engine = site.open(&link.id, mode, first.encode()).await?;
         let record = match read_record(&*engine).await {
             Ok(record) => record,
@@ -201,10 +209,14 @@ async fn open_store(site: &dyn Site, link: &Link, mode: OpenMode) -> Result<(Box
                 return Err(error);
             }
         };
-        if !record.dropped {
+        let is_ours = record.generation == first.generation;
+        if !record.dropped && (is_ours || !record.filling && !filling) {
             return Ok((engine, record));
         }
         engine.close().await?;
+        if filling && !record.dropped && !record.filling {
+            return Err(Error::new(ErrorKind::Conflict, "there is such a job already"));
+        }
         if mode == OpenMode::ReadOnly {
             return Err(errors::gone());
         }

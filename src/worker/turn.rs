@@ -43,6 +43,9 @@ pub(crate) enum Task {
     Sync,
     /// Marks the generation as dropped and empties the job.
     Drop,
+    /// Makes a job of what was being filled.
+    #[cfg(feature = "archive")]
+    Filled,
 }
 
 impl Task {
@@ -50,7 +53,7 @@ impl Task {
     pub(crate) fn operations(&self) -> Option<&Arc<[Op]>> {
         match self {
             Task::Batch { batch, .. } => Some(&batch.operations),
-            Task::Log(_) | Task::Sync | Task::Drop => None,
+            _ => None,
         }
     }
 
@@ -58,7 +61,7 @@ impl Task {
     pub(crate) fn weight(&self) -> (usize, usize) {
         match self {
             Task::Batch { batch, .. } => (batch.entries(), batch.bytes),
-            Task::Log(_) | Task::Sync | Task::Drop => (1, 0),
+            _ => (1, 0),
         }
     }
 }
@@ -185,6 +188,11 @@ impl Decision {
             Task::Batch { batch, report_existed } => self.batch(batch, *report_existed),
             Task::Log(change) => self.log_change(change),
             Task::Sync => self.done(false),
+            #[cfg(feature = "archive")]
+            Task::Filled => {
+                self.record.filling = false;
+                self.done(false)
+            }
             Task::Drop => {
                 self.record.dropped = true;
                 self.writes.push(Write::Empty);

@@ -7,6 +7,8 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Add, Sub};
 
+use foldhash::fast::RandomState;
+
 use super::options::SetBounds;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Key, KeyPart};
@@ -40,7 +42,8 @@ pub enum Mark {
 /// # Ok::<(), persistency::Error>(())
 /// ```
 pub struct DirtySet<K> {
-    marks: HashMap<Key, Mark>,
+    /// Hashed fast, and with a seed of its own for each set: keys can come from strangers.
+    marks: HashMap<Key, Mark, RandomState>,
     bytes: usize,
     bounds: SetBounds,
     /// What each row's category adds to a batch.
@@ -92,7 +95,7 @@ impl<K> DirtySet<K> {
 
     /// A set whose marks weigh what their rows' category adds, too.
     pub(super) fn of_category(category_bytes: usize, bounds: SetBounds) -> Self {
-        let (marks, encoded) = (HashMap::new(), Vec::new());
+        let (marks, encoded) = (HashMap::default(), Vec::new());
         DirtySet { marks, bytes: 0, bounds, category_bytes, encoded, of: PhantomData }
     }
 
@@ -169,30 +172,28 @@ impl<K> DirtySet<K> {
     }
 
     /// Marks the key that is encoded if what that adds fits into `room`.
-    fn mark_encoded(&mut self, mark: Mark, room: Weight) -> Result<()> {
+    pub(super) fn mark_encoded(&mut self, mark: Mark, room: Weight) -> Result<()> {
         let key = self.encoded.as_slice();
         check_bytes("key", key.len(), KEY_BYTES_MAX)?;
+        let present = self.marks.get(key).copied();
         let weight = self.weigh(key.len(), mark);
-        if let Some(&present) = self.marks.get(key) {
-            if present == mark {
-                return Ok(());
-            }
-            let before = self.weigh(key.len(), present);
-            if weight.saturating_sub(before) > room.bytes {
-                return Err(full());
-            }
-            self.bytes = self.bytes - before + weight;
-            if let Some(present) = self.marks.get_mut(key) {
-                *present = mark;
-            }
-            return Ok(());
-        }
-        if room.marks == 0 || self.marks.len() >= self.bounds.marks || weight > room.bytes {
+        let before = present.map_or(0, |present| self.weigh(key.len(), present));
+        if weight.saturating_sub(before) > room.bytes || (present.is_none() && room.marks == 0) {
             return Err(full());
         }
-        self.bytes += weight;
-        self.marks.insert(Key::from(key), mark);
+        self.bytes = self.bytes - before + weight;
+        match self.marks.get_mut(key) {
+            Some(present) => *present = mark,
+            None => drop(self.marks.insert(Key::from(key), mark)),
+        }
         Ok(())
+    }
+
+    /// Encodes the key that is to be marked; `true` if it is marked so already.
+    pub(super) fn encode(&mut self, key: &(impl KeyPart + ?Sized), mark: Mark) -> Result<bool> {
+        self.encoded.clear();
+        key.encode(&mut self.encoded)?;
+        Ok(self.marks.get(self.encoded.as_slice()) == Some(&mark))
     }
 
     fn weigh(&self, key_bytes: usize, mark: Mark) -> usize {
@@ -209,8 +210,11 @@ impl<K: KeyPart> DirtySet<K> {
     /// `Overloaded` if the set is full; the key's mark, if it has one, stays as it was. `TooLarge` or
     /// `InvalidArgument` if the key cannot be encoded.
     pub fn mark(&mut self, key: &K, mark: Mark) -> Result<()> {
+        if self.encode(key, mark)? {
+            return Ok(());
+        }
         let bounds = Weight { marks: self.bounds.marks, bytes: self.bounds.bytes };
-        self.mark_within(key, mark, bounds - self.weight())
+        self.mark_encoded(mark, bounds - self.weight())
     }
 
     /// What a key is marked for.
@@ -220,21 +224,6 @@ impl<K: KeyPart> DirtySet<K> {
     /// `TooLarge` or `InvalidArgument` if the key cannot be encoded.
     pub fn get(&self, key: &K) -> Result<Option<Mark>> {
         Ok(self.marks.get(&Key::of(&[key])?).copied())
-    }
-}
-
-impl DirtySet<Key> {
-    /// As [`DirtySet::mark`] for a key of any type, within `room` and not the set's own bounds.
-    pub(super) fn mark_part(&mut self, key: &dyn KeyPart, mark: Mark, room: Weight) -> Result<()> {
-        self.mark_within(key, mark, room)
-    }
-}
-
-impl<K> DirtySet<K> {
-    fn mark_within(&mut self, key: &(impl KeyPart + ?Sized), mark: Mark, room: Weight) -> Result<()> {
-        self.encoded.clear();
-        key.encode(&mut self.encoded)?;
-        self.mark_encoded(mark, room)
     }
 }
 

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use super::bootstrap::{self, Bootstrap};
 use super::dirty_set::{DirtySet, Mark, Weight};
+use super::elsewhere::Ask;
 use super::flush::Flushed;
 use super::flusher::Runner;
 use super::options::Options;
@@ -72,6 +73,8 @@ pub(super) struct Core {
     pub(super) job: Job,
     pub(super) sets: Vec<Set>,
     pub(super) relations: Vec<Relation>,
+    /// Where memory is elsewhere.
+    pub(super) ask: Option<Ask>,
     pub(super) options: Options,
     state: Mutex<State>,
     /// Open while a change is made, shut while a flush takes marks and reads values.
@@ -136,9 +139,10 @@ impl WriteBehind {
         let bootstrap = bootstrap::bring_up(&job, &schema).await;
         let bootstrap = bootstrap
             .map_err(|error| error.in_context(format_args!("job {}, open write-behind", Quoted(job.id()))))?;
-        let core = Arc::new(Core::new(job, schema.sets, schema.relations, options, bootstrap));
+        let handles = Arc::clone(&schema.core);
+        let core = Arc::new(Core::new(job, schema, options, bootstrap));
         // A schema is given away with the first engine, so nobody was faster.
-        schema.core.set(Arc::clone(&core)).ok();
+        handles.set(Arc::clone(&core)).ok();
         Ok(WriteBehind { handle: Arc::new(Handle { core }) })
     }
 
@@ -292,13 +296,8 @@ impl WriteBehind {
 }
 
 impl Core {
-    fn new(
-        job: Job,
-        sets: Vec<Set>,
-        relations: Vec<Relation>,
-        options: Options,
-        bootstrap: Bootstrap,
-    ) -> Self {
+    fn new(job: Job, schema: Schema, options: Options, bootstrap: Bootstrap) -> Self {
+        let Schema { sets, relations, ask, .. } = schema;
         let reserved = sets.iter().map(|_| Weight::default()).collect();
         let live = sets.iter().map(|set| DirtySet::of_category(set.category.len(), set.bounds)).collect();
         let state = State {
@@ -316,6 +315,7 @@ impl Core {
             job,
             sets,
             relations,
+            ask,
             options,
             state: Mutex::new(state),
             gate: RwLock::default(),
@@ -353,12 +353,16 @@ impl State {
         if self.abandoned {
             return Err(Error::new(ErrorKind::Closed, "the engine has been dropped"));
         }
-        let taken = (0..self.live.len()).fold(Weight::default(), |sum, set| sum + self.taken(set));
-        let own = self.taken(index);
         let Some(live) = self.live.get_mut(index) else { return Err(not_weak()) };
+        // Most marks are on keys that have them; these cost no more than to find that.
+        if live.encode(key, mark)? {
+            return Ok(());
+        }
         let bounds = live.bounds();
         let bounds = Weight { marks: bounds.marks, bytes: bounds.bytes };
-        live.mark_part(key, mark, (self.bounds - taken).min(bounds - own))
+        let taken = (0..self.live.len()).fold(Weight::default(), |sum, set| sum + self.taken(set));
+        let room = (self.bounds - taken).min(bounds - self.taken(index));
+        self.live[index].mark_encoded(mark, room)
     }
 
     /// What of a set's room is taken. What is in flight or superseded keeps its place, so that it can

@@ -5,6 +5,8 @@
 use std::pin::pin;
 use std::sync::{Arc, PoisonError};
 
+use tokio::sync::oneshot;
+
 use super::dirty_set::{DirtySet, Mark};
 use super::engine::{Core, State};
 use super::fence;
@@ -34,6 +36,16 @@ impl Flushed {
     }
 }
 
+/// For each set the keys that are dirty, with what memory has for them.
+pub(super) type Values = Vec<Vec<(Key, Option<Vec<u8>>)>>;
+
+/// A flush whose batch is accepted.
+struct Sent {
+    receipt: Receipt,
+    flushed: Flushed,
+    through: Option<oneshot::Sender<()>>,
+}
+
 /// Puts the marks of a flush back unless it has been told that they are through.
 struct InFlight<'a> {
     core: &'a Core,
@@ -59,10 +71,11 @@ impl Core {
 
     async fn flush_in_turn(&self) -> Result<Flushed> {
         let in_flight = InFlight { core: self };
-        let Some((receipt, flushed)) = self.send().await.map_err(|error| self.explain(error))? else {
+        let Some(sent) = self.send().await.map_err(|error| self.explain(error))? else {
             self.through(Flushed::default());
             return Ok(Flushed::default());
         };
+        let Sent { receipt, flushed, through } = sent;
         let seq = match self.options.durability {
             Durability::Strict => receipt.durable().await,
             Durability::Relaxed => receipt.committed().await,
@@ -70,6 +83,10 @@ impl Core {
         let flushed = Flushed { seq: Some(seq.map_err(|error| self.explain(error))?), ..flushed };
         self.through(flushed);
         drop(in_flight);
+        if let Some(through) = through {
+            // Whoever was asked may have gone.
+            through.send(()).ok();
+        }
         Ok(flushed)
     }
 
@@ -98,25 +115,43 @@ impl Core {
         }
     }
 
-    /// Takes all marks, reads what they speak of, and has the batch accepted.
-    async fn send(&self) -> Result<Option<(Receipt, Flushed)>> {
+    /// Takes all marks, gets what they speak of, and has the batch accepted.
+    async fn send(&self) -> Result<Option<Sent>> {
         let _order = self.order.lock().await;
-        let Some((batch, flushed)) = self.collect()? else { return Ok(None) };
-        Ok(Some((self.job.persist(batch).await?, flushed)))
+        let taken = match &self.ask {
+            Some(ask) => self.take_elsewhere(ask).await?.map(|(values, through)| (values, Some(through))),
+            None => self.take_here()?.map(|values| (values, None)),
+        };
+        let Some((values, through)) = taken else { return Ok(None) };
+        let (batch, flushed) = self.batch(values)?;
+        if flushed.rows() == 0 {
+            return Ok(None);
+        }
+        Ok(Some(Sent { receipt: self.job.persist(batch).await?, flushed, through }))
     }
 
-    fn collect(&self) -> Result<Option<(Batch, Flushed)>> {
+    /// Takes all marks and reads their values, while no change is under way.
+    fn take_here(&self) -> Result<Option<Values>> {
         let _shut = self.gate.write().unwrap_or_else(PoisonError::into_inner);
         let Some(drained) = self.state().drain() else { return Ok(None) };
+        let mut values = Vec::with_capacity(drained.len());
+        for (set, marks) in self.sets.iter().zip(drained) {
+            let value = |(key, mark)| match mark {
+                Mark::Upsert => read(set, &key).map(|payload| (key, payload)),
+                Mark::Delete => Ok((key, None)),
+            };
+            values.push(marks.into_iter().map(value).collect::<Result<_>>()?);
+        }
+        Ok(Some(values))
+    }
+
+    /// Upserts in the order of the sets, then deletes in the reverse one.
+    fn batch(&self, values: Values) -> Result<(Batch, Flushed)> {
         let mut upserts = Vec::new();
         let mut deletes = Vec::new();
-        for (set, marks) in self.sets.iter().zip(drained) {
+        for (set, values) in self.sets.iter().zip(values) {
             let mut gone = Vec::new();
-            for (key, mark) in marks {
-                let payload = match mark {
-                    Mark::Upsert => read(set, &key)?,
-                    Mark::Delete => None,
-                };
+            for (key, payload) in values {
                 let category = Arc::clone(&set.category);
                 match payload {
                     Some(payload) => upserts.push(Op::Put { category, key, payload }),
@@ -130,7 +165,7 @@ impl Core {
         let flushed = Flushed { upserts: written, deletes: operations.len() - written, seq: None };
         let mut batch = Batch::from(operations);
         fence::push(&mut batch)?;
-        Ok(Some((batch, flushed)))
+        Ok((batch, flushed))
     }
 
     fn explain(&self, error: Error) -> Error {
@@ -148,7 +183,7 @@ fn read(set: &Set, key: &Key) -> Result<Option<Vec<u8>>> {
 
 impl State {
     /// Takes all marks of all sets together, in the order of the keys; none if nothing is marked.
-    fn drain(&mut self) -> Option<Vec<Vec<(Key, Mark)>>> {
+    pub(super) fn drain(&mut self) -> Option<Vec<Vec<(Key, Mark)>>> {
         if self.live.iter().all(DirtySet::is_empty) {
             return None;
         }
@@ -157,6 +192,14 @@ impl State {
             set.sorted().into_iter().map(|(key, mark)| (key.clone(), mark)).collect::<Vec<_>>()
         };
         Some(self.in_flight.iter().map(sorted).collect())
+    }
+
+    /// Leaves one key that was taken for the next flush.
+    pub(super) fn leave(&mut self, set: usize, key: &Key) {
+        let taken = self.in_flight.get_mut(set).and_then(|in_flight| in_flight.take(key));
+        if let (Some((key, mark)), Some(live)) = (taken, self.live.get_mut(set)) {
+            live.restore(key, mark);
+        }
     }
 
     /// Puts back what is in flight, but for keys that have been marked or strongly written since.

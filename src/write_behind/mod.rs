@@ -100,6 +100,8 @@
 
 mod bootstrap;
 mod dirty_set;
+#[cfg_attr(not(feature = "layers"), allow(dead_code, reason = "for pages"))]
+pub(crate) mod elsewhere;
 mod engine;
 mod fence;
 mod flush;

@@ -8,6 +8,7 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 
+use super::elsewhere::Ask;
 use super::engine::Core;
 use super::options::SetBounds;
 use super::sets::{Rows, StrongSet, WeakSet};
@@ -35,6 +36,7 @@ pub struct Schema {
     pub(super) relations: Vec<Relation>,
     pub(super) migrations: Vec<Migration>,
     pub(super) legacy: Option<StepOf<Option<u64>>>,
+    pub(super) ask: Option<Ask>,
     /// Where the handles that were given out find their engine.
     pub(super) core: Arc<OnceLock<Arc<Core>>>,
     mistake: Option<Error>,
@@ -92,6 +94,7 @@ impl Schema {
             relations: Vec::new(),
             migrations: Vec::new(),
             legacy: None,
+            ask: None,
             core: Arc::default(),
             mistake: None,
         }
@@ -111,6 +114,12 @@ impl Schema {
     ) -> WeakSet<K> {
         let read = move |key: &Key| reader(&key.decode()?);
         WeakSet::new(self.set(category, Some(Box::new(read))))
+    }
+
+    /// A schema whose memory is elsewhere: readers are not called, `ask` is.
+    #[cfg_attr(not(feature = "layers"), allow(dead_code, reason = "for pages"))]
+    pub(crate) fn elsewhere(ask: Ask) -> Self {
+        Schema { ask: Some(ask), ..Schema::new() }
     }
 
     /// Declares a strong set: each write is durable when it is acknowledged, and nothing is marked.

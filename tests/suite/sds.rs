@@ -8,3 +8,4 @@ mod random;
 mod restarts;
 mod stored;
 mod tabs;
+mod writers;

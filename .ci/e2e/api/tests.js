@@ -6,6 +6,7 @@ import { jobTests } from "./jobs.js";
 import { datastoreTests } from "./layers/datastore.js";
 import { remoteTests } from "./layers/remote.js";
 import { sdsTests } from "./layers/sds.js";
+import { writeBehindTests } from "./layers/write-behind.js";
 import { misuseTests } from "./misuse.js";
 import { modelTests } from "./model.js";
 import { readTests } from "./reads.js";
@@ -17,4 +18,4 @@ export const tests = {
 };
 
 /** Those of the package's second entry, a file for each layer. */
-export const layerTests = { ...remoteTests, ...sdsTests, ...datastoreTests };
+export const layerTests = { ...remoteTests, ...sdsTests, ...datastoreTests, ...writeBehindTests };

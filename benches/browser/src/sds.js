@@ -78,20 +78,20 @@ async function measure(save, paced) {
   times.sort((a, b) => a - b);
   const at = (share) => Number(times[Math.floor((times.length - 1) * share)].toFixed(1));
   const perSecond = Math.round(times.length / ((performance.now() - started) / 1_000));
-  return { perSecond, medianMs: at(0.5), p99Ms: at(0.99), worstMs: at(1) };
+  return { operations: times.length, perSecond, medianMs: at(0.5), p99Ms: at(0.99), worstMs: at(1) };
 }
 
-async function run() {
-  const root = await Persistency.open("sds-load", { worker: "required" });
-  const saves = { core: core(await root.openJob("core")), layer: layer(await JobPersistence.open(await root.openJob("sds"))) };
-  const result = {};
-  for (const pace of ["paced", "unpaced"]) {
-    for (const [name, save] of Object.entries(saves)) result[`${name}, ${pace}`] = await measure(save, pace === "paced");
-  }
-  for (const id of ["core", "sds"]) await root.dropJob(id);
-  await root.close();
-  return result;
-}
-
-/** For whoever drives the page from outside. */
-globalThis.lab = { run };
+/** For whoever drives the page from outside: what takes part, and one measurement after another. */
+globalThis.lab = {
+  async open() {
+    this.root = await Persistency.open("sds-load", { worker: "required" });
+    const [plain, job] = [await this.root.openJob("core"), await this.root.openJob("sds")];
+    this.saves = { core: core(plain), layer: layer(await JobPersistence.open(job)) };
+    return Object.keys(this.saves);
+  },
+  measure(name, paced) { return measure(this.saves[name], paced); },
+  async close() {
+    for (const id of ["core", "sds"]) await this.root.dropJob(id);
+    await this.root.close();
+  },
+};

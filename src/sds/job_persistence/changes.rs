@@ -4,53 +4,58 @@
 
 use std::collections::BTreeMap;
 
-use super::rows::{Stamp, Table, head, lamport_of};
+use super::remembered::Buffers;
+use super::rows::{Stamp, Table, head};
 use super::{CATEGORY, Writer};
 use crate::batch::Batch;
 use crate::error::{ErrorKind, Result};
 use crate::key::Key;
 use crate::payload::ToPayload;
-use crate::scan::Row;
 use crate::sds::codec::check_version;
 use crate::sds::types::{ChannelMeta, HistoryUpdate};
 
-/// Makes the rows of the head and the buffers, which are `stored`, those of `meta`, and applies the update.
+/// Makes the rows of the head and the buffers, which are `stored`, those of `meta`, and applies the update;
+/// with the rows that are stored then.
 ///
-/// The batch requires the head to be as it was read: so of two that were made beside each other one fails,
-/// and no mixture of both is ever stored.
+/// The batch requires the mark to be the stored one: so nothing is made of rows that somebody else has
+/// changed, and of two saves that were made beside each other no mixture is ever stored.
 pub(super) fn save(
     channel: &str,
-    stored: &[Row],
+    mut stored: Buffers,
     meta: &ChannelMeta,
     update: &HistoryUpdate,
     writer: &Writer,
-) -> Result<Batch> {
-    for row in stored {
-        if let Err(error) = check_version(&row.payload, "row")
+) -> Result<(Batch, Buffers)> {
+    for payload in stored.values() {
+        if let Err(error) = check_version(payload, "row")
             && error.kind() == ErrorKind::VersionTooNew
         {
             return Err(error);
         }
     }
-    let mut rows: BTreeMap<&Key, &[u8]> = stored.iter().map(|row| (&row.key, &*row.payload)).collect();
-    let head_key = Table::Head.key(channel, "")?;
-    let old_head = rows.remove(&head_key);
-    let mut changes = Changes { channel, batch: Batch::new(), rows };
+    let mark_key = Table::Mark.key(channel, "")?;
+    let old_mark = stored.remove(&mark_key);
+    let mut changes = Changes { channel, batch: Batch::new(), stored, after: Buffers::new() };
+    changes.put(Table::Head.key(channel, "")?, head(meta.lamport));
     changes.outgoing(meta, writer)?;
     changes.entries(Table::Incoming, &meta.incoming_buffer)?;
     changes.entries(Table::OutgoingRepair, &meta.outgoing_repair)?;
     changes.entries(Table::IncomingRepair, &meta.incoming_repair)?;
-    let mut batch = changes.finish();
+    let (mut batch, mut after) = changes.finish();
 
-    let same_lamport = old_head.is_some_and(|head| lamport_of(head).is_some_and(|old| old == meta.lamport));
-    if !batch.is_empty() || !same_lamport {
-        batch = match old_head {
-            Some(old) => batch.require_equal(CATEGORY, &head_key, old),
-            None => batch.require_absent(CATEGORY, &head_key),
-        };
-        batch = batch.put(CATEGORY, head_key, head(meta.lamport, writer.order.next(), &writer.id));
+    let changed = !batch.is_empty();
+    batch = match &old_mark {
+        Some(old) => batch.require_equal(CATEGORY, &mark_key, &**old),
+        None => batch.require_absent(CATEGORY, &mark_key),
+    };
+    let mark = if changed { Some(writer.mark()) } else { old_mark };
+    if let Some(mark) = mark {
+        if changed {
+            batch = batch.put(CATEGORY, &mark_key, &*mark);
+        }
+        after.insert(mark_key, mark);
     }
-    history(batch, channel, update, writer)
+    Ok((history(batch, channel, update, writer)?, after))
 }
 
 /// Adds what a history update does.
@@ -76,11 +81,17 @@ pub(super) fn evict(batch: Batch, channel: &str, id: &str) -> Result<Batch> {
     Ok(batch.delete(CATEGORY, Table::Hint.key(channel, id)?))
 }
 
+/// Adds: the channel's buffers have been changed otherwise than by a whole save.
+pub(super) fn marked(batch: Batch, channel: &str, writer: &Writer) -> Result<Batch> {
+    Ok(batch.put(CATEGORY, Table::Mark.key(channel, "")?, writer.mark()))
+}
+
 struct Changes<'a> {
     channel: &'a str,
     batch: Batch,
     /// What is stored and has not been met in the new state yet.
-    rows: BTreeMap<&'a Key, &'a [u8]>,
+    stored: Buffers,
+    after: Buffers,
 }
 
 impl Changes<'_> {
@@ -97,7 +108,7 @@ impl Changes<'_> {
         let mut last = Stamp::default();
         for message in &meta.outgoing_buffer {
             let key = Table::Outgoing.key(self.channel, &message.message.message_id)?;
-            let stored = self.rows.get(&key).and_then(|payload| Stamp::of(payload));
+            let stored = self.stored.get(&key).and_then(|payload| Stamp::of(payload));
             last = match stored {
                 Some(stamp) if stamp > last => stamp,
                 _ => writer.order.next_after(last),
@@ -108,13 +119,15 @@ impl Changes<'_> {
     }
 
     fn put(&mut self, key: Key, payload: Vec<u8>) {
-        if self.rows.remove(&key) != Some(&payload) {
-            self.batch = std::mem::take(&mut self.batch).put(CATEGORY, key, payload);
+        if self.stored.remove(&key).as_ref() != Some(&payload) {
+            self.batch = std::mem::take(&mut self.batch).put(CATEGORY, &key, &*payload);
         }
+        self.after.insert(key, payload);
     }
 
     /// What has not been met goes.
-    fn finish(self) -> Batch {
-        self.rows.into_keys().fold(self.batch, |batch, key| batch.delete(CATEGORY, key))
+    fn finish(self) -> (Batch, Buffers) {
+        let batch = self.stored.into_keys().fold(self.batch, |batch, key| batch.delete(CATEGORY, key));
+        (batch, self.after)
     }
 }

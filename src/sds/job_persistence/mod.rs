@@ -1,10 +1,10 @@
 //! Channels in a job: each operation one atomic batch.
 //!
-//! Keeps no state of channels in memory, so that several handles, roots and tabs may write beside each
-//! other; what it does keep are the places that it gives to entries, and turns of the channels.
+//! Believes nothing that it has in memory: several handles, roots and tabs may write beside each other.
 
 mod changes;
 mod order;
+mod remembered;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -12,11 +12,13 @@ mod tests;
 use std::fmt;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 
 use self::order::Order;
-use self::rows::{Loaded, Stamp, Table, head};
+use self::remembered::{Buffers, Remembered};
+use self::rows::{Loaded, Stamp, Table, head, mark};
 use super::persistence::{Persistence, SnapshotPersistence};
 use super::types::{
     ChannelMeta, ChannelSnapshot, HistoryUpdate, IncomingMessage, IncomingRepairEntry, OutgoingRepairEntry,
@@ -58,8 +60,9 @@ pub enum Resolve {
 /// Clones share everything; the job may be shared with other users, who leave [`CATEGORY`] alone. Closing
 /// the job is the caller's: handles answer `Closed` afterwards.
 ///
-/// Keeps nothing of a channel in memory. Each operation is one atomic batch of point writes, and a dropped
-/// channel is one range.
+/// Each operation is one atomic batch of point writes, and a dropped channel is one range. A few MiB of
+/// what was written last are remembered, so that a whole save need not read what it compares with; whether
+/// that is still so is a condition of its batch.
 ///
 /// # Errors
 ///
@@ -77,8 +80,18 @@ pub struct JobPersistence {
 struct Writer {
     order: Order,
     id: [u8; 8],
+    /// Counts the marks.
+    marks: AtomicU64,
+    remembered: Remembered,
     /// Held from the reading of a channel to the acceptance of what that led to.
     turns: [tokio::sync::Mutex<()>; TURNS],
+}
+
+impl Writer {
+    /// The payload of a mark that nobody has left before.
+    fn mark(&self) -> Vec<u8> {
+        mark(&self.id, self.marks.fetch_add(1, Ordering::Relaxed))
+    }
 }
 
 impl JobPersistence {
@@ -88,7 +101,8 @@ impl JobPersistence {
     pub fn new(job: Job) -> Self {
         let turns = std::array::from_fn(|_| tokio::sync::Mutex::new(()));
         let id = getrandom::u64().unwrap_or_default().to_be_bytes();
-        let writer = Writer { order: Order::default(), id, turns };
+        let (order, marks, remembered) = (Order::default(), AtomicU64::default(), Remembered::default());
+        let writer = Writer { order, id, marks, remembered, turns };
         JobPersistence { job, writer: Arc::new(writer), resolve: Resolve::default() }
     }
 
@@ -110,19 +124,24 @@ impl JobPersistence {
 
     /// The names of the channels that have anything stored, ascending by length, then bytewise.
     ///
-    /// Reads one row for each.
+    /// Reads two keys for each.
     pub async fn channels(&self) -> Result<Vec<String>> {
         let (mut channels, mut rest) = (Vec::new(), Key::empty());
         loop {
-            let row = self.job.scan(CATEGORY, rest..).limit(1).keys_only().await?;
-            let Some(row) = row.first() else { return Ok(channels) };
-            let (channel, ..) = row.key.decode::<(String, u8, String)>().map_err(|error| {
-                Error::new(ErrorKind::Corrupt, error.message().to_owned())
-                    .in_context("sds, a row whose key cannot be read")
+            let rows = self.job.scan(CATEGORY, rest..).limit(2).keys_only().await?;
+            let rows = rows.iter().map(|row| row.key.decode::<(String, u8, String)>());
+            let rows = rows.collect::<Result<Vec<_>>>().map_err(|error| {
+                let message = error.message().to_owned();
+                Error::new(ErrorKind::Corrupt, message).in_context("sds, a row whose key cannot be read")
             })?;
+            let Some((channel, table, _)) = rows.first() else { return Ok(channels) };
+            // A mark alone is what is left of removing something where there was nothing.
+            let more = rows.get(1).is_some_and(|(next, ..)| next == channel);
+            if more || *table != Table::Mark as u8 {
+                channels.push(channel.clone());
+            }
             // No table has this number, so everything of the channel lies before it.
             rest = key!(channel, u8::MAX)?;
-            channels.push(channel);
         }
     }
 
@@ -152,13 +171,20 @@ impl JobPersistence {
         self.settled(self.job.persist(batch).await?).await
     }
 
-    /// Puts an entry that has no order.
+    /// Writes a batch that changes one buffer.
+    async fn change(&self, channel: &str, batch: Batch) -> Result<()> {
+        self.writer.remembered.take(channel);
+        self.write(changes::marked(batch, channel, &self.writer)?).await
+    }
+
+    /// Puts an entry of a buffer that has no order.
     async fn put(&self, channel: &str, table: Table, id: &str, entry: Result<Vec<u8>>) -> Result<()> {
-        self.write(Batch::new().put(CATEGORY, table.key(channel, id)?, table.payload(entry?))).await
+        let batch = Batch::new().put(CATEGORY, table.key(channel, id)?, table.payload(entry?));
+        self.change(channel, batch).await
     }
 
     async fn delete(&self, channel: &str, table: Table, id: &str) -> Result<()> {
-        self.write(Batch::new().delete(CATEGORY, table.key(channel, id)?)).await
+        self.change(channel, Batch::new().delete(CATEGORY, table.key(channel, id)?)).await
     }
 
     async fn update(&self, channel: &str, update: &HistoryUpdate) -> Result<()> {
@@ -173,18 +199,33 @@ impl JobPersistence {
         loop {
             let receipt = {
                 let _turn = self.turn(channel).await;
-                let buffers = Table::Head.prefix(channel)?..Table::Hint.prefix(channel)?;
-                let stored = self.job.scan(CATEGORY, buffers).await?;
-                let batch = changes::save(channel, &stored, meta, update, &self.writer)?;
-                self.job.persist(batch).await?
-            };
-            match self.settled(receipt).await {
-                Err(error) if error.kind() == ErrorKind::Conflict && conflicts < CONFLICTS_MAX => {
-                    conflicts += 1;
+                let stored = match self.writer.remembered.take(channel) {
+                    // Who does not wait for the commit would not learn that it was not so any more.
+                    Some(remembered) if self.resolve != Resolve::Accepted => remembered,
+                    _ => self.buffers(channel).await?,
+                };
+                let (batch, after) = changes::save(channel, stored, meta, update, &self.writer)?;
+                let receipt = self.job.persist(batch).await?;
+                if self.resolve != Resolve::Accepted {
+                    self.writer.remembered.put(channel, after);
                 }
-                settled => return settled,
+                receipt
+            };
+            let settled = self.settled(receipt).await;
+            let Err(error) = settled else { return Ok(()) };
+            self.writer.remembered.take(channel);
+            if error.kind() != ErrorKind::Conflict || conflicts == CONFLICTS_MAX {
+                return Err(error);
             }
+            conflicts += 1;
         }
+    }
+
+    /// The rows of the channel's mark, head and buffers.
+    async fn buffers(&self, channel: &str) -> Result<Buffers> {
+        let range = Table::Mark.prefix(channel)?..Table::Hint.prefix(channel)?;
+        let rows = self.job.scan(CATEGORY, range).await?;
+        Ok(rows.into_iter().map(|row| (row.key, row.payload)).collect())
     }
 
     async fn load(&self, channel: &str) -> Result<ChannelSnapshot> {
@@ -212,9 +253,8 @@ impl JobPersistence {
 impl Persistence for JobPersistence {
     async fn save_lamport(&self, channel: &str, lamport: i64) -> Result<()> {
         let save = async {
-            self.know_order().await?;
-            let head = head(lamport, self.writer.order.next(), &self.writer.id);
-            self.write(Batch::new().put(CATEGORY, Table::Head.key(channel, "")?, head)).await
+            let batch = Batch::new().put(CATEGORY, Table::Head.key(channel, "")?, head(lamport));
+            self.change(channel, batch).await
         };
         named(channel, "save_lamport", save).await
     }
@@ -243,9 +283,9 @@ impl Persistence for JobPersistence {
                 let stored = self.job.get(CATEGORY, &key).await?;
                 let stamp = stored.and_then(|row| Stamp::of(&row));
                 let stamp = stamp.unwrap_or_else(|| self.writer.order.next());
-                self.job
-                    .persist(Batch::new().put(CATEGORY, key, stamp.payload(message.to_payload()?)))
-                    .await?
+                let batch = Batch::new().put(CATEGORY, key, stamp.payload(message.to_payload()?));
+                self.writer.remembered.take(channel);
+                self.job.persist(changes::marked(batch, channel, &self.writer)?).await?
             };
             self.settled(receipt).await
         };
@@ -320,8 +360,8 @@ impl SnapshotPersistence for JobPersistence {
         named(channel, "update_history", self.update(channel, update)).await
     }
 
-    /// Reads the channel's buffers and writes what differs. If somebody else changes the channel in
-    /// between, it is done again, up to 16 times, then `Conflict`; where the handle resolves when accepted,
+    /// Writes what differs from what is stored, which it remembers or reads. If somebody else has changed
+    /// the buffers meanwhile, it is done again, up to 16 times, then `Conflict`; where the handle resolves when accepted,
     /// that conflict is reported by [`flush`](JobPersistence::flush), and the next save heals it.
     async fn save_channel(&self, channel: &str, meta: &ChannelMeta, update: &HistoryUpdate) -> Result<()> {
         named(channel, "save_channel", self.save(channel, meta, update)).await

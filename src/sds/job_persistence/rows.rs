@@ -17,13 +17,15 @@ use crate::sds::wire::{ChannelMetaWire, RowWire};
 /// What kind of entry a row holds; the second part of its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Table {
-    Head = 0,
-    Outgoing = 1,
-    Incoming = 2,
-    OutgoingRepair = 3,
-    IncomingRepair = 4,
-    Hint = 5,
-    History = 6,
+    /// Who changed head or buffers last.
+    Mark = 0,
+    Head = 1,
+    Outgoing = 2,
+    Incoming = 3,
+    OutgoingRepair = 4,
+    IncomingRepair = 5,
+    Hint = 6,
+    History = 7,
 }
 
 /// An entry's place among those that have an order.
@@ -36,7 +38,8 @@ pub(super) struct Stamp {
 }
 
 impl Table {
-    const ALL: [Table; 7] = [
+    const ALL: [Table; 8] = [
+        Table::Mark,
         Table::Head,
         Table::Outgoing,
         Table::Incoming,
@@ -52,6 +55,7 @@ impl Table {
 
     fn name(self) -> &'static str {
         match self {
+            Table::Mark => "mark",
             Table::Head => "head",
             Table::Outgoing => "outgoing buffer",
             Table::Incoming => "incoming buffer",
@@ -92,18 +96,15 @@ impl Stamp {
     }
 }
 
-/// The payload of a channel's head; no two writers, and no two stamps of one, write the same.
-pub(super) fn head(lamport: i64, stamp: Stamp, writer: &[u8]) -> Vec<u8> {
-    let Stamp { epoch, number } = stamp;
-    let entry =
-        ChannelMetaWire { version: SCHEMA_VERSION, lamport, ..ChannelMetaWire::default() }.encode_to_vec();
-    RowWire { version: SCHEMA_VERSION, epoch, number, entry, writer: writer.to_vec() }.encode_to_vec()
+/// The payload of a channel's head.
+pub(super) fn head(lamport: i64) -> Vec<u8> {
+    let meta = ChannelMetaWire { version: SCHEMA_VERSION, lamport, ..ChannelMetaWire::default() };
+    Table::Head.payload(meta.encode_to_vec())
 }
 
-/// The Lamport time of a head; none if it cannot be read.
-pub(super) fn lamport_of(payload: &[u8]) -> Option<i64> {
-    let row = RowWire::decode(payload).ok()?;
-    Some(ChannelMetaWire::decode(&*row.entry).ok()?.lamport)
+/// The payload of a mark: no writer has the id of another one, and none gives a number twice.
+pub(super) fn mark(writer: &[u8], number: u64) -> Vec<u8> {
+    RowWire { version: SCHEMA_VERSION, number, writer: writer.to_vec(), ..RowWire::default() }.encode_to_vec()
 }
 
 /// The table and the id of a row.
@@ -145,6 +146,7 @@ impl Loaded {
         let stamp = Stamp { epoch: row.epoch, number: row.number };
         let snapshot = &mut self.snapshot;
         match table {
+            Table::Mark => {}
             Table::Head => {
                 check_version(&row.entry, "channel meta")?;
                 snapshot.lamport = read::<ChannelMetaWire>(&row.entry, "channel meta")?.lamport;

@@ -18,6 +18,7 @@ mod message;
 mod sds;
 #[cfg(test)]
 mod tests;
+mod write_behind;
 
 use std::cell::Cell;
 use std::fmt;
@@ -55,6 +56,7 @@ async fn open(job: &Job, layer: &str, args: Args<'_>) -> Result<Answer> {
     match layer {
         "datastore" => datastore::open(job, args),
         "sds" => sds::open(job, args),
+        "writeBehind" => write_behind::open(job, args).await,
         _ => Err(no_method(layer)),
     }
 }

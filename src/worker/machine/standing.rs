@@ -68,7 +68,8 @@ impl Standing {
     /// Takes the record that a commit of our own has written.
     pub(super) fn committed(&mut self, after: Arc<Record>, durable: bool) {
         let (before, now) = (&self.record.log, &after.log);
-        let changed = (before.retention, &before.holders) != (now.retention, &now.holders);
+        let changed = (before.retention, &before.holders) != (now.retention, &now.holders)
+            || self.record.filling != after.filling;
         self.log_unsynced = !durable && (changed || self.log_unsynced);
         self.record = after;
     }

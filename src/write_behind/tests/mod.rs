@@ -1,5 +1,6 @@
 //! The layer over the faulty engine: every fault and every loss of power at every step of one story.
 
+mod elsewhere;
 mod story;
 mod sweep;
 
@@ -136,6 +137,31 @@ async fn a_flush_that_fails_in_the_store_puts_the_marks_back_but_for_newer_ones(
     assert_eq!(app.engine.status().dirty, 6, "two put back, two marked anew, two new ones");
     let Flushed { upserts, deletes, .. } = app.engine.flush().await.expect("flushes");
     assert_eq!((upserts, deletes), (4, 2));
+    let memory = app.memory().clone();
+    root.close().await.expect("closes");
+    let stored = App::open(&world.beside().root()).await.expect("opens");
+    assert_eq!(*stored.memory(), memory);
+}
+
+#[async_test]
+async fn a_flush_that_is_asked_for_while_one_runs_takes_over_what_that_one_loses() {
+    let world = World::new();
+    let root = world.root();
+    let app = App::open(&root).await.expect("opens");
+    app.set(1, 1);
+    world.faults.on(Call::Apply, 1, Injection::Hold);
+    world.faults.on(Call::Apply, 1, Injection::fail(Fault::Other));
+    let first = async { app.engine.flush().await.expect_err("fails") };
+    let second = async {
+        world.faults.until_waiting(1).await;
+        app.set(2, 1);
+        let mut flush = std::pin::pin!(app.engine.flush());
+        assert!(futures_util::poll!(&mut flush).is_pending());
+        world.faults.release();
+        flush.await.expect("flushes")
+    };
+    let (_, flushed) = futures_util::join!(first, second);
+    assert_eq!((flushed.upserts, app.engine.status().dirty), (4, 0));
     let memory = app.memory().clone();
     root.close().await.expect("closes");
     let stored = App::open(&world.beside().root()).await.expect("opens");

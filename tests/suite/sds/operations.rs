@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use persistency::ErrorKind;
 use persistency::sds::{
-    ChannelData, ChannelMeta, ChannelSnapshot, HistoryUpdate, IncomingMessage, IncomingRepairEntry,
-    JobPersistence, MemoryPersistence, NoOpPersistence, OutgoingRepairEntry, Persistence, Resolve,
-    SdsMessage, SnapshotPersistence, UnacknowledgedMessage,
+    Channel, ChannelData, ChannelMeta, ChannelSnapshot, FaultyPersistence, HistoryQueue, HistoryUpdate,
+    IncomingMessage, IncomingRepairEntry, MemoryPersistence, NoOpPersistence, OutgoingRepairEntry,
+    Persistence, Resolve, SdsMessage, SnapshotPersistence, UnacknowledgedMessage,
 };
 
 use super::node::{CHANNEL, Place, entry, message};
@@ -29,7 +29,7 @@ facts! {
         a_meta_that_no_rows_can_hold_is_refused,
         ids_of_any_characters_are_kept,
         saves_resolve_as_they_are_told_to,
-        concurrent_saves_of_one_channel_are_one_of_them;
+        handles_and_futures_can_be_sent_to_other_threads;
     in_memory:
         a_channel_of_several_pages_is_loaded;
 }
@@ -261,7 +261,12 @@ async fn channels_are_listed(root: &TestRoot) {
         place.store.save_lamport(channel, 1).await.unwrap();
         place.store.append_log_entry(channel, &message("m", 1, &[])).await.unwrap();
     }
-    assert_eq!(place.store.channels().await.unwrap(), ["", "a", "b", "aa"]);
+    place.store.remove_outgoing("ab", "m").await.unwrap();
+    assert_eq!(
+        place.store.channels().await.unwrap(),
+        ["", "a", "b", "aa"],
+        "where nothing was there is nothing"
+    );
 }
 
 async fn a_meta_that_no_rows_can_hold_is_refused(root: &TestRoot) {
@@ -326,28 +331,6 @@ async fn saves_resolve_as_they_are_told_to(root: &TestRoot) {
     }
 }
 
-async fn concurrent_saves_of_one_channel_are_one_of_them(root: &TestRoot) {
-    let place = Place::new(root).await;
-    // As two processes would be: they know nothing of each other but what is stored.
-    let stores = [place.store.clone(), JobPersistence::new(place.store.job().clone())];
-    for round in 0..6 {
-        let metas: Vec<ChannelMeta> = (0..8)
-            .map(|number| {
-                let ids = (0..4).filter(|bit| (number + round) >> bit & 1 == 1);
-                let outgoing_buffer = ids.map(|id| waiting(&format!("w{id}"), number)).collect();
-                ChannelMeta { lamport: i64::from(number), outgoing_buffer, ..ChannelMeta::default() }
-            })
-            .collect();
-        let saves =
-            metas.iter().enumerate().map(|(at, meta)| stores[at % 2].save_channel_meta(CHANNEL, meta));
-        for saved in futures_util::future::join_all(saves).await {
-            saved.unwrap();
-        }
-        let stored = place.store.load_channel(CHANNEL).await.unwrap().meta;
-        assert!(metas.contains(&stored), "a mixture: {stored:?}");
-    }
-}
-
 async fn a_channel_of_several_pages_is_loaded(root: &TestRoot) {
     let place = Place::new(root).await;
     // Together more than a scan returns at once, without that much being written: few large ones.
@@ -360,4 +343,26 @@ async fn a_channel_of_several_pages_is_loaded(root: &TestRoot) {
     let history = place.store.load_all_for_channel(CHANNEL).await.unwrap().message_history;
     assert_eq!(ids(&history), ["d", "c", "b", "a", "e"]);
     assert!(history.iter().enumerate().all(|(at, message)| message.content == vec![at as u8; large]));
+}
+
+async fn handles_and_futures_can_be_sent_to_other_threads(root: &TestRoot) {
+    fn is_send<T: Send>(value: T) -> T {
+        value
+    }
+    fn is_shared<T: Send + Sync + 'static>(_: &T) {}
+    let place = Place::new(root).await;
+    is_shared(&place.store);
+    is_shared(&NoOpPersistence);
+    is_shared(&MemoryPersistence::new());
+    is_shared(&FaultyPersistence::new());
+    let queue = HistoryQueue::new(1);
+    is_shared(&queue);
+    let mut channel = is_send(Channel::open(place.store.clone(), CHANNEL, 1)).await.unwrap();
+    is_shared(&channel);
+    channel.append(message("m", 1, &[]));
+    is_send(channel.save()).await.unwrap();
+    is_send(channel.remove()).await.unwrap();
+    is_send(is_send(queue.begin()).await).succeeded();
+    is_send(place.store.channels()).await.unwrap();
+    is_send(place.store.flush()).await.unwrap();
 }

@@ -1,0 +1,145 @@
+//! Attaching: whose turn it is to ship a job, and from where on. Ships nothing itself.
+
+use std::sync::Arc;
+
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Quoted, Result};
+use crate::job::Job;
+
+use super::catalog;
+use super::format::{ArchiveName, BaseMark, Life, LifeNames, SegmentMark};
+use super::options::ArchiveOptions;
+use super::shipper::{Shipper, Start};
+use super::store::{Store, put_settled};
+
+/// How often it looks again who ships when somebody else attaches at the same time.
+const LIFE_ROUNDS_MAX: usize = 8;
+
+/// Holds the log, and finds where shipping goes on.
+pub(super) async fn attach(
+    job: &Job,
+    store: Arc<dyn Store>,
+    options: ArchiveOptions,
+    clock: &Clock,
+) -> Result<Shipper> {
+    options.check()?;
+    job.check_writable("archive")?;
+    let name = options.name.clone().unwrap_or_else(|| job.id().to_owned());
+    let archive = ArchiveName::new(&name).map_err(|error| error.in_context("archive name"))?;
+    let holder = format!("archive/{name}");
+    // Before anything is looked at: from here on nothing goes that has not been shipped.
+    let held = job.hold_log(&holder).await?;
+    let info = job.info().await?;
+    let names = archive.of(&info.generation);
+    live(&*store, &archive, &names, job.id(), &info.generation, clock).await?;
+    let bases = catalog::bases(&*store, &names, &info.generation).await?;
+    let newest = catalog::segment_before(&*store, &names, &info.generation, u64::MAX).await?;
+    let known = Known { bases, newest };
+    if let Some((end, _)) = known.end()
+        && end > info.committed_seq
+    {
+        let (seq, id) = (info.committed_seq, Quoted(job.id()));
+        let message = format!("the archive is at seq {end}, and job {id} at {seq}: an older copy of it");
+        return Err(Error::new(ErrorKind::Conflict, message));
+    }
+    let mut start = start(&*store, &names, &info.generation, &known, held).await?;
+    if info.log_first_seq > start.seq.saturating_add(1) && start.base_at.is_none() {
+        start.base_at = Some(info.log_first_seq - 1);
+    }
+    Ok(Shipper::new(job.clone(), store, names, info, holder, options, start))
+}
+
+/// What is in the store of this life.
+struct Known {
+    /// Newest first.
+    bases: Vec<BaseMark>,
+    newest: Option<SegmentMark>,
+}
+
+impl Known {
+    /// The seq up to which the archive goes, and the chain there.
+    fn end(&self) -> Option<(u64, u64)> {
+        let base = self.bases.first().map(|base| (base.from, base.chain));
+        let segment = self.newest.as_ref().map(|mark| (mark.last_seq, mark.chain_after));
+        // Where both end with the same seq their chains are the same.
+        base.max(segment)
+    }
+
+    /// The seq from which on the job can be restored, if it cannot where the archive ends.
+    fn whole_at(&self, end: u64) -> u64 {
+        match self.bases.iter().any(|base| base.to <= end) {
+            true => 0,
+            false => self.bases.iter().map(|base| base.to).min().unwrap_or(0),
+        }
+    }
+}
+
+/// Where to begin, if the log is held from behind `held` on.
+async fn start(
+    store: &dyn Store,
+    names: &LifeNames,
+    generation: &[u8; 16],
+    known: &Known,
+    held: u64,
+) -> Result<Start> {
+    let Some((end, chain)) = known.end() else {
+        return Ok(Start {
+            seq: held,
+            chain: 0,
+            whole_at: 0,
+            archived: None,
+            base_at: Some(held),
+            probe: false,
+        });
+    };
+    let whole_at = known.whole_at(end);
+    let archived = (end >= whole_at).then_some(end);
+    let at_end = Start { seq: end, chain, whole_at, archived, base_at: None, probe: false };
+    if held > end {
+        // Somebody released what had not been shipped.
+        return Ok(Start { base_at: Some(held), ..at_end });
+    }
+    // What was shipped and not yet released is compared with the log, if the log begins where a
+    // segment or a base ended.
+    if held < end {
+        let before = catalog::segment_before(store, names, generation, held).await?;
+        let chain = match before.filter(|mark| mark.last_seq == held) {
+            Some(mark) => Some(mark.chain_after),
+            None => known.bases.iter().find(|base| base.from == held).map(|base| base.chain),
+        };
+        if let Some(chain) = chain {
+            return Ok(Start { seq: held, chain, probe: true, ..at_end });
+        }
+    }
+    Ok(at_end)
+}
+
+/// Sees to it that the job's present life is the archive's last one.
+async fn live(
+    store: &dyn Store,
+    archive: &ArchiveName,
+    names: &LifeNames,
+    job: &str,
+    generation: &[u8; 16],
+    clock: &Clock,
+) -> Result<()> {
+    for _ in 0..LIFE_ROUNDS_MAX {
+        let newest = catalog::newest_life(store, archive).await?;
+        if newest.as_ref().is_some_and(|life| life.generation == *generation) {
+            return Ok(());
+        }
+        if newest.is_some() && !catalog::bases(store, names, generation).await?.is_empty() {
+            let message = format!("the archive has gone on with another life of job {}", Quoted(job));
+            return Err(Error::new(ErrorKind::Conflict, message));
+        }
+        let number = newest.map_or(1, |life| life.number + 1);
+        let attached_ms = clock.unix_ms();
+        let life = Life { generation: *generation, number, attached_ms, job: job.to_owned() };
+        let name = archive.life(number);
+        let whole = |bytes: &[u8]| Life::decode(bytes).map(drop);
+        if put_settled(store, &name, &life.encode(), whole).await?.is_none() {
+            return Ok(());
+        }
+    }
+    Err(Error::new(ErrorKind::Conflict, "others attach to this archive all the time"))
+}

@@ -1,0 +1,94 @@
+//! What an archive holds, as its marks say: lives, bases, segments. Only reads; never looks into data.
+
+use crate::error::{Error, ErrorKind, Result};
+
+use super::format::{ArchiveName, BaseMark, Life, LifeNames, SegmentMark, number_of};
+use super::store::{LIST_MAX, Store, get_whole};
+
+/// The life that is shipped, or was last; `None` if nothing ever was.
+pub(super) async fn newest_life(store: &dyn Store, archive: &ArchiveName) -> Result<Option<Life>> {
+    let prefix = archive.lives();
+    for name in store.list(&prefix, &prefix, LIST_MAX).await? {
+        let number = number_of(&name).ok_or_else(|| foreign(&name))?;
+        let Some(bytes) = store.get(&name).await? else { continue };
+        match Life::decode(&bytes) {
+            Ok(life) if life.number == number => return Ok(Some(life)),
+            Ok(_) => return Err(misplaced(&name)),
+            // An upload that was left half is no life yet, and nothing was shipped in it.
+            Err(error) if error.kind() == ErrorKind::Corrupt => continue,
+            Err(error) => return Err(error.in_context(name)),
+        }
+    }
+    Ok(None)
+}
+
+/// The mark of the segment that begins with `first`; `None` if there is none.
+pub(super) async fn segment_at(
+    store: &dyn Store,
+    names: &LifeNames,
+    generation: &[u8; 16],
+    first: u64,
+) -> Result<Option<SegmentMark>> {
+    let name = names.segment(first);
+    let Some(bytes) = store.get(&name).await? else { return Ok(None) };
+    let mark = SegmentMark::decode(&bytes).map_err(|error| error.in_context(&name))?;
+    match mark.generation == *generation && mark.first_seq == first {
+        true => Ok(Some(mark)),
+        false => Err(misplaced(&name)),
+    }
+}
+
+/// The mark of the segment with the largest first seq up to `seq`.
+pub(super) async fn segment_before(
+    store: &dyn Store,
+    names: &LifeNames,
+    generation: &[u8; 16],
+    seq: u64,
+) -> Result<Option<SegmentMark>> {
+    let listed = store.list(&names.segments(), &names.segment(seq), 1).await?;
+    let Some(name) = listed.first() else { return Ok(None) };
+    let first = number_of(name).ok_or_else(|| foreign(name))?;
+    segment_at(store, names, generation, first).await
+}
+
+/// The mark of the base at `from`, which has to be there.
+async fn base_at(store: &dyn Store, names: &LifeNames, generation: &[u8; 16], from: u64) -> Result<BaseMark> {
+    let name = names.base(from);
+    let bytes = get_whole(store, &name).await?;
+    let mark = BaseMark::decode(&bytes).map_err(|error| error.in_context(&name))?;
+    match mark.generation == *generation && mark.from == from {
+        true => Ok(mark),
+        false => Err(misplaced(&name)),
+    }
+}
+
+/// The bases, newest first.
+pub(super) async fn bases(
+    store: &dyn Store,
+    names: &LifeNames,
+    generation: &[u8; 16],
+) -> Result<Vec<BaseMark>> {
+    let prefix = names.bases();
+    let mut found = Vec::new();
+    let mut from = prefix.clone();
+    loop {
+        let listed = store.list(&prefix, &from, LIST_MAX).await?;
+        for name in &listed {
+            let seq = number_of(name).ok_or_else(|| foreign(name))?;
+            found.push(base_at(store, names, generation, seq).await?);
+        }
+        match listed.last() {
+            // The name behind this one.
+            Some(last) if listed.len() == LIST_MAX => from = format!("{last}0"),
+            _ => return Ok(found),
+        }
+    }
+}
+
+fn foreign(name: &str) -> Error {
+    Error::new(ErrorKind::Corrupt, format!("{name}: no object of an archive is called so"))
+}
+
+fn misplaced(name: &str) -> Error {
+    Error::new(ErrorKind::Corrupt, format!("{name}: it is another object's content"))
+}

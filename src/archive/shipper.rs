@@ -1,0 +1,293 @@
+//! One job's way into the archive, turn by turn: durable, then data, then its mark, then the log is released.
+//!
+//! Never decides when: it is told up to where. A turn that fails is repeated from what the store holds.
+
+use std::sync::Arc;
+
+use crate::batch::Batch;
+use crate::error::{Error, ErrorKind, Quoted, Result};
+use crate::job::Job;
+use crate::job_info::JobInfo;
+use crate::watch::{LogReader, Position, WatchItem};
+
+use super::base::Taking;
+use super::catalog;
+use super::format::{Builder, Kind, LifeNames, Sealed, Segment, SegmentMark};
+use super::options::ArchiveOptions;
+use super::store::{Store, put_settled};
+
+/// Bytes of records after which a comparison with the log forgets them.
+const COMPARE_BYTES: usize = 1024 * 1024;
+
+/// Where shipping begins.
+#[derive(Clone, Debug)]
+pub(super) struct Start {
+    /// The archive has everything up to here, in the chain.
+    pub(super) seq: u64,
+    pub(super) chain: u64,
+    /// Nothing can be restored before the archive has come here.
+    pub(super) whole_at: u64,
+    /// Up to where it can be restored now, if it can.
+    pub(super) archived: Option<u64>,
+    /// A base is to be taken at this seq first.
+    pub(super) base_at: Option<u64>,
+    /// There may be segments behind `seq` that this job has shipped.
+    pub(super) probe: bool,
+}
+
+/// What a turn came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// There is more to do up to the target.
+    More,
+    /// The archive has everything up to the target.
+    Through,
+}
+
+/// One job that is shipped.
+pub(super) struct Shipper {
+    pub(super) job: Job,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) names: LifeNames,
+    pub(super) generation: [u8; 16],
+    pub(super) options: ArchiveOptions,
+    holder: String,
+    state: Start,
+    taking: Option<Taking>,
+    /// Where the segment ends that could not be put: cut there again it has the same bytes.
+    cut_at: Option<u64>,
+    /// Goes on behind the last segment, if it has been read to its end only.
+    log: Option<LogReader>,
+    /// Bytes shipped since the last base.
+    bytes_since_base: u64,
+    /// Up to where the log has been released.
+    released: u64,
+}
+
+impl Shipper {
+    pub(super) fn new(
+        job: Job,
+        store: Arc<dyn Store>,
+        names: LifeNames,
+        info: JobInfo,
+        holder: String,
+        options: ArchiveOptions,
+        state: Start,
+    ) -> Self {
+        let taking = state.base_at.map(|from| Taking::new(info.generation, from, None));
+        Shipper {
+            job,
+            store,
+            names,
+            generation: info.generation,
+            options,
+            holder,
+            state,
+            taking,
+            cut_at: None,
+            log: None,
+            bytes_since_base: 0,
+            released: 0,
+        }
+    }
+
+    /// Everything up to this seq is in the archive, though it may not be restorable yet.
+    pub(super) fn seq(&self) -> u64 {
+        self.state.seq
+    }
+
+    /// Up to where the job can be restored, if it can.
+    pub(super) fn archived(&self) -> Option<u64> {
+        self.state.archived
+    }
+
+    /// The name under which the job's log is held.
+    pub(super) fn holder(&self) -> &str {
+        &self.holder
+    }
+
+    /// The seq up to which there is something to ship before anything new is committed.
+    pub(super) fn overdue(&self) -> Option<u64> {
+        let behind = self.taking.is_some() || self.state.probe || self.state.seq < self.state.whole_at;
+        behind.then(|| self.job.committed_seq().max(self.state.whole_at))
+    }
+
+    /// Bytes that a turn has in memory, one commit excepted.
+    pub(super) fn weight(&self) -> usize {
+        usize::try_from(self.options.cut.bytes).unwrap_or(usize::MAX)
+    }
+
+    /// Puts one object and its mark, on the way to `target`.
+    pub(super) async fn turn(&mut self, target: u64) -> Result<Turn> {
+        let done = self.step(target).await;
+        if done.is_err() {
+            // It may have read further than what was put.
+            self.log = None;
+        }
+        done.map_err(|error| {
+            error.in_context(format_args!("job {}, archive behind seq {}", Quoted(self.job.id()), self.seq()))
+        })
+    }
+
+    async fn step(&mut self, target: u64) -> Result<Turn> {
+        if let Some(mut taking) = self.taking.take() {
+            let taken = taking.step(&self.job, &*self.store, &self.names, &self.options).await;
+            match taken {
+                Ok(Some(mark)) => {
+                    if taking.is_gap() {
+                        (self.state.seq, self.state.chain) = (mark.from, mark.chain);
+                        self.state.whole_at = mark.to;
+                        self.reached(mark.from);
+                    }
+                    self.bytes_since_base = 0;
+                    self.log = None;
+                }
+                Ok(None) => self.taking = Some(taking),
+                Err(error) => {
+                    self.taking = Some(taking);
+                    return Err(error);
+                }
+            }
+            return Ok(Turn::More);
+        }
+        if self.released < self.state.seq {
+            self.released = self.job.advance_log(&self.holder, self.state.seq).await?;
+        }
+        let target = target.max(self.state.whole_at);
+        if self.state.seq >= target {
+            return Ok(Turn::Through);
+        }
+        let durable = match self.job.durable_seq() {
+            seq if seq >= target => seq,
+            _ => durable(&self.job).await?,
+        };
+        if self.state.probe {
+            let next = self.state.seq + 1;
+            match catalog::segment_at(&*self.store, &self.names, &self.generation, next).await? {
+                Some(mark) => self.adopt(mark).await?,
+                None => self.state.probe = false,
+            }
+            return Ok(Turn::More);
+        }
+        let end = self.cut_at.unwrap_or(durable);
+        let Some(sealed) = self.cut(end).await? else { return Ok(Turn::More) };
+        self.cut_at = Some(sealed.mark.last_seq);
+        self.put(sealed).await?;
+        Ok(Turn::More)
+    }
+
+    /// Reads commits up to `end`, or as many as a segment holds; none if the log has lost them.
+    async fn cut(&mut self, end: u64) -> Result<Option<Sealed>> {
+        let mut log = self.log_behind().await?;
+        let mut builder = Builder::new(Kind::History, self.generation, self.state.chain);
+        let cut = self.options.cut;
+        while self.state.seq + builder.commits() < end
+            && builder.commits() < cut.commits
+            && (builder.bytes() as u64) < cut.bytes
+        {
+            match log.next().await {
+                Some(Ok(WatchItem::Commit(commit))) => builder.push(&commit),
+                Some(Ok(WatchItem::Lagged { to, .. })) => {
+                    self.begin_anew(to);
+                    return Ok(None);
+                }
+                Some(Err(error)) => return Err(error),
+                None => break,
+            }
+        }
+        self.log = Some(log);
+        let nothing = || Error::new(ErrorKind::Backend, "the log ends before what is durable");
+        Ok(Some(builder.seal().ok_or_else(nothing)?))
+    }
+
+    async fn put(&mut self, sealed: Sealed) -> Result<()> {
+        let Sealed { mark, bytes } = sealed;
+        let whole = |bytes: &[u8]| Segment::decode(Kind::History, bytes).map(drop);
+        let name = self.names.data(&mark);
+        if put_settled(&*self.store, &name, &bytes, whole).await?.is_some() {
+            return Err(Error::new(ErrorKind::Corrupt, format!("{name}: it is another segment")));
+        }
+        let name = self.names.segment(mark.first_seq);
+        let whole = |bytes: &[u8]| SegmentMark::decode(bytes).map(drop);
+        match put_settled(&*self.store, &name, &mark.encode(), whole).await? {
+            None => {
+                self.shipped(&mark);
+                Ok(())
+            }
+            Some(other) => self.adopt(SegmentMark::decode(&other)?).await,
+        }
+    }
+
+    /// Takes a segment for ours that is there already, if it holds what the log holds.
+    async fn adopt(&mut self, mark: SegmentMark) -> Result<()> {
+        let conflict = |what: &str| {
+            let (first, last) = (mark.first_seq, mark.last_seq);
+            let message = format!("somebody else has shipped seq {first} to {last}: {what}");
+            Error::new(ErrorKind::Conflict, message)
+        };
+        if mark.generation != self.generation || mark.chain_before != self.state.chain {
+            return Err(conflict("another history goes on there"));
+        }
+        if mark.last_seq > durable(&self.job).await? {
+            return Err(conflict("the job has not come so far"));
+        }
+        self.log = None;
+        let mut log = self.log_behind().await?;
+        let mut builder = Builder::new(Kind::History, self.generation, self.state.chain);
+        let mut seq = self.state.seq;
+        while seq < mark.last_seq {
+            let Some(item) = log.next().await else { return Err(conflict("the log ends before")) };
+            let WatchItem::Commit(commit) = item? else { return Err(conflict("the log has lost them")) };
+            builder.push(&commit);
+            seq = commit.seq;
+            if builder.bytes() > COMPARE_BYTES {
+                builder.seal();
+            }
+        }
+        if builder.chain() != mark.chain_after {
+            return Err(conflict("they are not the job's"));
+        }
+        self.shipped(&mark);
+        Ok(())
+    }
+
+    fn shipped(&mut self, mark: &SegmentMark) {
+        (self.state.seq, self.state.chain) = (mark.last_seq, mark.chain_after);
+        self.cut_at = None;
+        self.reached(mark.last_seq);
+        self.bytes_since_base = self.bytes_since_base.saturating_add(mark.bytes);
+        if self.bytes_since_base >= self.options.base_after.0 && !self.state.probe {
+            self.taking = Some(Taking::new(self.generation, mark.last_seq, Some(self.state.chain)));
+        }
+    }
+
+    fn reached(&mut self, seq: u64) {
+        if seq >= self.state.whole_at {
+            self.state.archived = Some(seq);
+        }
+    }
+
+    /// After a gap in the log: only a base can go on from there.
+    fn begin_anew(&mut self, from: u64) {
+        self.taking = Some(Taking::new(self.generation, from, None));
+        (self.log, self.cut_at) = (None, None);
+    }
+
+    /// The log behind what is archived.
+    async fn log_behind(&mut self) -> Result<LogReader> {
+        let position = Position { generation: self.generation, seq: self.state.seq };
+        match self.log.take() {
+            Some(log) if log.position() == position => Ok(log),
+            _ => self.job.log_from(position).await,
+        }
+    }
+}
+
+/// Makes what is committed durable, and returns up to which seq it is.
+///
+/// By a batch without operations, whose receipt asks for it: a flush would take the errors of writes
+/// that others wait for.
+pub(super) async fn durable(job: &Job) -> Result<u64> {
+    let seq = job.persist(Batch::new()).await?.durable().await?;
+    Ok(job.durable_seq().max(seq))
+}

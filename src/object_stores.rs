@@ -1,0 +1,154 @@
+//! Stores for the layer `archive` on native platforms: whatever the crate `object_store` reaches.
+//!
+//! Never retries and never caches: the archive does, and `object_store` itself as its options say.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::Path as Directory;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::StreamExt;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use tokio::runtime::Handle;
+
+use crate::archive::{LIST_MAX, Put, Store};
+use crate::error::{Error, ErrorKind, Result};
+
+pub use object_store;
+
+/// A store that the crate `object_store` reaches: S3, GCS, Azure, WebDAV, a directory.
+///
+/// Which of them are built in is chosen by the features of `object_store` in the user's own
+/// `Cargo.toml`. Clones are the same store.
+///
+/// ```
+/// use persistency::archive::Store;
+/// use persistency::object_stores::ObjectStores;
+///
+/// # futures_executor::block_on(async {
+/// let directory = tempfile::tempdir().unwrap();
+/// let store = ObjectStores::directory(directory.path())?;
+/// store.put_new("backups/a", b"bytes").await?;
+/// assert_eq!(store.get("backups/a").await?, Some(b"bytes".to_vec()));
+/// # Ok::<(), persistency::Error>(())
+/// # }).unwrap();
+/// ```
+#[derive(Clone)]
+pub struct ObjectStores {
+    store: Arc<dyn object_store::ObjectStore>,
+    runtime: Option<Handle>,
+}
+
+impl ObjectStores {
+    /// A store that needs no runtime, as those in memory or in a directory.
+    pub fn new(store: Arc<dyn object_store::ObjectStore>) -> Self {
+        ObjectStores { store, runtime: None }
+    }
+
+    /// A store whose calls run on a tokio runtime, as all that speak HTTP have to.
+    pub fn on(runtime: Handle, store: Arc<dyn object_store::ObjectStore>) -> Self {
+        ObjectStores { store, runtime: Some(runtime) }
+    }
+
+    /// A directory, which is created; what is put into it is synced to the medium.
+    ///
+    /// # Errors
+    ///
+    /// `Backend` if it cannot be created.
+    pub fn directory(path: impl AsRef<Directory>) -> Result<Self> {
+        let path = path.as_ref();
+        let context = |error: Error| error.in_context(format_args!("directory {}", path.display()));
+        let io = |error: std::io::Error| {
+            context(Error::new(ErrorKind::Backend, error.to_string()).with_source(Arc::new(error)))
+        };
+        std::fs::create_dir_all(path).map_err(io)?;
+        let store = LocalFileSystem::new_with_prefix(path).map_err(|error| context(failed(error)))?;
+        Ok(ObjectStores::new(Arc::new(store.with_fsync(true))))
+    }
+
+    /// Runs a call where the store wants it to run.
+    async fn run<T: Send + 'static>(
+        &self,
+        call: impl Future<Output = object_store::Result<T>> + Send + 'static,
+    ) -> object_store::Result<T> {
+        match &self.runtime {
+            None => call.await,
+            Some(runtime) => runtime.spawn(call).await?,
+        }
+    }
+}
+
+#[async_trait]
+impl Store for ObjectStores {
+    async fn put_new(&self, name: &str, bytes: &[u8]) -> Result<Put> {
+        let (store, path) = (Arc::clone(&self.store), parse(name)?);
+        let payload = PutPayload::from(bytes.to_vec());
+        let options = PutOptions::from(PutMode::Create);
+        match self.run(async move { store.put_opts(&path, payload, options).await }).await {
+            Ok(_) => Ok(Put::Created),
+            // Some services answer a precondition that failed, others that there is one.
+            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
+                Ok(Put::Exists)
+            }
+            Err(error) => Err(failed(error).in_context(name)),
+        }
+    }
+
+    async fn get(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let (store, path) = (Arc::clone(&self.store), parse(name)?);
+        match self.run(async move { store.get(&path).await?.bytes().await }).await {
+            Ok(bytes) => Ok(Some(bytes.into())),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(failed(error).in_context(name)),
+        }
+    }
+
+    async fn list(&self, prefix: &str, from: &str, limit: usize) -> Result<Vec<String>> {
+        let (store, path) = (Arc::clone(&self.store), parse(prefix)?);
+        let (limit, from) = (limit.min(LIST_MAX), from.to_owned());
+        // The crate promises no order, so the smallest are picked out, and no more than those are kept.
+        let listing = async move {
+            let mut names = store.list(Some(&path));
+            let mut first = BTreeSet::new();
+            while let Some(object) = names.next().await {
+                let name = String::from(object?.location);
+                if name >= from {
+                    first.insert(name);
+                }
+                if first.len() > limit {
+                    first.pop_last();
+                }
+            }
+            Ok(first.into_iter().collect())
+        };
+        self.run(listing).await.map_err(|error| failed(error).in_context(prefix))
+    }
+
+    async fn delete(&self, name: &str) -> Result<()> {
+        let (store, path) = (Arc::clone(&self.store), parse(name)?);
+        match self.run(async move { store.delete(&path).await }).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(failed(error).in_context(name)),
+        }
+    }
+}
+
+fn parse(name: &str) -> Result<Path> {
+    let bad = |error: object_store::path::Error| {
+        Error::new(ErrorKind::InvalidArgument, error.to_string()).with_source(Arc::new(error))
+    };
+    Path::parse(name).map_err(bad)
+}
+
+fn failed(error: object_store::Error) -> Error {
+    Error::new(ErrorKind::Backend, error.to_string()).with_source(Arc::new(error))
+}
+
+impl fmt::Debug for ObjectStores {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ObjectStores").field("store", &self.store).finish_non_exhaustive()
+    }
+}

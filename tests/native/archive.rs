@@ -1,0 +1,104 @@
+//! Archives in a directory, and in what the crate `object_store` reaches: as stores, and as backups.
+
+use std::sync::Arc;
+
+use persistency::archive::{
+    Archive, ArchiveOptions, ArchiveReader, MemoryStore, Put, RestoreTo, Store, restore,
+};
+use persistency::object_stores::{ObjectStores, object_store};
+use persistency::{ErrorKind, Persistency};
+
+use super::{kind, number};
+
+/// What every store has to do, compared with the one in memory.
+async fn behaves_as_a_store(store: &dyn Store) {
+    let memory = MemoryStore::new();
+    let stores: [&dyn Store; 2] = [store, &memory];
+    let names: Vec<String> = (0..25).map(|n| format!("=41lpha/segments/{:020}", n * 7 % 25)).collect();
+    for store in stores {
+        for name in &names {
+            assert_eq!(store.put_new(name, name.as_bytes()).await.unwrap(), Put::Created);
+            assert_eq!(store.put_new(name, b"other").await.unwrap(), Put::Exists);
+        }
+        store.put_new("=41lpha/segments2/x", b"").await.unwrap();
+        store.put_new("=41lpha/bases/x", &vec![7; 3_000_000]).await.unwrap();
+        assert_eq!(store.get(&names[3]).await.unwrap().unwrap(), names[3].as_bytes());
+        assert_eq!(store.get("=41lpha/none").await.unwrap(), None);
+        assert_eq!(store.get("=41lpha/bases/x").await.unwrap().unwrap(), vec![7; 3_000_000]);
+        assert_eq!(store.get("=41lpha/segments2/x").await.unwrap().unwrap(), b"");
+    }
+    let prefix = "=41lpha/segments/";
+    for from in [prefix, "", &names[5], &format!("{prefix}00000000000000000007x"), "z"] {
+        for limit in [0, 1, 7, 1000] {
+            let listed = store.list(prefix, from, limit).await.unwrap();
+            assert_eq!(listed, memory.list(prefix, from, limit).await.unwrap(), "{from}, {limit}");
+        }
+    }
+    assert_eq!(store.list("none/", "none/", 10).await.unwrap(), Vec::<String>::new());
+    store.delete(&names[0]).await.unwrap();
+    store.delete(&names[0]).await.unwrap();
+    assert_eq!(store.get(&names[0]).await.unwrap(), None);
+    assert_eq!(store.put_new(&names[0], b"again").await.unwrap(), Put::Created);
+}
+
+#[tokio::test]
+async fn a_directory_is_a_store() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("not/there/yet");
+    behaves_as_a_store(&ObjectStores::directory(&path).unwrap()).await;
+    let again = ObjectStores::directory(&path).unwrap();
+    assert_eq!(again.list("=41lpha/bases/", "", 10).await.unwrap(), ["=41lpha/bases/x"]);
+}
+
+#[test]
+fn a_directory_needs_no_runtime() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = ObjectStores::directory(directory.path()).unwrap();
+    futures_executor::block_on(behaves_as_a_store(&store));
+}
+
+#[test]
+fn a_store_that_needs_a_runtime_is_called_on_it() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();
+    let memory = Arc::new(object_store::memory::InMemory::new());
+    let store = ObjectStores::on(runtime.handle().clone(), memory);
+    futures_executor::block_on(behaves_as_a_store(&store));
+}
+
+#[tokio::test]
+async fn a_directory_that_cannot_be_made_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("file"), "").unwrap();
+    let refused = ObjectStores::directory(directory.path().join("file/below"));
+    assert_eq!(kind(refused), Some(ErrorKind::Backend));
+}
+
+#[tokio::test]
+async fn a_job_moves_from_one_root_to_another_by_a_directory() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let store: Arc<dyn Store> = Arc::new(ObjectStores::directory(at("backups")).unwrap());
+    let from = Persistency::open(at("from")).unwrap();
+    let job = from.open_job("Alpha/1").await.unwrap();
+    for n in 0..100 {
+        job.persist_put("before", number(n), vec![1; 100]).await.unwrap();
+    }
+    let archive = Archive::attach(&job, Arc::clone(&store), ArchiveOptions::new()).await.unwrap();
+    for n in 0..1000 {
+        job.persist_put("m", number(n), vec![2; 100]).await.unwrap();
+        if n == 500 {
+            archive.ship().await.unwrap();
+        }
+    }
+    let archived = archive.close().await.unwrap();
+    from.close().await.unwrap();
+    let reader = ArchiveReader::open(Arc::clone(&store), "Alpha/1").await.unwrap();
+    assert_eq!(reader.verify().await.unwrap().restorable.last().unwrap().1, archived);
+    let to = Persistency::open(at("to")).unwrap();
+    let restored = restore(store, "Alpha/1", &to, "beta", RestoreTo::Latest).await.unwrap();
+    assert_eq!(restored.seq, archived);
+    let beta = to.open_job("beta").await.unwrap();
+    assert_eq!((beta.count("before", ..).await.unwrap(), beta.count("m", ..).await.unwrap()), (100, 1000));
+    assert!(beta.check().await.unwrap().is_empty());
+    to.close().await.unwrap();
+}

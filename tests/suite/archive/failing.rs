@@ -1,0 +1,136 @@
+//! Facts about stores that fail: what is shipped is late, and nothing else.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use persistency::archive::{ArchiveState, Archiver, FaultyStore, MemoryStore, RestoreTo, StoreFault};
+use persistency::{Clock, ErrorKind};
+
+use super::{archiver, attach, attach_with, options, reader, restored};
+use crate::common::{TestRoot, k, kind, put_all, rows};
+
+facts! {
+    everywhere:
+        a_store_that_fails_for_a_while_delays_only,
+        a_store_that_fails_too_often_stalls_until_it_is_resumed,
+        a_store_that_does_not_answer_counts_as_failed,
+        every_fault_at_every_call_leaves_a_whole_archive,
+        a_job_that_always_fails_does_not_starve_the_others;
+}
+
+async fn a_store_that_fails_for_a_while_delays_only(root: &TestRoot) {
+    let job = root.job().await;
+    let store = FaultyStore::new(MemoryStore::new(), Clock::system());
+    let archive = attach(&job, &store).await;
+    archive.ship().await.unwrap();
+    put_all(&job, "m", ["a"]).await;
+    store.next([Some(StoreFault::Error); 5]);
+    assert_eq!(archive.ship().await.unwrap(), 1);
+    assert!(matches!(archive.progress().state, ArchiveState::Shipping));
+}
+
+async fn a_store_that_fails_too_often_stalls_until_it_is_resumed(root: &TestRoot) {
+    let job = root.job().await;
+    let store = FaultyStore::new(MemoryStore::new(), Clock::system());
+    let archive = attach(&job, &store).await;
+    archive.ship().await.unwrap();
+    put_all(&job, "m", ["a"]).await;
+    store.set_down(true);
+    let failed = archive.ship().await.unwrap_err();
+    assert_eq!(failed.kind(), ErrorKind::Backend);
+    assert!(failed.message().contains("job \"alpha\", archive behind seq 0"), "{failed}");
+    assert!(matches!(archive.progress().state, ArchiveState::Stalled { .. }));
+    let calls = store.calls();
+    put_all(&job, "m", ["b"]).await;
+    assert_eq!(kind(archive.ship().await), ErrorKind::Backend, "it does not go on by itself");
+    assert_eq!(store.calls(), calls);
+    store.set_down(false);
+    archive.resume();
+    let mut progress = archive.watch();
+    while matches!(progress.next().await.unwrap().state, ArchiveState::Stalled { .. }) {}
+    assert_eq!(archive.ship().await.unwrap(), 2);
+}
+
+async fn a_store_that_does_not_answer_counts_as_failed(root: &TestRoot) {
+    let (job, clock) = (root.job().await, Clock::manual(0));
+    let store = FaultyStore::new(MemoryStore::new(), clock.clone());
+    let options_of_it = archiver(&clock).max_attempts(1).call_timeout(Duration::from_secs(10));
+    let archiver = Archiver::new(options_of_it).unwrap();
+    let archive = archiver.attach(&job, Arc::new(store.clone()), options()).await.unwrap();
+    archive.ship().await.unwrap();
+    put_all(&job, "m", ["a"]).await;
+    store.by_chance(0, 0, Duration::from_secs(1_000));
+    store.next([Some(StoreFault::Delay)]);
+    let mut waiting = std::pin::pin!(archive.wait_archived(1));
+    let failed = loop {
+        if let Some(failed) = (&mut waiting).now_or_never() {
+            break failed.unwrap_err();
+        }
+        clock.advance(Duration::from_secs(11));
+        job.position().await.unwrap();
+    };
+    assert_eq!(failed.kind(), ErrorKind::Timeout);
+}
+
+async fn every_fault_at_every_call_leaves_a_whole_archive(root: &TestRoot) {
+    let faults = [StoreFault::Error, StoreFault::LostAnswer, StoreFault::Torn, StoreFault::Duplicate];
+    let p = root.open();
+    for fault in faults {
+        // Until there are fewer calls than that.
+        for call in 0.. {
+            let store = FaultyStore::new(MemoryStore::new(), Clock::system());
+            let id = format!("alpha-{fault:?}-{call}");
+            let job = p.open_job(&id).await.unwrap();
+            put_all(&job, "m", ["a"]).await;
+            let well = std::iter::repeat_n(None, call);
+            store.next(well.chain([Some(fault)]));
+            let archive = loop {
+                // Attaching does not try again by itself.
+                if let Ok(archive) = attach_with(&job, &store, options()).await {
+                    break archive;
+                }
+            };
+            for key in ["b", "c"] {
+                put_all(&job, "m", [key]).await;
+                archive.ship().await.unwrap();
+            }
+            archive.close().await.unwrap();
+            let calls = store.calls();
+            let all = store.inner();
+            assert_eq!(
+                restored(&p, all, RestoreTo::Latest).await,
+                rows(&job, "m").await,
+                "{fault:?}, {call}"
+            );
+            assert_eq!(reader(all).await.verify().await.unwrap().restorable.last().unwrap().1, 3);
+            p.drop_job(&id).await.unwrap();
+            if calls <= call as u64 {
+                break;
+            }
+        }
+    }
+}
+
+async fn a_job_that_always_fails_does_not_starve_the_others(root: &TestRoot) {
+    let p = root.open();
+    let broken = FaultyStore::new(MemoryStore::new(), Clock::system());
+    let options_of_it = archiver(&Clock::system()).max_in_flight(1).max_attempts(u32::MAX);
+    let archiver = Archiver::new(options_of_it).unwrap();
+    let failing = p.open_job("failing").await.unwrap();
+    let failing_archive = archiver.attach(&failing, Arc::new(broken.clone()), options()).await.unwrap();
+    broken.set_down(true);
+    failing.put_acked("m", k("a"), "").await.unwrap();
+    let mut waiting = std::pin::pin!(failing_archive.wait_archived(1));
+    assert!((&mut waiting).now_or_never().is_none());
+    let store = MemoryStore::new();
+    for n in 0..5u8 {
+        let job = p.open_job(&format!("job-{n}")).await.unwrap();
+        let name = format!("job-{n}");
+        let archive = archiver.attach(&job, Arc::new(store.clone()), options().name(name)).await.unwrap();
+        job.put_acked("m", k("a"), "").await.unwrap();
+        assert_eq!(archive.ship().await.unwrap(), 1);
+    }
+    broken.set_down(false);
+    assert_eq!(waiting.await.unwrap(), 1);
+}

@@ -1,0 +1,148 @@
+//! Facts about reading an archive: what is listed and found, and that no damage goes unnoticed.
+
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use persistency::archive::{ArchiveOptions, MemoryStore, RestoreTo, Store, restore};
+use persistency::{ErrorKind, Job};
+
+use super::{attach_with, on_demand, options, reader, segments};
+use crate::common::{TestRoot, k, kind};
+
+facts! {
+    in_memory:
+        segments_are_listed_newest_first_and_found_by_seq,
+        commits_are_fetched_as_they_were_made,
+        a_sound_archive_is_verified,
+        an_object_that_is_missing_is_named,
+        an_object_that_is_damaged_is_named,
+        an_object_in_anothers_place_is_noticed;
+}
+
+/// Ten commits in segments of three, behind a base of two pieces, and a base in between.
+async fn ten_commits(root: &TestRoot, base_after: u64) -> (Job, MemoryStore) {
+    let (job, store) = (root.job().await, MemoryStore::new());
+    for n in 0..2u8 {
+        job.put_acked("m", k([n]), vec![n; 1_500_000]).await.unwrap();
+    }
+    let cut = on_demand().commits(3).bytes(1_000_000);
+    let options: ArchiveOptions = options().cut(cut).base_after_bytes(base_after);
+    let archive = attach_with(&job, &store, options).await.unwrap();
+    archive.wait_archived(2).await.unwrap();
+    for n in 0..10u8 {
+        job.persist_put("n", k([n]), vec![n; 100]).await.unwrap();
+    }
+    archive.close().await.unwrap();
+    (job, store)
+}
+
+async fn segments_are_listed_newest_first_and_found_by_seq(root: &TestRoot) {
+    let (_job, store) = ten_commits(root, u64::MAX).await;
+    let reader = reader(&store).await;
+    assert_eq!(reader.archived_seq().await.unwrap(), Some(12));
+    let segments = segments(&store).await;
+    assert_eq!((segments[0].0, segments.last().unwrap().1), (3, 12));
+    assert!(segments.windows(2).all(|pair| pair[0].1 + 1 == pair[1].0));
+    for seq in 0..15 {
+        let found = reader.find_segment(seq).await.unwrap();
+        let expected = segments.iter().find(|(first, last)| (*first..=*last).contains(&seq));
+        assert_eq!(found.map(|segment| (segment.first_seq, segment.last_seq)).as_ref(), expected);
+        let until: Vec<_> = reader.list_segments(seq).into_stream().collect().await;
+        assert_eq!(until.len(), segments.iter().filter(|(first, _)| *first <= seq).count());
+    }
+}
+
+async fn commits_are_fetched_as_they_were_made(root: &TestRoot) {
+    let (job, store) = ten_commits(root, u64::MAX).await;
+    let reader = reader(&store).await;
+    let mut list = reader.list_segments(u64::MAX);
+    let mut seqs = Vec::new();
+    while let Some(segment) = list.next().await {
+        let segment = segment.unwrap();
+        let commits = reader.fetch(&segment).await.unwrap();
+        assert_eq!(commits.len() as u64, segment.last_seq - segment.first_seq + 1);
+        assert!(segment.first_ms <= segment.last_ms && commits[0].time_ms == segment.first_ms);
+        seqs.extend(commits.iter().rev().map(|commit| commit.seq));
+        assert!(commits.iter().all(|commit| commit.operations.len() == 1));
+    }
+    assert_eq!(seqs, (3..=12).rev().collect::<Vec<u64>>());
+    assert_eq!(job.committed_seq(), 12);
+}
+
+async fn a_sound_archive_is_verified(root: &TestRoot) {
+    let (_job, store) = ten_commits(root, u64::MAX).await;
+    let verified = reader(&store).await.verify().await.unwrap();
+    assert_eq!((verified.bases, verified.rows, verified.commits), (1, 2, 10));
+    assert_eq!(verified.restorable, [(2, 12)]);
+    assert!(verified.bytes > 3_000_000);
+}
+
+/// The objects without which the archive cannot be restored to its end.
+fn needed(store: &MemoryStore) -> Vec<String> {
+    let needed = ["/segments/", "/data/", "/bases/", "/rows/"];
+    store.names().into_iter().filter(|name| needed.iter().any(|part| name.contains(part))).collect()
+}
+
+async fn refused(store: &MemoryStore, root: &TestRoot, damaged: &str) {
+    let p = root.open();
+    let what = format!("{damaged} in {:?}", store.names());
+    let verified = reader(store).await.verify().await;
+    let restored = restore(Arc::new(store.clone()), "backup", &p, "restored", RestoreTo::Latest).await;
+    let [verified, restored] =
+        [verified.map(drop), restored.map(drop)].map(|result| result.expect_err(&what));
+    assert_eq!((verified.kind(), restored.kind()), (ErrorKind::Corrupt, ErrorKind::Corrupt), "{what}");
+    for error in [verified, restored] {
+        assert!(error.message().contains(damaged), "{error} does not name {damaged}");
+    }
+    assert_eq!(p.list_jobs().await.unwrap(), Vec::<String>::new(), "{what}");
+}
+
+async fn an_object_that_is_missing_is_named(root: &TestRoot) {
+    let (_job, store) = ten_commits(root, u64::MAX).await;
+    let last_mark = store.names().into_iter().find(|name| name.contains("/segments/")).unwrap();
+    for name in needed(&store) {
+        // Without the mark of the newest segment the archive ends before it; a base without a mark is none.
+        if name == last_mark || name.contains("/bases/") {
+            continue;
+        }
+        let bytes = store.get(&name).await.unwrap().unwrap();
+        store.delete(&name).await.unwrap();
+        refused(&store, root, &name).await;
+        store.overwrite(&name, bytes);
+    }
+    reader(&store).await.verify().await.unwrap();
+}
+
+async fn an_object_that_is_damaged_is_named(root: &TestRoot) {
+    let (_job, store) = ten_commits(root, u64::MAX).await;
+    for name in needed(&store) {
+        let bytes = store.get(&name).await.unwrap().unwrap();
+        for at in [0, 30, bytes.len() / 2, bytes.len() - 1] {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 0x10;
+            store.overwrite(&name, damaged);
+            refused(&store, root, &name).await;
+        }
+        store.overwrite(&name, &bytes[..bytes.len() / 2]);
+        refused(&store, root, &name).await;
+        store.overwrite(&name, bytes);
+    }
+    reader(&store).await.verify().await.unwrap();
+}
+
+async fn an_object_in_anothers_place_is_noticed(root: &TestRoot) {
+    let (_job, store) = ten_commits(root, u64::MAX).await;
+    for part in ["/segments/", "/data/", "/rows/"] {
+        let names: Vec<String> = store.names().into_iter().filter(|name| name.contains(part)).collect();
+        assert!(names.len() > 1, "{part}: {names:?}");
+        let own = store.get(&names[0]).await.unwrap().unwrap();
+        store.overwrite(&names[0], store.get(&names[1]).await.unwrap().unwrap());
+        refused(&store, root, &names[0]).await;
+        store.overwrite(&names[0], own);
+    }
+    let other = MemoryStore::new();
+    assert_eq!(
+        kind(restore(Arc::new(other), "backup", &root.open(), "x", RestoreTo::Latest).await),
+        ErrorKind::JobNotFound
+    );
+}
