@@ -113,6 +113,7 @@
 mod changes;
 mod collection;
 mod content;
+mod descriptor;
 mod janitor;
 mod layout;
 mod names;
@@ -126,6 +127,8 @@ mod subscribers;
 mod subscription;
 #[cfg(test)]
 mod tests;
+mod typed;
+mod wanted;
 mod writer;
 
 pub use changes::{Change, Changes, ChangesPages, Since, Snapshot};
@@ -138,7 +141,6 @@ pub use options::{
     BYTES_DEFAULT, Bounds, CollectionOptions, RECORDS_DEFAULT, TOMBSTONES_DEFAULT, TOMBSTONES_KEPT_DEFAULT,
     TTL_DEFAULT,
 };
-pub use plan::When;
 pub use pool::{
     ITEMS_DEFAULT, Item, ItemId, Lacking, MEMBER_TIMEOUT_DEFAULT, MEMBERS_DEFAULT, Member, Merged, Pool,
     PoolInfo, PoolOptions, PoolUpdate,
@@ -146,3 +148,4 @@ pub use pool::{
 pub use purge::Purged;
 pub use store::Datastore;
 pub use subscription::{Subscription, Update};
+pub use wanted::When;

@@ -187,7 +187,8 @@ impl Shelf {
                 changes.push(told);
             }
         }
-        changes.sort_unstable_by_key(|told| told.seq);
+        // Moves each once, however many there are.
+        changes.sort_by_cached_key(|told| told.seq);
         Ok(changes)
     }
 
