@@ -344,7 +344,7 @@ export interface OpenOptions {
   readonly workerUrl?: Address | undefined;
   /** Where `persistency.wasm` is; beside `index.js` by default. */
   readonly wasmUrl?: Address | undefined;
-  /** The compiled `persistency.wasm`, for pages that load it themselves; nothing is fetched then. */
+  /** The compiled `persistency.wasm`, for pages that load it themselves; it is not fetched then. */
   readonly wasmModule?: CompiledModule | undefined;
   /**
    * Where the store runs. `"auto"` (the default): in a Web Worker, or in the page if none can start, which

@@ -79,8 +79,13 @@ impl Scan {
         let Some(query) = self.query(whole)? else { return Ok((Vec::new(), false)) };
         match self.link.ask(query, whole).await {
             Ok(Found::Page(page)) => {
-                let rows = page.rows.into_iter().map(|(key, payload)| Row { key: Key::from(key), payload });
-                Ok((rows.collect(), page.more))
+                let mut rows = Vec::with_capacity(page.rows.len());
+                let row = |(key, payload): (&[u8], &[u8])| Row {
+                    key: key.to_vec().into(),
+                    payload: payload.to_vec(),
+                };
+                rows.extend(page.rows.iter().map(row));
+                Ok((rows, page.more))
             }
             Ok(_) => Err(misanswered()),
             Err(error) => Err(self.explain(error)),

@@ -9,6 +9,8 @@ mod archive;
 #[path = "native/child.rs"]
 #[allow(dead_code, reason = "two test programs use it, each its part")]
 mod child;
+#[path = "native/fixtures.rs"]
+mod fixtures;
 #[path = "native/handles.rs"]
 mod handles;
 #[cfg(target_os = "linux")]

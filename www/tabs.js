@@ -1,4 +1,5 @@
-// Shows one part of the page at a time: the one that the address names, or the first.
+// Shows one part of the page at a time: the one that the address names, or the first. A part is told of it by the
+// event `shown`, so that it begins its work only then.
 
 const tabs = Array.from(document.querySelectorAll('[role="tab"]'));
 const panelOf = (tab) => document.getElementById(tab.getAttribute("aria-controls"));
@@ -11,6 +12,7 @@ function show() {
     tab.tabIndex = chosen ? 0 : -1;
     panelOf(tab).hidden = !chosen;
   }
+  panelOf(named).dispatchEvent(new Event("shown"));
 }
 
 for (const [at, tab] of tabs.entries()) {

@@ -4,7 +4,7 @@
 import { join } from 'node:path';
 import { chromium } from 'playwright-core';
 import { serve } from '../serve.mjs';
-import { tests as names } from './api/tests.js';
+import { layerTests, tests as coreTests } from './api/tests.js';
 import { withBrowser } from './webdriver.mjs';
 
 /** Milliseconds that the page may take to load. */
@@ -60,7 +60,7 @@ export function make({ root, flags }) {
     return opened[browser];
   };
   const tests = Object.fromEntries(Object.entries(PLACES).flatMap(([place, { browser, options }]) =>
-    Object.keys(names).map((name) => [`${place}: ${name}`, async () => {
+    Object.keys({ ...coreTests, ...layerTests }).map((name) => [`${place}: ${name}`, async () => {
       const { run } = await page(browser);
       const failure = await run(call(name, options));
       if (failure) throw new Error(failure);

@@ -124,6 +124,72 @@ function pageTests({ server, digest, scratch, flags }, state) {
       await page.click('#tab-unicode');
       assert.deepEqual([await page.isVisible('#unicode'), await page.isVisible('#benchmark')], [true, false]);
     },
+    'Chromium: the channel goes on after a reload and after its worker was killed, and goes when it is dropped': async () => {
+      const { page } = state;
+      const shown = async (status) => {
+        await page.waitForFunction((words) => new RegExp(words).test(document.getElementById('channel-status').textContent)
+          && !document.getElementById('channel-drop').disabled, status, { timeout: ANSWER_MS });
+        return page.evaluate(() => ['verdict', 'lamport', 'count', 'waiting', 'workers', 'error'].map((name) =>
+          document.getElementById(`channel-${name}`).textContent));
+      };
+      await page.click('#tab-channel');
+      assert.deepEqual(await shown('empty'), ['EQUAL', '0', '0', '0', '1', '']);
+      await page.fill('#channel-text', 'first \u{1F600}');
+      await page.press('#channel-text', 'Enter');
+      assert.deepEqual(await shown('Sent'), ['EQUAL', '1', '1', '1', '1', '']);
+      await page.reload();
+      assert.deepEqual(await shown('earlier visit'), ['EQUAL', '1', '1', '1', '1', '']);
+      await page.click('#channel-ack');
+      assert.deepEqual(await shown('Acknowledged'), ['EQUAL', '1', '1', '0', '1', '']);
+      await page.click('#channel-kill');
+      assert.deepEqual(await shown('Killed'), ['EQUAL', '21', '21', '20', '2', '']);
+      assert.match(await page.textContent('#channel-history li:last-child'), /^1first \u{1F600}acknowledged$/u);
+      await page.click('#channel-drop');
+      assert.deepEqual(await shown('Dropped'), ['EQUAL', '0', '0', '0', '2', '']);
+      await page.click('#tab-unicode');
+    },
+    'Chromium: two tabs share a list live, also over a worker that was killed, and a pool of theirs converges': async () => {
+      const { page: first } = state;
+      const second = await state.browser.newPage();
+      const both = [first, second];
+      // A tab in the background draws nothing, which is when pages are looked at by default.
+      const see = (page, check, argument) =>
+        page.waitForFunction(check, argument, { timeout: ANSWER_MS, polling: 50 });
+      const text = (page, id) => page.textContent(`#${id}`);
+      await first.click('#tab-list');
+      await second.goto(`${server.url}#list`);
+      for (const page of both) await see(page, () => !document.getElementById('pool-merge').disabled);
+      for (const [at, page] of both.entries()) {
+        await page.fill('#list-text', `thing ${at}`);
+        await page.press('#list-text', 'Enter');
+        for (const each of both) {
+          await see(each, (count) => document.querySelectorAll('#list-things li').length === count, at + 1);
+        }
+      }
+      await second.click('#list-kill');
+      await first.bringToFront();
+      await first.click('#list-things li:first-child input');
+      await first.click('#list-things li:last-child button');
+      for (const page of both) {
+        await see(page, () => document.getElementById('list-status').textContent === '1 thing, 0 to do.');
+        const told = await page.$$eval('#list-told li code', (found) => found.map(({ textContent }) => textContent));
+        assert.deepEqual(told.slice(0, 4), ['4', '3', '2', '1']);
+      }
+
+      for (const page of both) {
+        await page.bringToFront();
+        await page.click('#pool-merge');
+      }
+      // Each acknowledges what it is told of, whenever that is, until the round has ended.
+      await Promise.all(both.map((page) => see(page, () => {
+        const acknowledge = document.getElementById('pool-acknowledge');
+        if (!acknowledge.disabled) acknowledge.click();
+        return document.getElementById('pool-round').textContent === '2';
+      })));
+      for (const page of both) assert.equal(await text(page, 'list-error'), '');
+      await second.close();
+      await first.click('#tab-unicode');
+    },
     'Chromium: the page works without a worker where none can be started': async () => {
       await withRoute('**/pkg/worker.js', (route) => route.abort(),
         (page) => assert.deepEqual([page.error, page.digest], [null, digest]));

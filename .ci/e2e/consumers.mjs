@@ -24,6 +24,8 @@ const POLL_MS = 50;
 const STORED = { rows: [[3], [2], [1]], stored: ['persistency/consumer/alpha'] };
 /** What it tells when all that went through a worker: the page itself opened no database. */
 const BY_WORKER = { ...STORED, databasesOpened: 0, workers: 1 };
+/** What it tells of a layer, of the second entry. */
+const LAYERED = { lamport: '7n', workers: 1 };
 
 /** What the README says a Content-Security-Policy has to allow, and nothing else. */
 const policy = (scripts) =>
@@ -44,7 +46,9 @@ const TELL = `
 
 /** Serves a project as it is: its page names the package in an import map. */
 function plain(folder) {
-  const map = JSON.stringify({ imports: { persistency: './node_modules/persistency/index.js' } });
+  const map = JSON.stringify({ imports: {
+    persistency: './node_modules/persistency/index.js', 'persistency/layers': './node_modules/persistency/layers.js',
+  } });
   const page = join(folder, 'index.html');
   const html = readFileSync(page, 'utf8');
   writeFileSync(page, html.replace('</title>', `</title><script type="importmap">${map}</script>`));
@@ -190,6 +194,14 @@ export function make(context) {
         const { databasesOpened, ...rest } = told;
         assert.deepEqual([rest, scopes], [{ ...STORED, workers: 0 }, []], name);
         assert.ok(databasesOpened > 0, name);
+      }
+    },
+    'Chromium: the second entry works in a worker, in a plain page and in a Vite 8 build': async () => {
+      const layers = { 'main.js': readFileSync(join(source, 'layers.js'), 'utf8') };
+      for (const build of ['a plain page with an import map', 'a Vite 8 build']) {
+        const url = await publish(await builds(context)[build](await fresh(layers)));
+        const { told, scopes } = await visit(url, { worker: 'required' });
+        assert.deepEqual([told, scopes], [LAYERED, ['DedicatedWorkerGlobalScope']], build);
       }
     },
     "Chromium: the program of the package's README logs what it says it logs": async () => {

@@ -4,6 +4,7 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { alone } from './failures/alone.mjs';
+import { fixtures } from './failures/fixtures.mjs';
 import { payloads } from './failures/payloads.mjs';
 import { starts } from './failures/starts.mjs';
 import { storage } from './failures/storage.mjs';
@@ -13,7 +14,7 @@ import { site } from './site.mjs';
 import { startChromium, startFirefox } from './tabs.mjs';
 
 /** Each has its `fact` and `run`; some are for `only` one browser, `slow` since they wait, or have their `own`. */
-const SCENARIOS = [...starts, ...tabs, ...storage, ...payloads, ...watchdog, ...alone];
+const SCENARIOS = [...starts, ...tabs, ...storage, ...payloads, ...fixtures, ...watchdog, ...alone];
 
 const START = { Chromium: startChromium, Firefox: startFirefox };
 

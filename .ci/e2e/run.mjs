@@ -18,6 +18,7 @@ import * as packed from './packed.mjs';
 import * as twins from './twins.mjs';
 import * as witness from './witness.mjs';
 import { pack } from './projects.mjs';
+import { runAll } from './run-all.mjs';
 
 /** Characters of a temporary folder's path that leave room for Chromium's sockets in it (107 in all). */
 const TMPDIR_MAX = 48;
@@ -53,21 +54,7 @@ async function prepare() {
 
 async function main() {
   const context = await prepare();
-  let [passed, failed] = [0, 0];
-  for (const { tests, cleanUp = () => {} } of GROUPS.map((group) => group.make(context))) {
-    for (const [name, test] of Object.entries(tests)) {
-      const started = Date.now();
-      try {
-        await test();
-        passed += 1;
-        console.log(`ok      ${name} (${((Date.now() - started) / 1000).toFixed(1)} s)`);
-      } catch (error) {
-        failed += 1;
-        console.log(`FAILED  ${name}\n${error.stack}`);
-      }
-    }
-    await cleanUp();
-  }
+  const { passed, failed } = await runAll(GROUPS.map((group) => group.make(context)));
   await context.server.close();
   console.log(`${passed} passed, ${failed} failed`);
   process.exitCode = failed > 0 ? 1 : 0;

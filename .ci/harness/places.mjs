@@ -5,9 +5,11 @@ import { existsSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 
 /** Every layer, as features. */
-const LAYERS = 'sds,datastore,write_behind';
+const LAYERS = 'sds,datastore,write_behind,archive';
 const NATIVE = ['--features', `serde,cli,${LAYERS}`];
-const WASM = ['--target', 'wasm32-unknown-unknown', '--features', `serde,web,${LAYERS}`];
+/** In the browser `layers` stands for those of the package's second entry, and for what that makes of them. */
+const BROWSER = 'layers,archive';
+const WASM = ['--target', 'wasm32-unknown-unknown', '--features', BROWSER];
 
 /** Seconds a whole test program may take inside a browser. */
 const BROWSER_SECONDS = 600;
@@ -65,7 +67,7 @@ function browserPlace(root, engine, scope) {
   const run = (name, targets, needsTests) => ({
     name, needsTests, env, proof,
     argv: [...wrap, 'wasm-pack', '--log-level', 'warn', 'test', '--mode', 'no-install', '--headless', ...flags,
-      '--', '--features', `serde,web,${LAYERS}`, ...targets],
+      '--', '--features', BROWSER, ...targets],
     format: 'libtest', retryStart: true, timeoutSeconds: BROWSER_RUN_SECONDS,
   });
   return {

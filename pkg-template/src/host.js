@@ -1,6 +1,7 @@
 // The side on which the wasm instance runs: loads it, hands it frames, and says so when it can no more.
 // Decides nothing; what a call means is the crate's business.
 
+import { SPOKEN } from "./protocol.js";
 import init, { hello, Host } from "./wasm/persistency.js";
 
 /** A wasm instance that has trapped must not be called again: what it holds is no longer sound. */
@@ -35,12 +36,13 @@ export function serve(post, isOurs = () => true) {
   globalThis.addEventListener?.("error", trapped);
   globalThis.addEventListener?.("unhandledrejection", trapped);
 
-  async function start({ root, wasmUrl, wasmModule }) {
+  async function start({ protocol, root, wasmUrl, wasmModule }) {
     try {
-      const module = wasmModule ?? wasmUrl ?? new URL("./persistency.wasm", import.meta.url);
+      // The module of a page of another version is not ours; what hello() says tells that page.
+      const module = (protocol === SPOKEN ? wasmModule : undefined) ?? wasmUrl ?? new URL(`./${WASM_FILE}`, import.meta.url);
       await init({ module_or_path: module });
     } catch (error) {
-      const advice = "it is persistency.wasm of the package, which the option wasmUrl names where it is served " +
+      const advice = `it is ${WASM_FILE} of the package, which the option wasmUrl names where it is served ` +
         "elsewhere, and a Content-Security-Policy must allow 'wasm-unsafe-eval'";
       return post({ failed: `the wasm module could not be loaded: ${error?.message ?? error}; ${advice}` });
     }

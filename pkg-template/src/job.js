@@ -16,6 +16,11 @@ import { OP } from "./wire.js";
 const SCAN = ["reverse", "limit", "keysOnly", "signal"];
 /** A limit that limits nothing. */
 const UNLIMITED = 0xffff_ffff;
+/** What jobs' handles share, for layers. */
+const tenants = new WeakMap();
+
+/** What all handles of a job share. */
+export const tenantOf = (job) => tenants.get(job);
 
 /** What became of an accepted batch. */
 export class Receipt {
@@ -53,6 +58,7 @@ export class Job {
   constructor(tenant, close) {
     this.#shared = tenant;
     this.#close = close;
+    if (LAYERS) tenants.set(this, tenant);
   }
 
   get id() {

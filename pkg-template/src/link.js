@@ -4,7 +4,8 @@
 
 import { PersistencyError, invalid } from "./error.js";
 import { pagePort, unsupported, workerPort } from "./port.js";
-import { KIND, MAY_CANCEL, OP, PROTOCOL, Reader, Writer } from "./wire.js";
+import { SPOKEN } from "./protocol.js";
+import { KIND, MAY_CANCEL, OP, Reader, Writer } from "./wire.js";
 
 /** Milliseconds that a worker has to load and say its first word. */
 const START_MS = 30_000;
@@ -49,6 +50,8 @@ export class Link {
   #restingSince;
   /** Why the worker that is being started is not wanted any more. */
   #unwanted;
+  /** A promise of the compiled wasm, which further workers are given too; of nothing where that failed. */
+  #compiled;
 
   constructor(root, options, { reopen, event, live, lost, failed }) {
     this.#root = root;
@@ -217,7 +220,7 @@ export class Link {
     const started = new Session(events);
     try {
       started.use(workerPort(this.#options, started.receive, started.failed));
-      await started.hello(this.#root, this.#options);
+      await started.hello(this.#root, this.#options, this.#compile());
       return started;
     } catch (error) {
       // Only one that could not be loaded at all is worth another try elsewhere.
@@ -233,8 +236,26 @@ export class Link {
     if (this.#spent) throw new PersistencyError("Backend", "the page's own instance has failed: reload the page");
     const session = new Session(events);
     session.use(await pagePort(session.receive));
-    await session.hello(this.#root, this.#options);
+    await session.hello(this.#root, this.#options, this.#compile());
     return session;
+  }
+
+  /**
+   * Compiles the wasm while the worker's script is being loaded: both come from the network, and neither needs the
+   * other. Who is given none loads it itself, and says what is wrong.
+   */
+  #compile() {
+    const { wasmUrl, wasmModule } = this.#options;
+    this.#compiled ??= (async () => {
+      if (wasmModule) return wasmModule;
+      try {
+        return await WebAssembly.compileStreaming(fetch(wasmUrl ?? new URL(`./${WASM_FILE}`, import.meta.url)));
+      } catch {
+        this.#compiled = undefined;
+        return undefined;
+      }
+    })();
+    return this.#compiled;
   }
 
   #died(session) {
@@ -297,21 +318,22 @@ class Session {
   }
 
   /** Says the first word and waits for the other side's. */
-  async hello(root, { wasmUrl, wasmModule }) {
+  async hello(root, { wasmUrl }, compiled) {
     let timer;
     try {
       const answer = await new Promise((resolve, reject) => {
         this.#greeting = { resolve, reject };
         if (this.dead) reject(this.dead);
         timer = setTimeout(() => this.failed(`no answer within ${START_MS / 1000} s`), START_MS);
-        this.#port.post({ protocol: PROTOCOL, root, wasmUrl: wasmUrl && String(wasmUrl), wasmModule });
+        compiled.then((wasmModule) =>
+          this.#port.post({ protocol: SPOKEN, root, wasmUrl: wasmUrl && String(wasmUrl), wasmModule })).catch(reject);
       });
       if (answer.error) throw new Reader(answer.error).error();
       if (answer.failed !== undefined) throw unsupported(answer.failed);
       const protocol = answer.hello?.[0];
-      if (protocol !== PROTOCOL) {
-        throw unsupported(`the worker speaks protocol ${protocol}, the page ${PROTOCOL}; ` +
-          "serve worker.js and the wasm file of the same version of the package");
+      if (protocol !== SPOKEN) {
+        throw unsupported(`the worker speaks protocol ${protocol}, the page ${SPOKEN}; ` +
+          `serve ${WORKER_FILE} and the wasm file of the same version of the package`);
       }
     } catch (error) {
       this.die("it was not started", error);

@@ -6,7 +6,7 @@ import { PersistencyError } from "./error.js";
 /** What helps where a worker that exists in the package cannot be loaded. */
 const ADVICE =
   'with Vite 5 to 7 in development, add "persistency" to optimizeDeps.exclude in its configuration; ' +
-  "otherwise serve worker.js of the package and name it in the option workerUrl, and allow it in the page's " +
+  `otherwise serve ${WORKER_FILE} of the package and name it in the option workerUrl, and allow it in the page's ` +
   "Content-Security-Policy (worker-src)";
 
 /** What is said where a page has no workers at all. */
@@ -26,7 +26,7 @@ export function workerPort({ workerUrl }, receive, failed) {
     // Bundlers look for exactly the second.
     worker = workerUrl !== undefined
       ? new Worker(workerUrl, { type: "module" })
-      : new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
+      : new Worker(new URL(`./${WORKER_FILE}`, import.meta.url), { type: "module" });
   } catch (error) {
     throw unsupported(`the worker could not be started: ${error.message}; ${ADVICE}`, error);
   }

@@ -9,14 +9,14 @@ import { KeyRange, successor } from "./range.js";
 import { ENTRY, OP, Reader } from "./wire.js";
 
 /** How often in a row a watch goes on after a death of the worker without having been told anything. */
-const RETRIES_MAX = 5;
+export const RETRIES_MAX = 5;
 /** Milliseconds that it waits before it does so again. */
-const RETRY_MS = 500;
+export const RETRY_MS = 500;
 
 let nextStream = 1;
 
 /** What all iterators here have: one step at a time, and an end that does not wait for the step under way. */
-class Steps {
+export class Steps {
   #step;
   #last = Promise.resolve();
   #stop = new AbortController();
@@ -189,7 +189,8 @@ export class Commits extends Steps {
 
 const end = (tenant, number) => tenant.link.tell(OP.end, tenant.number, (writer) => writer.count(number));
 
-function pause(ms, signal) {
+/** Resolves after `ms`, or rejects with the signal's reason. */
+export function pause(ms, signal) {
   return new Promise((resolve, reject) => {
     signal.throwIfAborted();
     const timer = setTimeout(resolve, ms);

@@ -4,14 +4,12 @@
 import { text8 } from "./bytes.js";
 import { PersistencyError } from "./error.js";
 
-/** The version of the frames; page and worker must have the same. */
-export const PROTOCOL = 2;
-
 /** The operations by their numbers. */
 export const OP = {
   openJob: 1, closeJob: 2, dropJob: 3, listJobs: 4, close: 5, ping: 6, cancel: 7, apply: 10, flush: 11, durable: 12,
   get: 20, count: 21, scan: 22, categories: 23, info: 24, stats: 25, check: 26, compact: 27, position: 28,
   watch: 30, logFrom: 31, next: 32, end: 33, holdLog: 40, advanceLog: 41, releaseLog: 42,
+  layer: 50, leaveLayer: 51,
 };
 /** Set in an operation's byte if the call may be given up. */
 export const MAY_CANCEL = 0x80;

@@ -1,6 +1,7 @@
 // Takes the examples out of the docs, so that what is compiled and run is what is read. Writes nothing.
 
 import { readFileSync } from 'node:fs';
+import { basename } from 'node:path';
 
 /** What an example of index.d.ts may use without saying where it is from. */
 const PRELUDE = `import {
@@ -33,10 +34,10 @@ function compiled(name, source) {
   return { name, source: /^import /m.test(source) ? source : `${PRELUDE}{\n${source}}\n` };
 }
 
-/** The examples of index.d.ts, each as a TypeScript module of its own. */
+/** The examples of a file of declarations, each as a TypeScript module of its own. */
 export function declarationExamples(path) {
   const words = readFileSync(path, 'utf8').split('\n').map((line) => line.replace(/^\s*\* ?/, ''));
-  return fenced(words.join('\n')).map(({ line, source }) => compiled(`index.d.ts line ${line}`, source));
+  return fenced(words.join('\n')).map(({ line, source }) => compiled(`${basename(path)} line ${line}`, source));
 }
 
 /**

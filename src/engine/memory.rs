@@ -195,7 +195,7 @@ impl MemoryEngine {
                 page.more = true;
                 return false;
             }
-            page.rows.push((key.to_vec(), payload.to_vec()));
+            page.rows.push(key, payload);
             true
         };
         self.walk(&request.space, &request.span, request.reverse, &mut take).await;

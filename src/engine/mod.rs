@@ -14,6 +14,7 @@ pub(crate) mod faulty;
 pub(crate) mod laws;
 pub(crate) mod memory;
 pub(crate) mod row_key;
+mod rows;
 pub(crate) mod table;
 
 // The platform's own storage is chosen here, and with it how long a call may take by default.
@@ -36,6 +37,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+pub(crate) use self::rows::Rows;
 use crate::batch::Op;
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::range::Span;
@@ -376,7 +378,7 @@ pub(crate) struct PageRequest {
 /// Rows in the order asked for.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Page {
-    pub(crate) rows: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(crate) rows: Rows,
     /// Whether a bound ended the page before the span did; then there is a further row.
     pub(crate) more: bool,
 }

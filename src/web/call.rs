@@ -1,5 +1,5 @@
 //! Calls of the page that no job's worker answers: what their bodies hold, read before anything is carried out.
-//! Those that one answers are in [`question`](super::question).
+//! Those that one answers are in [`question`](super::question), those about layers (50 and 51) in `layers`.
 //!
 //! Pure decoding: nothing here awaits, and no limit is checked, since roots and jobs do that.
 

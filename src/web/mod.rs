@@ -5,6 +5,8 @@
 
 mod call;
 mod convert;
+#[cfg(feature = "layers")]
+mod layers;
 mod question;
 mod wire;
 
@@ -129,6 +131,9 @@ struct Tenant {
     asked: Cell<usize>,
     /// Further ones, which wait until others have been answered.
     waiting: RefCell<VecDeque<Waiting>>,
+    /// What layers have open over it.
+    #[cfg(feature = "layers")]
+    objects: Rc<layers::Objects>,
 }
 
 /// A call that waits until its job's worker can be asked.
@@ -152,11 +157,13 @@ impl Root {
         let (number, operation) = (input.count()? as u32, input.byte()?);
         let (about, body) = (input.count()? as u32, input.bytes()?);
         let (may_cancel, operation) = (operation & MAY_CANCEL != 0, operation & !MAY_CANCEL);
-        let begun = match question::is_one(operation) {
-            true => self.ask(number, may_cancel, about, operation, body),
-            false => {
-                Call::decode(operation, body).and_then(|call| self.begin(number, may_cancel, about, call))
-            }
+        let begun = match operation {
+            #[cfg(feature = "layers")]
+            50 => self.call_layer(number, may_cancel, about, body),
+            #[cfg(feature = "layers")]
+            51 => self.tenant(about).and_then(|tenant| tenant.objects.leave(body)),
+            _ if question::is_one(operation) => self.ask(number, may_cancel, about, operation, body),
+            _ => Call::decode(operation, body).and_then(|call| self.begin(number, may_cancel, about, call)),
         };
         if let Err(error) = begun {
             self.answer(number, Kind::Error, &pack_error(&error));
@@ -217,7 +224,26 @@ impl Root {
                 return Ok(());
             }
         };
-        let (work, handle) = abortable(Rc::clone(self).carry_out(about, work));
+        self.run(number, may_cancel, Rc::clone(self).carry_out(about, work));
+        Ok(())
+    }
+
+    /// Has a layer answer a call: see [`layers`].
+    #[cfg(feature = "layers")]
+    fn call_layer(self: &Rc<Self>, number: u32, may_cancel: bool, about: u32, body: &[u8]) -> Result<()> {
+        let tenant = self.tenant(about)?;
+        self.run(number, may_cancel, tenant.objects.call(&tenant.job, body)?);
+        Ok(())
+    }
+
+    /// Carries out a call that has to be awaited, and answers it.
+    fn run(
+        self: &Rc<Self>,
+        number: u32,
+        may_cancel: bool,
+        work: impl Future<Output = Result<Output>> + 'static,
+    ) {
+        let (work, handle) = abortable(work);
         if may_cancel {
             self.running.insert(number, Some(handle));
         }
@@ -231,7 +257,6 @@ impl Root {
                 Err(error) => root.answer(number, Kind::Error, &pack_error(&error)),
             }
         });
-        Ok(())
     }
 
     async fn carry_out(self: Rc<Self>, about: u32, work: Work) -> Result<Output> {
@@ -257,7 +282,13 @@ impl Root {
                 let Position { generation, seq } = job.position().await?;
                 out.raw(&generation).number(seq).number(job.durable_seq());
                 spawn_local(Rc::clone(self).follow(about, Arc::clone(job.link())));
-                let tenant = Tenant { job, asked: Cell::new(0), waiting: RefCell::default() };
+                let tenant = Tenant {
+                    job,
+                    asked: Cell::new(0),
+                    waiting: RefCell::default(),
+                    #[cfg(feature = "layers")]
+                    objects: Rc::default(),
+                };
                 self.tenants.insert(about, Rc::new(tenant));
             }
             OfRoot::CloseJob => self.persistency.close_job(id).await?,
@@ -521,7 +552,7 @@ enum OfStream {
 
 fn pack_reading(out: &mut Output, job: &Job, reading: Reading, as_position: bool) -> Result<()> {
     match reading {
-        Reading::Found(Found::Page(page)) => pack_page(out, &page.rows, page.more),
+        Reading::Found(Found::Page(page)) => pack_page(out, &page),
         Reading::Found(Found::Count(count)) => drop(out.number(count)),
         Reading::Found(Found::Categories(strings)) => drop(out.strings(&strings)),
         Reading::Found(found) => pack_payloads(out, &payloads(found)?),
@@ -572,6 +603,11 @@ impl<T> Default for Table<T> {
 impl<T> Table<T> {
     fn insert(&self, number: u32, value: T) {
         self.0.borrow_mut().push((number, value));
+    }
+
+    #[cfg(feature = "layers")]
+    fn len(&self) -> usize {
+        self.0.borrow().len()
     }
 
     fn take(&self, number: u32) -> Option<T> {

@@ -19,13 +19,16 @@
 use std::ops::Bound;
 
 use crate::batch::{Batch, Op};
+use crate::engine::Page;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 use crate::range::{KeyRange, Span};
 use crate::watch::WatchItem;
 
-/// Version of everything in this module and in [`super::call`].
-pub const PROTOCOL: u32 = 2;
+/// Version of everything in this module and in [`super::call`], and whether the layers are there.
+pub const PROTOCOL: u32 = if cfg!(feature = "layers") { 2 | WITH_LAYERS } else { 2 };
+/// Set in the protocol's number where the worker knows the layers.
+const WITH_LAYERS: u32 = 0x100;
 
 /// Key, payload.
 const PUT: u8 = 0;
@@ -188,12 +191,8 @@ pub fn unpack_batch(packed: &[u8]) -> Result<Batch> {
 }
 
 /// Writes a page: a flag that is 1 if there are more rows behind it, then each row's key and payload.
-pub fn pack_page(out: &mut Output, rows: &[(Vec<u8>, Vec<u8>)], more: bool) {
-    out.0.reserve(1 + rows.iter().map(|(key, payload)| 8 + key.len() + payload.len()).sum::<usize>());
-    out.flag(more);
-    for (key, payload) in rows {
-        out.bytes(key).bytes(payload);
-    }
+pub fn pack_page(out: &mut Output, page: &Page) {
+    out.flag(page.more).raw(page.rows.as_bytes());
 }
 
 /// Writes payloads: for each a flag, and its bytes if the flag is 1.
@@ -417,17 +416,17 @@ mod tests {
 
     #[test]
     fn a_page_has_its_rows_and_whether_there_are_more() {
-        let row = |key: &[u8], payload: &[u8]| (key.to_vec(), payload.to_vec());
-        let packed = |rows: &[_], more| {
+        let packed = |page: &Page| {
             let mut out = Output::default();
-            pack_page(&mut out, rows, more);
+            pack_page(&mut out, page);
             out.0
         };
-        assert_eq!(
-            packed(&[row(b"k", b"vv"), row(b"", b"")], true),
-            [b"\x01\0\0\0\x01k\0\0\0\x02vv".as_slice(), &[0; 8]].concat()
-        );
-        assert_eq!(packed(&[], false), [0]);
+        let mut page = Page::default();
+        assert_eq!(packed(&page), [0]);
+        page.rows.push(b"k", b"vv");
+        page.rows.push(b"", b"");
+        page.more = true;
+        assert_eq!(packed(&page), [b"\x01\0\0\0\x01k\0\0\0\x02vv".as_slice(), &[0; 8]].concat());
     }
 
     #[test]

@@ -24,6 +24,8 @@ struct State {
     reported: bool,
     /// Whether a flush or close has told the error.
     told: bool,
+    /// Whether a precondition that did not hold is no error to anybody else.
+    own_conflict: bool,
     /// Futures that wait, by their number, so that each keeps just its newest waker.
     waiting: Vec<(u64, Waker)>,
     next_waiting: u64,
@@ -51,6 +53,12 @@ impl Slot {
         Settled { slot: self, number: None }
     }
 
+    /// A precondition that does not hold is part of how the caller works, and never told by a flush or close.
+    #[cfg_attr(not(feature = "datastore"), allow(dead_code, reason = "for layers that decide anew"))]
+    pub(crate) fn own_conflict(&self) {
+        self.lock().own_conflict = true;
+    }
+
     /// Takes note that a flush or close has told its error; those that wait already tell it too.
     pub(crate) fn tell(&self) {
         self.lock().told = true;
@@ -65,6 +73,9 @@ impl Slot {
     pub(crate) fn unreported(&self) -> Unreported {
         let state = self.lock();
         match &state.result {
+            Some(Err(error)) if state.own_conflict && error.kind() == ErrorKind::Conflict => {
+                Unreported::Nothing
+            }
             Some(Err(error)) if !state.reported && state.waiting.is_empty() => {
                 Unreported::Error(error.clone())
             }

@@ -1,1 +1,10 @@
-//! The layer `write_behind`.
+//! The layer `write_behind`: what is dirty, what a flush has done, what is strong, what repair removes.
+
+mod app;
+mod bootstrap;
+mod dirty_sets;
+mod flusher;
+mod flushing;
+mod model;
+mod repairing;
+mod strong;

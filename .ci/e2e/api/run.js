@@ -1,9 +1,10 @@
 // Runs one test of tests.js in this page, for a driver outside: `runTest(name, options)`.
 // Never lets a promise's rejection pass that nobody has handled.
 
-import * as persistency from "/pkg/index.js";
+import * as core from "/pkg/index.js";
+import * as layers from "/pkg/layers.js";
 import { equal } from "./checks.js";
-import { tests } from "./tests.js";
+import { layerTests, tests } from "./tests.js";
 
 /** Milliseconds that one test may take. */
 const TEST_MS = 30_000;
@@ -16,8 +17,8 @@ globalThis.addEventListener("unhandledrejection", (event) => {
 
 let roots = 0;
 
-/** What a test is given: the package, and ways to open what is closed when the test is over. */
-function makeContext(options) {
+/** What a test is given: the package's first or second entry, and ways to open what is closed when the test is over. */
+function makeContext(persistency, options) {
   const opened = [];
   return {
     ...persistency,
@@ -40,11 +41,11 @@ function makeContext(options) {
 }
 
 globalThis.runTest = async (name, options) => {
-  const context = makeContext(options);
+  const context = makeContext(name in layerTests ? layers : core, options);
   let timer;
   try {
     await Promise.race([
-      tests[name](context),
+      (layerTests[name] ?? tests[name])(context),
       new Promise((_, reject) => {
         timer = setTimeout(() => reject(new Error(`not done within ${TEST_MS} ms`)), TEST_MS);
       }),

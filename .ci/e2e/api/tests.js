@@ -3,6 +3,10 @@
 
 import { deathTests } from "./deaths.js";
 import { jobTests } from "./jobs.js";
+import { datastoreTests } from "./layers/datastore.js";
+import { remoteTests } from "./layers/remote.js";
+import { sdsTests } from "./layers/sds.js";
+import { writeBehindTests } from "./layers/write-behind.js";
 import { misuseTests } from "./misuse.js";
 import { modelTests } from "./model.js";
 import { readTests } from "./reads.js";
@@ -12,3 +16,6 @@ import { writeTests } from "./writes.js";
 export const tests = {
   ...writeTests, ...readTests, ...streamTests, ...jobTests, ...misuseTests, ...deathTests, ...modelTests,
 };
+
+/** Those of the package's second entry, a file for each layer. */
+export const layerTests = { ...remoteTests, ...sdsTests, ...datastoreTests, ...writeBehindTests };

@@ -148,6 +148,9 @@ export class Reader {
   }
 }
 
+/** Bytes of room that there are at first. */
+const FIRST_ROOM_BYTES = 256;
+
 /** Bytes that come one after another. */
 export class Gathered {
   used = 0;
@@ -159,7 +162,7 @@ export class Gathered {
     const at = this.used;
     this.used += size;
     if (this.used > this.#bytes.length) {
-      const grown = new Uint8Array(Math.max(this.used, 2 * this.#bytes.length));
+      const grown = new Uint8Array(Math.max(this.used, 2 * this.#bytes.length, FIRST_ROOM_BYTES));
       grown.set(this.#bytes);
       this.#bytes = grown;
       this.#view = new DataView(grown.buffer);

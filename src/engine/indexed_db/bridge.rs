@@ -18,7 +18,7 @@ use wasm_bindgen::prelude::wasm_bindgen;
 use super::layout::{Area, INLINE_BYTES_MAX, Store};
 use super::write::write;
 use crate::engine::row_key::Bounds;
-use crate::engine::{Decide, EngineError, Fault, Verify};
+use crate::engine::{Decide, EngineError, Fault, Rows, Verify};
 use crate::error::Outcome;
 
 /// Takes the messages of one call: a code, a number, and bytes.
@@ -108,7 +108,7 @@ pub(super) mod code {
 mod told {
     /// Further items, each behind its length plus one, 0 for none.
     pub(super) const ITEMS: u32 = 0;
-    /// A further piece of the last item.
+    /// A further piece of the last item, or of the last row's payload.
     pub(super) const APPEND: u32 = 1;
     /// The job's record, if the number is 1, or that there is none.
     pub(super) const RECORD: u32 = 2;
@@ -225,6 +225,7 @@ impl Packed {
 pub(super) struct Answer {
     pub(super) number: u32,
     pub(super) items: Vec<Option<Vec<u8>>>,
+    pub(super) rows: Rows,
     /// The job's record, if the call asked for it.
     pub(super) record: Option<Option<Vec<u8>>>,
 }
@@ -241,6 +242,7 @@ pub(super) struct Call {
 struct Told {
     asked: OnceCell<Asked>,
     items: RefCell<Vec<Option<Vec<u8>>>>,
+    rows: RefCell<Rows>,
     record: Cell<Option<Option<Vec<u8>>>>,
     end: Cell<Option<Result<u32, EngineError>>>,
     decide: Cell<Option<Decide>>,
@@ -270,6 +272,7 @@ impl Told {
         let told = Rc::new(Told {
             asked: OnceCell::new(),
             items: RefCell::default(),
+            rows: RefCell::default(),
             record: Cell::default(),
             end: Cell::default(),
             decide: Cell::new(decide),
@@ -283,11 +286,10 @@ impl Told {
         match code {
             told::ITEMS => self.unpack(&bytes),
             told::ROWS => self.unpack_rows(&bytes, number as usize),
-            told::APPEND => {
-                if let Some(Some(last)) = self.items.borrow_mut().last_mut() {
-                    last.extend(bytes);
-                }
-            }
+            told::APPEND => match self.items.borrow_mut().last_mut() {
+                Some(Some(last)) => last.extend(bytes),
+                _ => self.rows.borrow_mut().append(&bytes),
+            },
             told::RECORD => self.record.set(Some((number == 1).then_some(bytes))),
             told::DECIDE => {
                 self.unpack(&bytes);
@@ -321,9 +323,9 @@ impl Told {
         }
     }
 
-    /// Takes each row as two items: its key without so many bytes, and its payload, as far as that is there.
+    /// Takes rows, their keys without so many bytes, and their payloads as far as these are there.
     fn unpack_rows(&self, mut bytes: &[u8], prefix: usize) {
-        let mut items = self.items.borrow_mut();
+        let mut rows = self.rows.borrow_mut();
         let mut take = |length: usize| {
             let (taken, rest) = bytes.split_at_checked(length)?;
             bytes = rest;
@@ -333,10 +335,10 @@ impl Told {
             let [key, payload] = [take(4)?, take(4)?].map(be_number);
             let key = take(key)?.get(prefix..)?;
             let payload = if payload > INLINE_BYTES_MAX { &[] } else { take(payload)? };
-            Some([key, payload].map(|part| Some(part.to_vec())))
+            Some((key, payload))
         };
-        while let Some(row) = row() {
-            items.extend(row);
+        while let Some((key, payload)) = row() {
+            rows.push(key, payload);
         }
     }
 
@@ -372,8 +374,9 @@ impl Future for Call {
             return Poll::Pending;
         };
         self.taken = true;
-        let (items, record) = (self.told.items.take(), self.told.record.take());
-        Poll::Ready(end.map(|number| Answer { number, items, record }))
+        let told = &self.told;
+        let (items, rows, record) = (told.items.take(), told.rows.take(), told.record.take());
+        Poll::Ready(end.map(|number| Answer { number, items, rows, record }))
     }
 }
 

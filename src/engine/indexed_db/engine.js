@@ -512,6 +512,8 @@ export class Database {
   /** Calls answered from memory since the last event, and those that wait for the next one. */
   #recalled = 0;
   #postponed = [];
+  /** Whether the next event is asked for. */
+  #awaitsEvent = false;
   /** Whether there has been an announcement that nobody was listening to. */
   #heard = false;
   #listeners = new Set();
@@ -575,14 +577,18 @@ export class Database {
 
   /** Whether events must have their turn before another call is answered from memory. */
   #isTooOften() {
-    if (this.#recalled === 0) {
+    const most = this.#connection?.runs.size > 0 ? RECALLED_BESIDE_RUNS_MAX : RECALLED_MAX;
+    this.#recalled += 1;
+    // A timer costs as much as some calls, so there is one for many.
+    if (this.#recalled > most / 2 && !this.#awaitsEvent) {
+      this.#awaitsEvent = true;
       setTimeout(() => {
+        this.#awaitsEvent = false;
         this.#recalled = 0;
         for (const begin of this.#postponed.splice(0)) begin();
       });
     }
-    this.#recalled += 1;
-    return this.#recalled > (this.#connection?.runs.size > 0 ? RECALLED_BESIDE_RUNS_MAX : RECALLED_MAX);
+    return this.#recalled > most;
   }
 
   /** Answers from memory, without a turn, if that holds everything. */

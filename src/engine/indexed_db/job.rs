@@ -97,11 +97,11 @@ impl Engine for IndexedDbEngine {
             Query::Damage => code::CHECK,
             Query::Size => return Ok(Seen::without_record(Found::Size(None))),
         };
-        let Answer { number, items, record } = self.ask(code, request).await?;
+        let Answer { number, items, rows, record } = self.ask(code, request).await?;
         let found = match query {
             Query::Get(_) if number == 0 => Found::Got(Got::Payloads(items)),
             Query::Get(_) => Found::Got(Got::TooLarge(number as usize)),
-            Query::Page(_) => Found::Page(Page { rows: rows(items), more: number == 1 }),
+            Query::Page(_) => Found::Page(Page { rows, more: number == 1 }),
             Query::Count { .. } => Found::Count(number.into()),
             Query::Categories { .. } => Found::Categories(texts(items)?),
             Query::Damage | Query::Size => Found::Damage(texts(items)?),
@@ -142,16 +142,6 @@ impl Engine for IndexedDbEngine {
         self.database.close();
         Ok(())
     }
-}
-
-/// Items as rows: keys and payloads in turn.
-fn rows(items: Vec<Option<Vec<u8>>>) -> Vec<(Vec<u8>, Vec<u8>)> {
-    let mut rows = Vec::with_capacity(items.len() / 2);
-    let mut items = items.into_iter().map(Option::unwrap_or_default);
-    while let (Some(key), Some(payload)) = (items.next(), items.next()) {
-        rows.push((key, payload));
-    }
-    rows
 }
 
 /// Items that are UTF-8.

@@ -126,7 +126,7 @@ pub(crate) async fn page_keys_only(site: impl Site) {
             expected.reverse();
         }
         expected.truncate(len);
-        assert_eq!(page, Page { rows: expected, more: len < 3 }, "{bytes_max} {reverse}");
+        assert_eq!(page, Page { rows: expected.into(), more: len < 3 }, "{bytes_max} {reverse}");
     }
     end(&site, engine, "job").await;
 }
@@ -219,7 +219,7 @@ pub(crate) async fn keys_order_as_unsigned_bytes(site: impl Site) {
     }
     apply_batch(&*engine, batch).await;
     let all: Vec<_> = map.clone().into_iter().collect();
-    assert_eq!(page(&*engine, whole(rows("c"))).await, Page { rows: all, more: false });
+    assert_eq!(page(&*engine, whole(rows("c"))).await, Page { rows: all.into(), more: false });
     for _ in 0..60 {
         let start = hard[random.below(hard.len())].clone();
         let end = (random.below(4) > 0).then(|| hard[random.below(hard.len())].clone());
@@ -236,7 +236,7 @@ pub(crate) async fn keys_order_as_unsigned_bytes(site: impl Site) {
         expected.truncate(rows_max);
         let request = PageRequest { span, reverse, rows_max, ..whole(rows("c")) };
         let what = format!("{request:?}");
-        assert_eq!(page(&*engine, request).await, Page { rows: expected, more }, "{what}");
+        assert_eq!(page(&*engine, request).await, Page { rows: expected.into(), more }, "{what}");
     }
     end(&site, engine, "job").await;
 }
@@ -356,16 +356,16 @@ pub(crate) async fn log_space_is_ordered(site: impl Site) {
     numbers.sort_unstable();
     let row = |n: &u64| (number(*n), format!("part {n}").into_bytes());
     let all: Vec<_> = numbers.iter().map(row).collect();
-    assert_eq!(page(&*engine, whole(Space::Log)).await, Page { rows: all.clone(), more: false });
+    assert_eq!(page(&*engine, whole(Space::Log)).await, Page { rows: all.clone().into(), more: false });
     let from = span(number(numbers[5]), number(numbers[30]));
     let request = PageRequest { span: from.clone(), rows_max: 7, ..whole(Space::Log) };
-    assert_eq!(page(&*engine, request.clone()).await, Page { rows: all[5..12].to_vec(), more: true });
+    assert_eq!(page(&*engine, request.clone()).await, Page { rows: all[5..12].to_vec().into(), more: true });
     let newest: Vec<_> = all[23..30].iter().rev().cloned().collect();
     let reverse = PageRequest { reverse: true, ..request };
-    assert_eq!(page(&*engine, reverse).await, Page { rows: newest, more: true });
+    assert_eq!(page(&*engine, reverse).await, Page { rows: newest.into(), more: true });
     apply_writes(&*engine, vec![Write::DeleteSpan(Space::Log, from)]).await;
     let kept = [&all[..5], &all[30..]].concat();
-    assert_eq!(page(&*engine, whole(Space::Log)).await, Page { rows: kept, more: false });
+    assert_eq!(page(&*engine, whole(Space::Log)).await, Page { rows: kept.into(), more: false });
     end(&site, engine, "job").await;
 }
 

@@ -254,21 +254,19 @@ fn read_page(conn: &Connection, request: &PageRequest) -> Result<Page> {
             page.more = true;
             break;
         }
-        let first = page.rows.is_empty();
-        let payload = if request.keys_only {
-            bytes += key.len();
-            (first || bytes <= request.bytes_max).then(Vec::new)
-        } else {
-            with_payload(conn, row, (1, 2), |payload| {
-                bytes += key.len() + payload.len();
-                Ok((first || bytes <= request.bytes_max).then(|| payload.to_vec()))
-            })?
+        let mut take = |payload: &[u8]| {
+            bytes += key.len() + payload.len();
+            let fits = page.rows.is_empty() || bytes <= request.bytes_max;
+            if fits {
+                page.rows.push(key, payload);
+            }
+            Ok(fits)
         };
-        let Some(payload) = payload else {
+        let fits = if request.keys_only { take(&[])? } else { with_payload(conn, row, (1, 2), take)? };
+        if !fits {
             page.more = true;
             break;
-        };
-        page.rows.push((key.to_vec(), payload));
+        }
     }
     Ok(page)
 }

@@ -165,7 +165,7 @@ impl Machine {
         match &mut self.step {
             Some(Step { work: Work::Trim(search), turn: None }) => match result {
                 Ok(Reading::Found(Found::Page(page))) => {
-                    let offset = page.rows.first().and_then(|(_, value)| part_offset(value));
+                    let offset = page.rows.iter().next().and_then(|(_, value)| part_offset(value));
                     search.narrow(offset);
                     self.search_on();
                 }

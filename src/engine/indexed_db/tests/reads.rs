@@ -35,7 +35,7 @@ fn expected(rows: &[(Vec<u8>, Vec<u8>)], request: &PageRequest) -> Page {
             page.more = true;
             break;
         }
-        page.rows.push((key.clone(), payload));
+        page.rows.push(key, &payload);
     }
     page
 }

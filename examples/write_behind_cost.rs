@@ -1,0 +1,76 @@
+//! What marks cost: 1,000,000 marks over 10,000 keys beside 10,000 writes of the same rows.
+//!
+//! `cargo run --release --example write_behind_cost --features write_behind,cli`
+
+use std::time::{Duration, Instant};
+
+use persistency::write_behind::{Options, Schema, WeakSet, WriteBehind};
+use persistency::{Batch, Persistency, Result, key};
+
+const MARKS: i64 = 1_000_000;
+const KEYS: i64 = 10_000;
+const ROUNDS: usize = 7;
+const PAYLOAD: [u8; 100] = [7; 100];
+
+#[tokio::main]
+async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+    let directory = tempfile::tempdir()?;
+    let root = Persistency::open(directory.path())?;
+    let (engine, rows) = engine(&root).await?;
+    let job = root.open_job("writes").await?;
+
+    // In turns, so that both meet the same machine.
+    let mut times: [Vec<Duration>; 4] = Default::default();
+    for _ in 0..ROUNDS {
+        let marking = now();
+        for n in 0..MARKS {
+            rows.mark(&(n % KEYS))?;
+        }
+        times[0].push(marking.elapsed());
+        let written = engine.flush().await?.rows();
+        assert_eq!(written as i64, KEYS);
+        times[1].push(marking.elapsed());
+
+        let writing = now();
+        let mut batch = Batch::new();
+        for n in 0..KEYS {
+            batch = batch.put("row", key!(n)?, PAYLOAD);
+        }
+        job.persist(batch).await?.durable().await?;
+        times[2].push(writing.elapsed());
+
+        let writing = now();
+        for n in 0..KEYS {
+            job.persist_put("row", key!(n)?, PAYLOAD).await?;
+        }
+        job.flush().await?;
+        times[3].push(writing.elapsed());
+    }
+    engine.stop().await?;
+    root.close().await?;
+
+    let [marks, marked, batch, puts] = times.map(median);
+    println!("{MARKS} marks over {KEYS} keys   {marks:>10.1?}");
+    println!("… and their flush, durable       {marked:>10.1?}");
+    println!("{KEYS} writes, one batch, durable {batch:>10.1?}");
+    println!("{KEYS} writes, each put, durable  {puts:>10.1?}");
+    let ratio = |of: Duration| marked.as_secs_f64() / of.as_secs_f64();
+    println!("ratio to one batch {:.2}, to single puts {:.2}", ratio(batch), ratio(puts));
+    Ok(())
+}
+
+async fn engine(root: &Persistency) -> Result<(WriteBehind, WeakSet<i64>)> {
+    let mut schema = Schema::new();
+    let rows = schema.weak("row", |_: &i64| Ok(Some(PAYLOAD.to_vec())));
+    Ok((WriteBehind::open(root, "behind", schema, Options::new()).await?, rows))
+}
+
+#[allow(clippy::disallowed_methods, reason = "it measures")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}

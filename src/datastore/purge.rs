@@ -1,0 +1,141 @@
+//! Purging: removes what has expired, by an index of what is due, a page at a time.
+//!
+//! Nothing that has expired is handed out before it is purged either; this only frees its room, and tells
+//! subscribers of records that have gone.
+
+use std::collections::VecDeque;
+
+use super::layout::{DUE, Dated, Generation, Reader, What, due_key, due_of};
+use super::names::{Found, too_often};
+use super::options::{ATTEMPTS_MAX, PURGE_PAGE};
+use super::plan::Plan;
+use super::shelf::Shelf;
+use super::store::{Datastore, Shared};
+use crate::error::{ErrorKind, Result};
+use crate::key::Key;
+
+/// What a purge has removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Purged {
+    /// Collections that had expired.
+    pub collections: u64,
+    /// Pools that had expired.
+    pub pools: u64,
+    /// Records that had expired, of collections that had not.
+    pub records: u64,
+    /// Deletions that need not be remembered any longer.
+    pub tombstones: u64,
+}
+
+impl Datastore {
+    /// Removes everything that has expired, and says how much that was.
+    ///
+    /// An expired record becomes a deletion: it takes the next seq and is told to subscribers. Works
+    /// in small batches, so others are not kept waiting; may run in several tabs at once.
+    pub async fn purge_expired(&self) -> Result<Purged> {
+        let shared = &self.shared;
+        let now_ms = shared.clock.unix_ms();
+        let (mut purged, mut idle) = (Purged::default(), 0);
+        while idle < ATTEMPTS_MAX {
+            let due = ..=due_key(now_ms, [0xff; 8]);
+            let rows = shared.job.scan(DUE, due).limit(PURGE_PAGE).await?;
+            if rows.is_empty() {
+                return Ok(purged);
+            }
+            let mut progress = false;
+            for row in rows {
+                progress |= shared.look_after(&row.key, &row.payload, now_ms, &mut purged).await?;
+            }
+            // Without any, others have changed everything that is due just then.
+            idle = if progress { 0 } else { idle + 1 };
+        }
+        Err(too_often(What::Collection, ""))
+    }
+}
+
+impl Shared {
+    /// Looks after one thing that is due; whether it has changed anything.
+    async fn look_after(
+        self: &std::sync::Arc<Self>,
+        due: &Key,
+        name: &[u8],
+        now_ms: u64,
+        purged: &mut Purged,
+    ) -> Result<bool> {
+        let (what, id) = What::and_id(name)?;
+        let generation: Generation = Reader(due.as_bytes().get(8..).unwrap_or_default()).array()?;
+        let found = self.look(what, &id).await?;
+        let is_it = |found: &Found| {
+            found.descriptor.generation == generation
+                && due_of(due).is_ok_and(|due| due == found.lease.due_ms)
+        };
+        let Some(found) = found.filter(is_it) else {
+            // Somebody else has looked after it since the page was read.
+            return self.job.delete_acked(DUE, due.clone()).await;
+        };
+        if found.lease.expired(now_ms) {
+            let removed = self.remove_found(&found).await?;
+            match what {
+                What::Collection => purged.collections += u64::from(removed),
+                What::Pool => purged.pools += u64::from(removed),
+            }
+            return Ok(removed);
+        }
+        match what {
+            What::Collection => {
+                let shelf = self.shelf(&id, found.descriptor, found.lease.expires_ms);
+                match shelf.sweep(purged).await {
+                    // It has been removed meanwhile.
+                    Err(error) if error.kind() == ErrorKind::Closed && self.job.is_open() => Ok(true),
+                    swept => swept,
+                }
+            }
+            // A pool is due when it may have expired, and has slid on.
+            What::Pool => self.look_after_pool_later(&found).await,
+        }
+    }
+}
+
+impl Shelf {
+    /// Buries records and forgets tombstones whose time has passed, a page of each; whether that was done.
+    async fn sweep(&self, purged: &mut Purged) -> Result<bool> {
+        let mut turn = self.turn().await;
+        let (head, now_ms) = (self.head().await?, self.now_ms());
+        let parameters = &self.descriptor.parameters;
+        let kept_ms = parameters.tombstones_kept_ms();
+        let mut tombstones = match head.tombstones {
+            0 => VecDeque::new(),
+            _ => self.oldest_tombstones(PURGE_PAGE).await?,
+        };
+        let old =
+            tombstones.iter().take_while(|tombstone| now_ms > tombstone.stamp_ms.saturating_add(kept_ms));
+        let forgotten: Vec<_> = tombstones.drain(..old.count()).collect();
+        let ttl_ms = parameters.record_ttl_ms();
+        let mut aging = match ttl_ms {
+            0 => VecDeque::new(),
+            _ => self.dated(self.rows().all_aging(), PURGE_PAGE).await?,
+        };
+        let old = aging.iter().take_while(|record| now_ms > record.stamp_ms.saturating_add(ttl_ms));
+        let expired: Vec<_> = aging.drain(..old.count()).collect();
+        let places = self.places_of(expired.iter().map(|record| &*record.key).collect()).await?;
+
+        // Of one TTL, and of one retention, each falls due in the order of the seqs.
+        let next = |first: Option<&Dated>, ms: u64| first.map(|first| first.stamp_ms.saturating_add(ms) + 1);
+        let mut due =
+            [next(aging.front(), ttl_ms), next(tombstones.front(), kept_ms)].into_iter().flatten().min();
+        if forgotten.len() == PURGE_PAGE || expired.len() == PURGE_PAGE {
+            due = Some(now_ms);
+        }
+        let mut plan = Plan::new(&self.descriptor, head, now_ms, places, tombstones);
+        let forgot = forgotten.iter().filter(|tombstone| plan.forget(tombstone)).count();
+        plan.look_after_next(due.unwrap_or(0));
+        let buried = expired.iter().filter(|record| plan.expire(&record.key, record.seq)).count();
+        let applied = self.commit(&mut turn, plan).await?;
+        if applied {
+            purged.records += buried as u64;
+            purged.tombstones += forgot as u64;
+        }
+        Ok(applied)
+    }
+}

@@ -1,0 +1,211 @@
+//! Flushes: everything dirty of all sets in one batch, one flush at a time.
+//!
+//! Never loses a mark: whatever ends a flush early puts back what it had taken.
+
+use std::pin::pin;
+use std::sync::{Arc, PoisonError};
+
+use tokio::sync::oneshot;
+
+use super::dirty_set::{DirtySet, Mark};
+use super::engine::{Core, State};
+use super::fence;
+use super::schema::Set;
+use crate::batch::{Batch, Op};
+use crate::error::{Error, ErrorKind, Quoted, Result};
+use crate::key::Key;
+use crate::options::Durability;
+use crate::receipt::Receipt;
+
+/// What a flush has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Flushed {
+    /// Rows that were written.
+    pub upserts: usize,
+    /// Rows that were removed, those that memory had no longer included.
+    pub deletes: usize,
+    /// The commit; `None` if nothing was dirty.
+    pub seq: Option<u64>,
+}
+
+impl Flushed {
+    /// Rows that were written or removed.
+    pub fn rows(&self) -> usize {
+        self.upserts + self.deletes
+    }
+}
+
+/// For each set the keys that are dirty, with what memory has for them.
+pub(super) type Values = Vec<Vec<(Key, Option<Vec<u8>>)>>;
+
+/// A flush whose batch is accepted.
+struct Sent {
+    receipt: Receipt,
+    flushed: Flushed,
+    through: Option<oneshot::Sender<()>>,
+}
+
+/// Puts the marks of a flush back unless it has been told that they are through.
+struct InFlight<'a> {
+    core: &'a Core,
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.core.state().put_back();
+    }
+}
+
+impl Core {
+    pub(super) async fn flush(&self) -> Result<Flushed> {
+        let _turn = self.turn.lock().await;
+        let flushed = self.flush_in_turn().await;
+        if let Err(error) = &flushed {
+            let mut state = self.state();
+            state.failures = state.failures.saturating_add(1);
+            state.error = Some(error.clone());
+        }
+        flushed
+    }
+
+    async fn flush_in_turn(&self) -> Result<Flushed> {
+        let in_flight = InFlight { core: self };
+        let Some(sent) = self.send().await.map_err(|error| self.explain(error))? else {
+            self.through(Flushed::default());
+            return Ok(Flushed::default());
+        };
+        let Sent { receipt, flushed, through } = sent;
+        let seq = match self.options.durability {
+            Durability::Strict => receipt.durable().await,
+            Durability::Relaxed => receipt.committed().await,
+        };
+        let flushed = Flushed { seq: Some(seq.map_err(|error| self.explain(error))?), ..flushed };
+        self.through(flushed);
+        drop(in_flight);
+        if let Some(through) = through {
+            // Whoever was asked may have gone.
+            through.send(()).ok();
+        }
+        Ok(flushed)
+    }
+
+    /// Forgets what was in flight: it has arrived.
+    fn through(&self, flushed: Flushed) {
+        let mut state = self.state();
+        state.in_flight.clear();
+        state.flushes += u64::from(flushed.seq.is_some());
+        state.rows += flushed.rows() as u64;
+        state.failures = 0;
+        state.error = None;
+        drop(state);
+        self.less.notify_waiters();
+    }
+
+    /// Resolves when nothing is dirty.
+    pub(super) async fn clean(&self) {
+        loop {
+            let mut less = pin!(self.less.notified());
+            // From now on it hears of what happens, also before it is waited for.
+            less.as_mut().enable();
+            if self.state().dirty().marks == 0 {
+                return;
+            }
+            less.await;
+        }
+    }
+
+    /// Takes all marks, gets what they speak of, and has the batch accepted.
+    async fn send(&self) -> Result<Option<Sent>> {
+        let _order = self.order.lock().await;
+        let taken = match &self.ask {
+            Some(ask) => self.take_elsewhere(ask).await?.map(|(values, through)| (values, Some(through))),
+            None => self.take_here()?.map(|values| (values, None)),
+        };
+        let Some((values, through)) = taken else { return Ok(None) };
+        let (batch, flushed) = self.batch(values)?;
+        if flushed.rows() == 0 {
+            return Ok(None);
+        }
+        Ok(Some(Sent { receipt: self.job.persist(batch).await?, flushed, through }))
+    }
+
+    /// Takes all marks and reads their values, while no change is under way.
+    fn take_here(&self) -> Result<Option<Values>> {
+        let _shut = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(drained) = self.state().drain() else { return Ok(None) };
+        let mut values = Vec::with_capacity(drained.len());
+        for (set, marks) in self.sets.iter().zip(drained) {
+            let value = |(key, mark)| match mark {
+                Mark::Upsert => read(set, &key).map(|payload| (key, payload)),
+                Mark::Delete => Ok((key, None)),
+            };
+            values.push(marks.into_iter().map(value).collect::<Result<_>>()?);
+        }
+        Ok(Some(values))
+    }
+
+    /// Upserts in the order of the sets, then deletes in the reverse one.
+    fn batch(&self, values: Values) -> Result<(Batch, Flushed)> {
+        let mut upserts = Vec::new();
+        let mut deletes = Vec::new();
+        for (set, values) in self.sets.iter().zip(values) {
+            let mut gone = Vec::new();
+            for (key, payload) in values {
+                let category = Arc::clone(&set.category);
+                match payload {
+                    Some(payload) => upserts.push(Op::Put { category, key, payload }),
+                    None => gone.push(Op::Delete { category, key }),
+                }
+            }
+            deletes.push(gone);
+        }
+        let written = upserts.len();
+        let operations: Vec<Op> = upserts.into_iter().chain(deletes.into_iter().rev().flatten()).collect();
+        let flushed = Flushed { upserts: written, deletes: operations.len() - written, seq: None };
+        let mut batch = Batch::from(operations);
+        fence::push(&mut batch)?;
+        Ok((batch, flushed))
+    }
+
+    fn explain(&self, error: Error) -> Error {
+        error.in_context(format_args!("job {}, flush of what is dirty", Quoted(self.job.id())))
+    }
+}
+
+/// The payload that memory has for a key.
+fn read(set: &Set, key: &Key) -> Result<Option<Vec<u8>>> {
+    let Some(reader) = &set.reader else {
+        return Err(Error::new(ErrorKind::InvalidArgument, "a strong set has no reader"));
+    };
+    reader(key).map_err(|error| error.in_context(format_args!("category {}", Quoted(&set.category))))
+}
+
+impl State {
+    /// Takes all marks of all sets together, in the order of the keys; none if nothing is marked.
+    pub(super) fn drain(&mut self) -> Option<Vec<Vec<(Key, Mark)>>> {
+        if self.live.iter().all(DirtySet::is_empty) {
+            return None;
+        }
+        self.in_flight = self.live.iter_mut().map(DirtySet::drain).collect();
+        let sorted = |set: &DirtySet<Key>| {
+            set.sorted().into_iter().map(|(key, mark)| (key.clone(), mark)).collect::<Vec<_>>()
+        };
+        Some(self.in_flight.iter().map(sorted).collect())
+    }
+
+    /// Leaves one key that was taken for the next flush.
+    pub(super) fn leave(&mut self, set: usize, key: &Key) {
+        let taken = self.in_flight.get_mut(set).and_then(|in_flight| in_flight.take(key));
+        if let (Some((key, mark)), Some(live)) = (taken, self.live.get_mut(set)) {
+            live.restore(key, mark);
+        }
+    }
+
+    /// Puts back what is in flight, but for keys that have been marked or strongly written since.
+    fn put_back(&mut self) {
+        for (live, older) in self.live.iter_mut().zip(self.in_flight.drain(..)) {
+            live.merge(older);
+        }
+    }
+}
