@@ -32,6 +32,7 @@ pub(super) async fn attach(
     let info = job.info().await?;
     let names = archive.of(&info.generation);
     live(&*store, &archive, &names, job.id(), &info.generation, clock).await?;
+    catalog::remove_torn(&*store, &names).await?;
     let bases = catalog::bases(&*store, &names, &info.generation).await?;
     let newest = catalog::segment_before(&*store, &names, &info.generation, u64::MAX).await?;
     let known = Known { bases, newest };
@@ -95,6 +96,10 @@ async fn start(
     let whole_at = known.whole_at(end);
     let archived = (end >= whole_at).then_some(end);
     let at_end = Start { seq: end, chain, whole_at, archived, base_at: None, probe: false };
+    if known.bases.is_empty() {
+        // Segments that nothing can be restored from: their base was left half, or has been removed.
+        return Ok(Start { archived: None, base_at: Some(end.max(held)), ..at_end });
+    }
     if held > end {
         // Somebody released what had not been shipped.
         return Ok(Start { base_at: Some(held), ..at_end });
@@ -128,7 +133,8 @@ async fn live(
         if newest.as_ref().is_some_and(|life| life.generation == *generation) {
             return Ok(());
         }
-        if newest.is_some() && !catalog::bases(store, names, generation).await?.is_empty() {
+        let bases = names.bases();
+        if newest.is_some() && !store.list(&bases, &bases, 1).await?.is_empty() {
             let message = format!("the archive has gone on with another life of job {}", Quoted(job));
             return Err(Error::new(ErrorKind::Conflict, message));
         }

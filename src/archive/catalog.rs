@@ -1,4 +1,4 @@
-//! What an archive holds, as its marks say: lives, bases, segments. Only reads; never looks into data.
+//! What an archive holds, as its marks say: lives, bases, segments. Never looks into data.
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -82,6 +82,43 @@ pub(super) async fn bases(
             Some(last) if listed.len() == LIST_MAX => from = format!("{last}0"),
             _ => return Ok(found),
         }
+    }
+}
+
+/// Removes the marks that an upload left half: those of bases, and of the newest segments. What they were
+/// to mark is shipped again.
+pub(super) async fn remove_torn(store: &dyn Store, names: &LifeNames) -> Result<()> {
+    let prefix = names.segments();
+    while let Some(name) = store.list(&prefix, &prefix, 1).await?.into_iter().next() {
+        if !remove_if_torn(store, &name, |bytes| SegmentMark::decode(bytes).map(drop)).await? {
+            break;
+        }
+    }
+    let prefix = names.bases();
+    let mut from = prefix.clone();
+    loop {
+        let listed = store.list(&prefix, &from, LIST_MAX).await?;
+        for name in &listed {
+            remove_if_torn(store, name, |bytes| BaseMark::decode(bytes).map(drop)).await?;
+        }
+        match listed.last() {
+            // The name behind this one.
+            Some(last) if listed.len() == LIST_MAX => from = format!("{last}0"),
+            _ => return Ok(()),
+        }
+    }
+}
+
+/// Whether it has gone.
+async fn remove_if_torn(store: &dyn Store, name: &str, whole: fn(&[u8]) -> Result<()>) -> Result<bool> {
+    let Some(bytes) = store.get(name).await? else { return Ok(true) };
+    match whole(&bytes) {
+        Err(error) if error.kind() == ErrorKind::Corrupt => {
+            log::warn!("{name} is damaged, and what it marks is shipped again: {error}");
+            store.delete(name).await?;
+            Ok(true)
+        }
+        _ => Ok(false),
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use persistency::archive::{ArchiveState, Archiver, FaultyStore, MemoryStore, RestoreTo, StoreFault};
+use persistency::archive::{ArchiveState, Archiver, FaultyStore, MemoryStore, RestoreTo, Store, StoreFault};
 use persistency::{Clock, ErrorKind};
 
 use super::{archiver, attach, attach_with, options, reader, restored};
@@ -16,7 +16,8 @@ facts! {
         a_store_that_fails_too_often_stalls_until_it_is_resumed,
         a_store_that_does_not_answer_counts_as_failed,
         every_fault_at_every_call_leaves_a_whole_archive,
-        a_job_that_always_fails_does_not_starve_the_others;
+        a_job_that_always_fails_does_not_starve_the_others,
+        marks_that_an_upload_left_half_are_shipped_again;
 }
 
 async fn a_store_that_fails_for_a_while_delays_only(root: &TestRoot) {
@@ -133,4 +134,26 @@ async fn a_job_that_always_fails_does_not_starve_the_others(root: &TestRoot) {
     }
     broken.set_down(false);
     assert_eq!(waiting.await.unwrap(), 1);
+}
+
+async fn marks_that_an_upload_left_half_are_shipped_again(root: &TestRoot) {
+    for part in ["/segments/", "/bases/", "/lives/"] {
+        let (p, store) = (root.open(), MemoryStore::new());
+        let job = p.open_job("alpha").await.unwrap();
+        put_all(&job, "m", ["a"]).await;
+        let archive = attach(&job, &store).await;
+        archive.ship().await.unwrap();
+        put_all(&job, "m", ["b"]).await;
+        archive.close().await.unwrap();
+        let name = store.names().into_iter().find(|name| name.contains(part)).unwrap();
+        let bytes = store.get(&name).await.unwrap().unwrap();
+        store.overwrite(&name, &bytes[..bytes.len() / 2]);
+        let archive = attach(&job, &store).await;
+        put_all(&job, "m", ["c"]).await;
+        assert_eq!(archive.close().await.unwrap(), 3, "{part}");
+        assert_eq!(reader(&store).await.verify().await.unwrap().restorable.last().unwrap().1, 3);
+        assert_eq!(restored(&p, &store, RestoreTo::Latest).await, rows(&job, "m").await);
+        p.drop_job("alpha").await.unwrap();
+        p.close().await.unwrap();
+    }
 }

@@ -180,8 +180,9 @@ impl<'a> Run<'a> {
     async fn check(mut self, seed: u64) {
         self.store.by_chance(0, 0, Duration::ZERO);
         self.archive = None;
-        self.attach().await;
-        self.archive.take().unwrap().close().await.unwrap();
+        let store = Arc::new(self.store.clone());
+        let archive = self.archiver.attach(&self.job, store, self.options.clone()).await.unwrap();
+        archive.close().await.unwrap();
         let last = self.states.len() as u64 - 1;
         let verified = reader(self.store.inner()).await.verify().await.unwrap();
         // The log has been held since the first time, so there is no gap.
