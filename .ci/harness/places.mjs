@@ -59,6 +59,8 @@ function browserPlace(root, engine, scope) {
   const { wrap = [], flags, proof } = ENGINES[engine]();
   const env = {
     [SCOPES[scope]]: '1',
+    // Nothing in a browser reads it, and each run would have to carry it along.
+    CARGO_PROFILE_DEV_DEBUG: '0',
     WASM_BINDGEN_TEST_TIMEOUT: String(BROWSER_SECONDS),
     WASM_BINDGEN_TEST_WEBDRIVER_JSON: join(root, '.ci', 'webdriver.json'),
   };
