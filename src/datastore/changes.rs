@@ -172,8 +172,10 @@ impl Walk {
     async fn page<C: Content>(&mut self, shelf: &Shelf) -> Result<SinceOf<C>> {
         loop {
             if let Some(Records { from, seq }) = &self.records {
-                let (told, next) = shelf.records_from(from.clone(), self.after).await?;
+                let (mut told, next) = shelf.records_from(from.clone(), self.after).await?;
                 let (from, seq) = (next, *seq);
+                // What is set while one reads is told once, in its place among the changes that follow.
+                told.retain(|told| told.seq <= seq);
                 if let Some(oldest) = self.lagged(&shelf.head().await?)? {
                     return Ok(Since::Lagged { oldest });
                 }

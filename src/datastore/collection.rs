@@ -154,7 +154,8 @@ impl<C: Content> Collection<C> {
     ///
     /// # Errors
     ///
-    /// `TooLarge` if they have more than 64 MiB; then read [`pages_since(0)`](Collection::pages_since).
+    /// `TooLarge` if they, and the keys of the deletions that are remembered, have more than 64 MiB; then read
+    /// [`pages_since(0)`](Collection::pages_since).
     pub async fn snapshot(&self) -> Result<Snapshot<C::Key, C::Value>> {
         snapshot::<C>(&self.shelf).await.map_err(|error| self.shelf.explain(error, "snapshot"))
     }
@@ -184,7 +185,9 @@ impl<C: Content> Collection<C> {
     /// # Errors
     ///
     /// `TooLarge` beyond [`Bounds::subscribers`](super::Bounds::subscribers) and the job's watches;
-    /// `InvalidArgument` for an empty name.
+    /// `InvalidArgument` for an empty name. The first update is `TooLarge` as for
+    /// [`snapshot`](Collection::snapshot): then read [`pages_since(0)`](Collection::pages_since) and
+    /// [subscribe](Collection::subscribe_since) since its seq.
     pub async fn subscribe(&self, client: &str) -> Result<Subscription<C>> {
         let subscription = Subscription::start(&self.shelf, client, None).await;
         subscription.map_err(|error| self.shelf.explain(error, "subscribe"))

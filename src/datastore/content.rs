@@ -15,6 +15,9 @@ use super::layout::{Format, corrupt};
 use crate::error::{Error, ErrorKind, Quoted, Result};
 use crate::key::Key;
 
+/// Levels of arrays and objects that JSON may have: what has more could not be read again.
+const LEVELS_MAX: usize = 127;
+
 /// What the records of a collection, or the items of a pool, are: [`Bytes`] or [`Json`].
 ///
 /// Only these two: what is stored says which it is.
@@ -110,9 +113,25 @@ pub(super) fn json_record<T: Serialize>(value: &T, primary: &str) -> Result<(Str
 }
 
 fn json<T: Serialize>(value: &T) -> Result<Value> {
-    serde_json::to_value(value).map_err(|cause| {
+    let value = serde_json::to_value(value).map_err(|cause| {
         Error::new(ErrorKind::InvalidArgument, "a value that JSON cannot hold").with_source(Arc::new(cause))
-    })
+    })?;
+    match has_levels(&value, LEVELS_MAX) {
+        true => Ok(value),
+        false => Err(Error::new(
+            ErrorKind::InvalidArgument,
+            format!("more than {LEVELS_MAX} levels of arrays and objects"),
+        )),
+    }
+}
+
+/// Whether it has so many levels at most.
+fn has_levels(value: &Value, max: usize) -> bool {
+    match value {
+        Value::Array(values) => max > 0 && values.iter().all(|value| has_levels(value, max - 1)),
+        Value::Object(fields) => max > 0 && fields.values().all(|value| has_levels(value, max - 1)),
+        _ => true,
+    }
 }
 
 fn write(mut value: Value) -> Result<Vec<u8>> {

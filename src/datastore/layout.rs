@@ -204,17 +204,20 @@ impl Head {
     pub(super) fn decode(bytes: &[u8]) -> Result<Self> {
         let mut reader = Reader(bytes);
         let head = Head {
-            seq: reader.number()?,
-            records: reader.number()?,
-            bytes: reader.number()?,
-            tombstones: reader.number()?,
-            floor: reader.number()?,
-            log_from: reader.number()?,
-            last_ms: reader.number()?,
-            expires_ms: reader.number()?,
-            due_ms: reader.number()?,
+            seq: reader.count()?,
+            records: reader.count()?,
+            bytes: reader.count()?,
+            tombstones: reader.count()?,
+            floor: reader.count()?,
+            log_from: reader.count()?,
+            last_ms: reader.count()?,
+            expires_ms: reader.count()?,
+            due_ms: reader.count()?,
         };
         reader.end()?;
+        if head.log_from > head.seq || head.floor > head.seq {
+            return Err(corrupt());
+        }
         Ok(head)
     }
 
@@ -350,6 +353,11 @@ impl<'a> Reader<'a> {
 
     pub(super) fn number(&mut self) -> Result<u64> {
         Ok(u64::from_be_bytes(self.array()?))
+    }
+
+    /// A number that one may count on from: far below where that would overflow.
+    pub(super) fn count(&mut self) -> Result<u64> {
+        self.number().and_then(|number| if number <= u64::MAX / 2 { Ok(number) } else { Err(corrupt()) })
     }
 
     pub(super) fn byte(&mut self) -> Result<u8> {

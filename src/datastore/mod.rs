@@ -91,7 +91,7 @@
 //! | | generation, 03, seq | a deletion that is remembered: time, key |
 //! | | generation, 04, seq | a record that will expire: time, key |
 //! | | generation, 10 | the pool's head: round, number of the last item of earlier rounds, of the last item, bytes, most members at one time, changes, time of the last, expiry, place in `datastore.due` |
-//! | | generation, 11, name | a member: time it was heard of, then first and last number of each range of items it has |
+//! | | generation, 11, name | a member: time it was heard of, changes of the pool when it joined, then first and last number of each range of items it has |
 //! | | generation, 12, hash | the number of the item |
 //! | | generation, 13, number | an item: 32 bytes hash, data |
 //!

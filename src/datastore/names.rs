@@ -39,7 +39,7 @@ impl Lease {
     fn decode(head: &[u8]) -> Result<Self> {
         let end = head.len().checked_sub(16).ok_or_else(corrupt)?;
         let mut reader = Reader(&head[end..]);
-        Ok(Lease { expires_ms: reader.number()?, due_ms: reader.number()? })
+        Ok(Lease { expires_ms: reader.count()?, due_ms: reader.count()? })
     }
 
     /// Whether it has expired: strictly after its time.
@@ -81,14 +81,15 @@ impl Shared {
 
     /// Finds it, or makes it anew if there is none or it has expired.
     ///
-    /// `head` makes its first head; other parameters than the stored ones are `InvalidArgument`.
+    /// `head` makes its first head; other parameters than the stored ones are `InvalidArgument`. Returns its head
+    /// too, as it is stored.
     pub(super) async fn find_or_make(
         &self,
         what: What,
         id: &str,
         parameters: &Parameters,
         head: fn(Lease, u64) -> Vec<u8>,
-    ) -> Result<Descriptor> {
+    ) -> Result<(Descriptor, Vec<u8>)> {
         check_name("id", id, ID_BYTES_MAX)?;
         for _ in 0..ATTEMPTS_MAX {
             match self.look(what, id).await? {
@@ -97,7 +98,7 @@ impl Shared {
                 }
                 Some(found) => {
                     compare(what, id, parameters, &found.descriptor.parameters)?;
-                    return Ok(found.descriptor);
+                    return Ok((found.descriptor, found.head));
                 }
                 None => {
                     if let Some(made) = self.make(what, id, parameters, head).await? {
@@ -116,7 +117,7 @@ impl Shared {
         id: &str,
         parameters: &Parameters,
         head: fn(Lease, u64) -> Vec<u8>,
-    ) -> Result<Option<Descriptor>> {
+    ) -> Result<Option<(Descriptor, Vec<u8>)>> {
         let generation: Generation = random()?;
         let now_ms = self.clock.unix_ms();
         let descriptor = Descriptor { generation, created_ms: now_ms, parameters: parameters.clone() };
@@ -127,16 +128,16 @@ impl Shared {
         }
         let expires_ms = descriptor.expires_ms(now_ms);
         let due_ms = if expires_ms == 0 { 0 } else { expires_ms + 1 };
-        let lease = Lease { expires_ms, due_ms };
+        let head = head(Lease { expires_ms, due_ms }, now_ms);
         let mut batch = batch
             .require_absent(NAMES, name_key(what, id))
             .put(NAMES, name_key(what, id), descriptor.encode())
             .put(NAMES, count_key(), (count + 1).to_be_bytes())
-            .put(ROWS, descriptor.head_key(what), head(lease, now_ms));
+            .put(ROWS, descriptor.head_key(what), head.clone());
         if due_ms != 0 {
             batch = batch.put(DUE, due_key(due_ms, generation), name_key(what, id).into_bytes());
         }
-        Ok(self.try_batch(batch).await?.then_some(descriptor))
+        Ok(self.try_batch(batch).await?.then_some((descriptor, head)))
     }
 
     /// Removes it with everything in it, if it still is as it was found.

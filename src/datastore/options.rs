@@ -34,6 +34,8 @@ pub const NAME_BYTES_MAX: usize = 255;
 pub(super) const ATTEMPTS_MAX: usize = 100;
 /// What is looked after in one batch while purging.
 pub(super) const PURGE_PAGE: usize = 256;
+/// Bytes of keys of records that expire, and of tombstones that are forgotten, in one batch while purging.
+pub(super) const PURGE_KEY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Bounds of one [`Datastore`](super::Datastore) object; the others are declared with each collection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,9 +5,9 @@
 
 use std::collections::VecDeque;
 
-use super::layout::{DUE, Dated, Generation, Reader, What, due_key, due_of};
+use super::layout::{DUE, Dated, Generation, Head, Reader, What, due_key, due_of};
 use super::names::{Found, too_often};
-use super::options::{ATTEMPTS_MAX, PURGE_PAGE};
+use super::options::{ATTEMPTS_MAX, PURGE_KEY_BYTES_MAX, PURGE_PAGE};
 use super::plan::Plan;
 use super::shelf::Shelf;
 use super::store::{Datastore, Shared};
@@ -35,17 +35,27 @@ impl Datastore {
     /// in small batches, so others are not kept waiting; may run in several tabs at once.
     pub async fn purge_expired(&self) -> Result<Purged> {
         let shared = &self.shared;
-        let now_ms = shared.clock.unix_ms();
         let (mut purged, mut idle) = (Purged::default(), 0);
         while idle < ATTEMPTS_MAX {
-            let due = ..=due_key(now_ms, [0xff; 8]);
+            // Time goes on meanwhile, and by its end everything is looked after as of now.
+            let due = ..=due_key(shared.clock.unix_ms(), [0xff; 8]);
             let rows = shared.job.scan(DUE, due).limit(PURGE_PAGE).await?;
             if rows.is_empty() {
                 return Ok(purged);
             }
-            let mut progress = false;
+            let (mut progress, mut unreadable) = (false, None);
             for row in rows {
-                progress |= shared.look_after(&row.key, &row.payload, now_ms, &mut purged).await?;
+                match shared.look_after(&row.key, &row.payload, &mut purged).await {
+                    Ok(done) => progress |= done,
+                    // It keeps nothing else from being looked after.
+                    Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::VersionTooNew) => {
+                        unreadable = unreadable.or(Some(error));
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            if let (false, Some(error)) = (progress, unreadable) {
+                return Err(error);
             }
             // Without any, others have changed everything that is due just then.
             idle = if progress { 0 } else { idle + 1 };
@@ -60,7 +70,6 @@ impl Shared {
         self: &std::sync::Arc<Self>,
         due: &Key,
         name: &[u8],
-        now_ms: u64,
         purged: &mut Purged,
     ) -> Result<bool> {
         let (what, id) = What::and_id(name)?;
@@ -74,7 +83,7 @@ impl Shared {
             // Somebody else has looked after it since the page was read.
             return self.job.delete_acked(DUE, due.clone()).await;
         };
-        if found.lease.expired(now_ms) {
+        if found.lease.expired(self.clock.unix_ms()) {
             let removed = self.remove_found(&found).await?;
             match what {
                 What::Collection => purged.collections += u64::from(removed),
@@ -84,7 +93,7 @@ impl Shared {
         }
         match what {
             What::Collection => {
-                let shelf = self.shelf(&id, found.descriptor, found.lease.expires_ms);
+                let shelf = self.shelf(&id, found.descriptor, &Head::decode(&found.head)?);
                 match shelf.sweep(purged).await {
                     // It has been removed meanwhile.
                     Err(error) if error.kind() == ErrorKind::Closed && self.job.is_open() => Ok(true),
@@ -108,20 +117,19 @@ impl Shelf {
             0 => VecDeque::new(),
             _ => self.oldest_tombstones(PURGE_PAGE).await?,
         };
-        let old =
-            tombstones.iter().take_while(|tombstone| now_ms > tombstone.stamp_ms.saturating_add(kept_ms));
-        let forgotten: Vec<_> = tombstones.drain(..old.count()).collect();
+        let forgotten = take_old(&mut tombstones, now_ms, kept_ms);
         let ttl_ms = parameters.record_ttl_ms();
         let mut aging = match ttl_ms {
             0 => VecDeque::new(),
             _ => self.dated(self.rows().all_aging(), PURGE_PAGE).await?,
         };
-        let old = aging.iter().take_while(|record| now_ms > record.stamp_ms.saturating_add(ttl_ms));
-        let expired: Vec<_> = aging.drain(..old.count()).collect();
+        let expired = take_old(&mut aging, now_ms, ttl_ms);
         let places = self.places_of(expired.iter().map(|record| &*record.key).collect()).await?;
 
         // Of one TTL, and of one retention, each falls due in the order of the seqs.
-        let next = |first: Option<&Dated>, ms: u64| first.map(|first| first.stamp_ms.saturating_add(ms) + 1);
+        let next = |first: Option<&Dated>, ms: u64| {
+            first.map(|first| first.stamp_ms.saturating_add(ms).saturating_add(1))
+        };
         let mut due =
             [next(aging.front(), ttl_ms), next(tombstones.front(), kept_ms)].into_iter().flatten().min();
         if forgotten.len() == PURGE_PAGE || expired.len() == PURGE_PAGE {
@@ -138,4 +146,16 @@ impl Shelf {
         }
         Ok(applied)
     }
+}
+
+/// Takes the first ones whose time has passed, as many as one batch may be about.
+fn take_old(dated: &mut VecDeque<Dated>, now_ms: u64, ms: u64) -> Vec<Dated> {
+    let mut key_bytes = 0;
+    let old = dated.iter().take_while(|each| {
+        let fits = key_bytes == 0 || key_bytes + each.key.len() <= PURGE_KEY_BYTES_MAX;
+        key_bytes += each.key.len();
+        fits && now_ms > each.stamp_ms.saturating_add(ms)
+    });
+    let count = old.count();
+    dated.drain(..count).collect()
 }

@@ -24,6 +24,8 @@ pub(super) struct Shelf {
     pub(super) writer: Writer,
     /// When it expires as far as is known; it may have slid on. 0 for never.
     expires_ms: AtomicU64,
+    /// Its last change as far as is known: its time does not go back behind that.
+    last_ms: AtomicU64,
 }
 
 /// What has become of a key, as it is handed out.
@@ -46,16 +48,18 @@ pub(super) struct Page {
 }
 
 impl Shelf {
-    pub(super) fn new(shared: Arc<Shared>, id: String, descriptor: Descriptor, expires_ms: u64) -> Self {
-        Shelf { shared, id, descriptor, writer: Writer::default(), expires_ms: AtomicU64::new(expires_ms) }
+    pub(super) fn new(shared: Arc<Shared>, id: String, descriptor: Descriptor, head: &Head) -> Self {
+        let (expires_ms, last_ms) = (AtomicU64::new(head.expires_ms), AtomicU64::new(head.last_ms));
+        Shelf { shared, id, descriptor, writer: Writer::default(), expires_ms, last_ms }
     }
 
     pub(super) fn rows(&self) -> Rows {
         self.descriptor.rows()
     }
 
+    /// The collection's time: what has expired by its last change stays so if the clock goes back.
     pub(super) fn now_ms(&self) -> u64 {
-        self.shared.clock.unix_ms()
+        self.shared.clock.unix_ms().max(self.last_ms.load(Ordering::Relaxed))
     }
 
     /// The head as it is stored; `Closed` if the collection has been removed or has expired.
@@ -75,8 +79,9 @@ impl Shelf {
         }
     }
 
-    /// Remembers when the head's collection expires.
+    /// Remembers when the head's collection expires and when it changed.
     pub(super) fn slid_to(&self, head: &Head) {
+        self.last_ms.fetch_max(head.last_ms, Ordering::Relaxed);
         self.expires_ms.store(head.expires_ms, Ordering::Relaxed);
     }
 
@@ -144,10 +149,16 @@ impl Shelf {
     /// `TooLarge` if they are more than a scan may return.
     pub(super) async fn all_after(&self, after: u64) -> Result<Page> {
         if after > 0 && self.head().await?.log_from <= after {
-            let rows = self.shared.job.scan(ROWS, self.rows().changes_after(after)).await?;
-            let page = self.recent(after, rows)?;
-            if page.head.as_ref().is_some_and(|head| head.log_from <= after) {
-                return Ok(page);
+            match self.shared.job.scan(ROWS, self.rows().changes_after(after)).await {
+                Ok(rows) => {
+                    let page = self.recent(after, rows)?;
+                    if page.head.as_ref().is_some_and(|head| head.log_from <= after) {
+                        return Ok(page);
+                    }
+                }
+                // Of a key there may be many; the records have it once.
+                Err(error) if error.kind() == ErrorKind::TooLarge => {}
+                Err(error) => return Err(error),
             }
         }
         let mut rows = self.shared.job.scan(ROWS, self.rows().head_and_records()).await?.into_iter();

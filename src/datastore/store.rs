@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use tokio::sync::watch;
+use tokio::sync::{Mutex as Turns, watch};
 
 use super::collection::Collection;
 use super::content::{Content, format};
@@ -38,6 +38,8 @@ pub(super) struct Shared {
     pub(super) subscribers: Subscribers,
     /// Open collections, so that all handles of one share its writer.
     shelves: Mutex<HashMap<Generation, Weak<Shelf>>>,
+    /// The turns of open pools, for the same reason.
+    turns: Mutex<HashMap<Generation, Weak<Turns<()>>>>,
     /// Closed when this is dropped, which ends the janitor.
     pub(super) alive: watch::Sender<()>,
 }
@@ -56,6 +58,7 @@ impl Datastore {
             bounds,
             subscribers: Subscribers::new(bounds.subscribers),
             shelves: Mutex::default(),
+            turns: Mutex::default(),
             alive: watch::channel(()).0,
         };
         Datastore { shared: Arc::new(shared) }
@@ -84,10 +87,8 @@ impl Datastore {
         let head = |Lease { expires_ms, due_ms }: Lease, now_ms| {
             Head { last_ms: now_ms, expires_ms, due_ms, ..Head::default() }.encode()
         };
-        let made = self.shared.find_or_make(What::Collection, &id, &parameters, head).await?;
-        // It may have slid on since it was made, which whoever finds it expired reads again.
-        let expires_ms = made.expires_ms(made.created_ms);
-        Ok(Collection::new(self.shared.shelf(&id, made, expires_ms)))
+        let (descriptor, head) = self.shared.find_or_make(What::Collection, &id, &parameters, head).await?;
+        Ok(Collection::new(self.shared.shelf(&id, descriptor, &Head::decode(&head)?)))
     }
 
     /// The collection of this id, with the options it was made with; `None` if there is none or it has
@@ -99,7 +100,7 @@ impl Datastore {
     pub async fn find_collection<C: Content>(&self, id: &str) -> Result<Option<Collection<C>>> {
         let Some(found) = self.shared.look_alive(What::Collection, id).await? else { return Ok(None) };
         check_format(What::Collection, id, found.descriptor.parameters.format, format::<C>())?;
-        let shelf = self.shared.shelf(id, found.descriptor, found.lease.expires_ms);
+        let shelf = self.shared.shelf(id, found.descriptor, &Head::decode(&found.head)?);
         Ok(Some(Collection::new(shelf)))
     }
 
@@ -121,16 +122,28 @@ impl Datastore {
 
 impl Shared {
     /// The open collection, the same for all its handles.
-    pub(super) fn shelf(self: &Arc<Self>, id: &str, descriptor: Descriptor, expires_ms: u64) -> Arc<Shelf> {
+    pub(super) fn shelf(self: &Arc<Self>, id: &str, descriptor: Descriptor, head: &Head) -> Arc<Shelf> {
         let mut shelves = lock(&self.shelves);
         if let Some(shelf) = shelves.get(&descriptor.generation).and_then(Weak::upgrade) {
             return shelf;
         }
         shelves.retain(|_, shelf| shelf.strong_count() > 0);
         let generation = descriptor.generation;
-        let shelf = Arc::new(Shelf::new(Arc::clone(self), id.to_owned(), descriptor, expires_ms));
+        let shelf = Arc::new(Shelf::new(Arc::clone(self), id.to_owned(), descriptor, head));
         shelves.insert(generation, Arc::downgrade(&shelf));
         shelf
+    }
+
+    /// The turn of an open pool, the same for all its handles.
+    pub(super) fn turn(&self, generation: Generation) -> Arc<Turns<()>> {
+        let mut turns = lock(&self.turns);
+        if let Some(turn) = turns.get(&generation).and_then(Weak::upgrade) {
+            return turn;
+        }
+        turns.retain(|_, turn| turn.strong_count() > 0);
+        let turn = Arc::default();
+        turns.insert(generation, Arc::downgrade(&turn));
+        turn
     }
 }
 

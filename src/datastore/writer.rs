@@ -5,8 +5,11 @@
 //! checked against the head it was decided by; if another tab was faster it is decided anew.
 
 use std::collections::{HashMap, VecDeque};
+use std::future::{Future, poll_fn};
 use std::ops::RangeInclusive;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 
 use futures_util::future::{Either, select};
 use tokio::sync::{Mutex as Turns, oneshot};
@@ -21,7 +24,7 @@ use super::wanted::{Done, Wanted};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 use crate::receipt::Receipt;
-use crate::room::{Room, Share, Size};
+use crate::room::{Room, Share, Size, Taking};
 
 /// Changes that wait for their turn; further callers wait in their own future.
 const QUEUE_CHANGES_MAX: usize = 16 * 1024;
@@ -33,6 +36,8 @@ const GROUP_CHANGES_MAX: usize = 4096;
 const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Keys whose places a writer remembers; beyond it all are forgotten, and begun anew.
 const KNOWN_MAX: usize = 128 * 1024;
+/// Bytes that these keys may have.
+const KNOWN_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Who writes a collection on this side.
 pub(super) struct Writer {
@@ -67,6 +72,8 @@ pub(super) struct Turn {
     /// Where the newest changes of keys are, as long as the head is `head`. Whatever is decided by this
     /// holds only if a batch that requires that head is applied.
     known: Places,
+    /// Of its keys, at most.
+    known_bytes: usize,
     under_way: Option<UnderWay>,
 }
 
@@ -81,18 +88,37 @@ struct UnderWay {
     entries: Vec<(Entry, Result<Vec<Done>>)>,
 }
 
+impl Turn {
+    fn forget(&mut self) {
+        self.known.clear();
+        self.known_bytes = 0;
+    }
+
+    fn remember(&mut self, places: Places) {
+        let bytes = places.keys().map(Vec::len).sum::<usize>();
+        if self.known.len() + places.len() > KNOWN_MAX || self.known_bytes + bytes > KNOWN_BYTES_MAX {
+            self.forget();
+        }
+        self.known_bytes += bytes;
+        self.known.extend(places);
+    }
+}
+
 impl Shelf {
     /// Carries out changes that belong together; resolves when they are committed.
     pub(super) async fn write(&self, wanted: Vec<Wanted>) -> Result<Vec<Done>> {
         let size = Size { count: wanted.len(), bytes: wanted.iter().map(Wanted::bytes).sum() };
-        let share = self.writer.room.take(size).await;
+        let mut taking = self.writer.room.take(size);
+        let share = self.share(&mut taking).await;
         let share = share.ok_or_else(|| Error::new(ErrorKind::Closed, "the collection is closed"))?;
         let (reply, mut answer) = oneshot::channel();
         let entry = Entry { wanted: wanted.into(), reply, attempts: 0, _share: share };
         lock(&self.writer.queue).push_back(entry);
+        // Who waits for room next looks now, and finds the entry: nobody else may, if this caller gives up.
+        drop(taking);
         loop {
             let turn = self.writer.turn.lock();
-            let mut turn = match select(answer, std::pin::pin!(turn)).await {
+            let mut turn = match select(answer, pin!(turn)).await {
                 Either::Left((answer, _)) => return answer.unwrap_or_else(|_| Err(self.gone())),
                 Either::Right((turn, waiting)) => {
                     answer = waiting;
@@ -106,6 +132,33 @@ impl Shelf {
         }
     }
 
+    /// Waits for a share of the queue. What is left of callers who gave up holds theirs, so who waits here takes
+    /// turns too.
+    async fn share(&self, taking: &mut Taking<'_>) -> Option<Share> {
+        loop {
+            let found_work = match select(&mut *taking, pin!(self.writer.turn.lock())).await {
+                Either::Left((share, _)) => return share,
+                Either::Right((mut turn, _)) => self.take_turn(&mut turn).await,
+            };
+            if found_work {
+                continue;
+            }
+            // Nobody holds a share but who is about to queue; this caller is woken by that.
+            let mut woken = false;
+            let share = poll_fn(|context| match Pin::new(&mut *taking).poll(context) {
+                Poll::Ready(share) => Poll::Ready(Some(share)),
+                Poll::Pending if woken => Poll::Ready(None),
+                Poll::Pending => {
+                    woken = true;
+                    Poll::Pending
+                }
+            });
+            if let Some(share) = share.await {
+                return share;
+            }
+        }
+    }
+
     /// Has the turn, with nothing under way.
     pub(super) async fn turn(&self) -> tokio::sync::MutexGuard<'_, Turn> {
         let mut turn = self.writer.turn.lock().await;
@@ -113,21 +166,33 @@ impl Shelf {
         turn
     }
 
-    /// One batch of what waits.
-    async fn take_turn(&self, turn: &mut Turn) {
+    /// One batch of what waits; whether there was anything to do.
+    async fn take_turn(&self, turn: &mut Turn) -> bool {
+        let settles = turn.under_way.is_some();
         self.settle(turn).await;
-        let group = self.group();
+        let mut group = self.group();
         if group.is_empty() {
-            return;
+            return settles;
         }
-        match self.accept(turn, &group).await {
-            Ok(()) => self.settle(turn).await,
-            Err(error) => {
-                turn.head = None;
-                for entry in lock(&self.writer.queue).drain(..group.len()) {
-                    entry.reply.send(Err(error.clone())).ok();
+        loop {
+            match self.accept(turn, &group).await {
+                Ok(()) => self.settle(turn).await,
+                // It may be of one of them, or of all together, and is answered to one alone.
+                Err(error)
+                    if group.len() > 1
+                        && matches!(error.kind(), ErrorKind::TooLarge | ErrorKind::Corrupt) =>
+                {
+                    group.truncate(group.len() / 2);
+                    continue;
+                }
+                Err(error) => {
+                    turn.head = None;
+                    for entry in self.taken(group.len()) {
+                        entry.reply.send(Err(error.clone())).ok();
+                    }
                 }
             }
+            return true;
         }
     }
 
@@ -154,7 +219,7 @@ impl Shelf {
             let head = match remembered {
                 Some(head) => head,
                 None => {
-                    turn.known.clear();
+                    turn.forget();
                     self.head().await?
                 }
             };
@@ -193,10 +258,7 @@ impl Shelf {
         match result {
             Ok(_) => {
                 self.slid_to(&head);
-                if turn.known.len() + places.len() > KNOWN_MAX {
-                    turn.known.clear();
-                }
-                turn.known.extend(places);
+                turn.remember(places);
                 turn.head = Some(head);
                 entries.into_iter().for_each(|(entry, result)| drop(entry.reply.send(result)));
             }

@@ -29,8 +29,9 @@ const LACKING_PAGES_MAX: usize = 16;
 
 /// A member of a pool, see [`Pool::join`](super::Pool::join).
 ///
-/// Whatever it does says that it is there, and so does waiting in [`next`](Member::next). One that has been
-/// silent for too long has left; it joins again with its next call, with nothing acknowledged.
+/// Merging, acknowledging and waiting in [`next`](Member::next) say that it is there. One that has been silent
+/// for too long has left; it joins again with its next call of these, with nothing acknowledged, and is told
+/// everything again.
 ///
 /// Dropping it does not leave: the same name may join again. [`leave`](Member::leave) does.
 pub struct Member<C: Content> {
@@ -41,6 +42,10 @@ pub struct Member<C: Content> {
     round: u64,
     /// Items up to this number have been told by `next`.
     told: u64,
+    /// Since when it is a member, as `next` found it last: one that has joined anew is told everything again.
+    joined: Option<u64>,
+    /// When it has to say that it is there, on the monotonic scale.
+    heard_until_ms: u64,
     ready: VecDeque<PoolUpdate<C::Value>>,
     news: bool,
     failed: bool,
@@ -94,6 +99,8 @@ impl<C: Content> Member<C> {
             ticket,
             round: head.round,
             told: head.base,
+            joined: None,
+            heard_until_ms: basin.heard_until_ms(),
             ready: VecDeque::new(),
             news: true,
             failed: false,
@@ -196,9 +203,11 @@ impl<C: Content> Member<C> {
         Ok(converged.into_inner())
     }
 
-    /// Leaves the pool, which no longer waits for this member; returns whether it has converged by that.
+    /// Leaves the pool, which no longer waits for this member; returns whether it has converged by that. Ends
+    /// [`next`](Member::next) of other handles of this name, which would join again.
     pub async fn leave(self) -> Result<bool> {
         let basin = &self.basin;
+        basin.shared.subscribers.end_client(Some(basin.descriptor.generation), &self.name);
         let _turn = basin.turn.lock().await;
         for _ in 0..ATTEMPTS_MAX {
             let mut state = basin.state().await.map_err(|error| basin.explain(error, "leave"))?;
@@ -215,19 +224,22 @@ impl<C: Content> Member<C> {
     /// Waits for items that the member lacks, or for the end of a round. Says meanwhile that it is there.
     ///
     /// Each item is told once by a handle; what is not acknowledged is told again by
-    /// [`lacking`](Member::lacking), and by a handle that joins anew. `None` after the client of this name
+    /// [`lacking`](Member::lacking), by another handle, and once the member has joined anew. `None` after the client of this name
     /// has been unsubscribed, and after an error. Dropping the future before it is done loses nothing.
     pub async fn next(&mut self) -> Option<Result<PoolUpdate<C::Value>>> {
         loop {
             if self.failed || self.ticket.has_ended() {
                 return None;
             }
-            if let Some(update) = self.ready.pop_front() {
+            let step = if self.basin.shared.clock.monotonic_ms() >= self.heard_until_ms {
+                // First of all: on a busy pool there is always something else to do.
+                self.say().await
+            } else if let Some(update) = self.ready.pop_front() {
                 return Some(Ok(update));
-            }
-            let step = match self.news {
-                true => self.look().await,
-                false => self.wait().await,
+            } else if self.news {
+                self.look().await
+            } else {
+                self.wait().await
             };
             if let Err(error) = step {
                 self.failed = true;
@@ -248,8 +260,10 @@ impl<C: Content> Member<C> {
         while self.watch.try_next().is_some() {}
         let state = self.basin.state().await?;
         let Head { round, base, last, .. } = state.head;
-        let told = self.told.max(base);
-        let gaps = match state.members.get(&self.name) {
+        let member = state.members.get(&self.name);
+        let anew = member.is_some_and(|member| self.joined != Some(member.joined));
+        let told = if anew { base } else { self.told.max(base) };
+        let gaps = match member {
             Some(member) => member.has.gaps(told, last),
             None if last > told => vec![(told + 1, last)],
             None => Vec::new(),
@@ -260,7 +274,8 @@ impl<C: Content> Member<C> {
             self.ready.push_back(PoolUpdate::Converged { round });
         }
         self.news = lacking.more;
-        self.told = if lacking.more { to } else { last.max(self.told) };
+        self.told = if lacking.more { to } else { last.max(told) };
+        self.joined = member.map(|member| member.joined).or(self.joined);
         if !lacking.items.is_empty() {
             self.ready.push_back(PoolUpdate::Items(lacking.items));
         }
@@ -268,21 +283,26 @@ impl<C: Content> Member<C> {
     }
 
     async fn wait(&mut self) -> Result<()> {
-        let basin = Arc::clone(&self.basin);
-        let clock = &basin.shared.clock;
-        let timeout_ms = basin.descriptor.parameters.member_timeout_ms();
-        let deadline = clock.monotonic_ms().saturating_add((timeout_ms / 3).max(1));
         let (news, end) = (pin!(self.watch.next()), pin!(self.ticket.ended()));
-        match clock.until(Some(deadline), select(news, end)).await {
+        let clock = &self.basin.shared.clock;
+        match clock.until(Some(self.heard_until_ms), select(news, end)).await {
             Some(Either::Left((Some(item), _))) => {
                 item?;
                 self.news = true;
             }
-            Some(Either::Left((None, _))) => return Err(basin.gone()),
-            Some(Either::Right(_)) => {}
-            None => {
-                basin.change(&self.name, |_| Ok(())).await?;
-            }
+            Some(Either::Left((None, _))) => return Err(self.basin.gone()),
+            // It has been ended, or has to say that it is there.
+            Some(Either::Right(_)) | None => {}
+        }
+        Ok(())
+    }
+
+    /// Says that the member is there, unless its client is unsubscribed first.
+    async fn say(&mut self) -> Result<()> {
+        let (end, said) = (pin!(self.ticket.ended()), pin!(self.basin.change(&self.name, |_| Ok(()))));
+        if let Either::Right((said, _)) = select(end, said).await {
+            said?;
+            self.heard_until_ms = self.basin.heard_until_ms();
         }
         Ok(())
     }

@@ -187,7 +187,7 @@ struct Basin {
     id: String,
     descriptor: Descriptor,
     /// Callers on this side wait for each other; against another tab each change is checked.
-    turn: Turns<()>,
+    turn: Arc<Turns<()>>,
 }
 
 impl Datastore {
@@ -200,7 +200,7 @@ impl Datastore {
         let id = if id.is_empty() { fresh_id()? } else { id.to_owned() };
         let parameters = options.parameters::<C>()?;
         let head = |lease: Lease, now_ms| Head::new(lease, now_ms).encode();
-        let descriptor = self.shared.find_or_make(What::Pool, &id, &parameters, head).await?;
+        let (descriptor, _) = self.shared.find_or_make(What::Pool, &id, &parameters, head).await?;
         Ok(Pool::new(&self.shared, id, descriptor))
     }
 
@@ -228,8 +228,7 @@ impl Datastore {
 
 impl<C: Content> Pool<C> {
     fn new(shared: &Arc<Shared>, id: String, descriptor: Descriptor) -> Self {
-        let basin = Basin { shared: Arc::clone(shared), id, descriptor, turn: Turns::default() };
-        Pool { basin: Arc::new(basin), content: PhantomData }
+        Pool { basin: Arc::new(Basin::new(shared, id, descriptor)), content: PhantomData }
     }
 
     /// Its id.
@@ -269,6 +268,17 @@ impl<C: Content> Pool<C> {
 }
 
 impl Basin {
+    fn new(shared: &Arc<Shared>, id: String, descriptor: Descriptor) -> Self {
+        let turn = shared.turn(descriptor.generation);
+        Basin { shared: Arc::clone(shared), id, descriptor, turn }
+    }
+
+    /// When a member that is heard of now has to be heard of again, on the monotonic scale.
+    fn heard_until_ms(&self) -> u64 {
+        let timeout_ms = self.descriptor.parameters.member_timeout_ms();
+        self.shared.clock.monotonic_ms().saturating_add((timeout_ms / 3).max(1))
+    }
+
     /// The pool in one view; `Closed` if it has expired or been removed.
     async fn state(&self) -> Result<State> {
         let rows = self.descriptor.rows();
@@ -333,12 +343,7 @@ impl Basin {
 impl Shared {
     /// Moves the time at which a pool is looked after next to where it may have expired.
     pub(super) async fn look_after_pool_later(self: &Arc<Self>, found: &Found) -> Result<bool> {
-        let pool = Basin {
-            shared: Arc::clone(self),
-            id: found.id.clone(),
-            descriptor: found.descriptor.clone(),
-            turn: Turns::default(),
-        };
+        let pool = Basin::new(self, found.id.clone(), found.descriptor.clone());
         let mut state = match pool.state().await {
             Err(error) if error.kind() == ErrorKind::Closed && self.job.is_open() => return Ok(true),
             state => state?,

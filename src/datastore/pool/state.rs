@@ -5,7 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::super::layout::{DUE, Descriptor, Parameters, ROWS, Reader, Rows, What, due_key, name_key};
+use super::super::layout::{
+    DUE, Descriptor, Parameters, ROWS, Reader, Rows, What, corrupt, due_key, name_key,
+};
 use super::super::names::Lease;
 use super::super::options::{NAME_BYTES_MAX, check_name};
 use crate::batch::{Batch, Op};
@@ -48,18 +50,18 @@ impl Head {
     pub(super) fn decode(bytes: &[u8]) -> Result<Self> {
         let mut reader = Reader(bytes);
         let head = Head {
-            round: reader.number()?,
-            base: reader.number()?,
-            last: reader.number()?,
-            bytes: reader.number()?,
-            peak: reader.number()?,
-            version: reader.number()?,
-            last_ms: reader.number()?,
-            expires_ms: reader.number()?,
-            due_ms: reader.number()?,
+            round: reader.count()?,
+            base: reader.count()?,
+            last: reader.count()?,
+            bytes: reader.count()?,
+            peak: reader.count()?,
+            version: reader.count()?,
+            last_ms: reader.count()?,
+            expires_ms: reader.count()?,
+            due_ms: reader.count()?,
         };
         reader.end()?;
-        Ok(head)
+        if head.base > head.last { Err(corrupt()) } else { Ok(head) }
     }
 
     pub(super) fn expired(&self, now_ms: u64) -> bool {
@@ -113,21 +115,26 @@ impl Numbers {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Member {
     pub(super) seen_ms: u64,
+    /// The pool's count of changes when it joined: another one if it has joined anew.
+    pub(super) joined: u64,
     /// The items that it has.
     pub(super) has: Numbers,
 }
 
 impl Member {
     fn encode(&self) -> Vec<u8> {
-        self.seen_ms.to_be_bytes().into_iter().chain(self.has.encode()).collect()
+        let numbers = [self.seen_ms, self.joined].into_iter().flat_map(u64::to_be_bytes);
+        numbers.chain(self.has.encode()).collect()
     }
 
     fn decode(bytes: &[u8]) -> Result<Self> {
         let mut reader = Reader(bytes);
-        let mut member = Member { seen_ms: reader.number()?, has: Numbers::default() };
+        let (seen_ms, joined) = (reader.number()?, reader.number()?);
+        let mut has = BTreeMap::new();
         while reader.end().is_err() {
-            member.has.0.insert(reader.number()?, reader.number()?);
+            has.insert(reader.count()?, reader.count()?);
         }
+        let member = Member { seen_ms, joined, has: Numbers(has) };
         Ok(member)
     }
 }
@@ -165,7 +172,7 @@ impl State {
         state.now_ms = now_ms.max(state.head.last_ms);
         for row in members {
             let name = row.key.as_bytes().get(name_at..).unwrap_or_default().to_vec();
-            let name = String::from_utf8(name).map_err(|_| super::super::layout::corrupt())?;
+            let name = String::from_utf8(name).map_err(|_| corrupt())?;
             state.members.insert(name, Member::decode(&row.payload)?);
         }
         Ok(Some(state))
@@ -178,7 +185,8 @@ impl State {
             let message = format!("more than {} members of a pool", parameters.members_max());
             return Err(Error::new(ErrorKind::TooLarge, message));
         }
-        self.members.entry(name.to_owned()).or_default().seen_ms = self.now_ms;
+        let anew = Member { joined: self.head.version, ..Member::default() };
+        self.members.entry(name.to_owned()).or_insert(anew).seen_ms = self.now_ms;
         self.changed.insert(name.to_owned());
         self.heard = true;
         self.head.peak = self.head.peak.max(self.members.len() as u64);
@@ -312,7 +320,7 @@ mod tests {
                 let gaps = numbers.gaps(base, 40).into_iter().flat_map(|(from, to)| from..=to);
                 assert_eq!(gaps.collect::<Vec<_>>(), missing, "seed {seed}");
             }
-            let member = Member { seen_ms: 7, has: numbers };
+            let member = Member { seen_ms: 7, joined: 3, has: numbers };
             assert_eq!(Member::decode(&member.encode()).unwrap(), member);
         }
     }

@@ -3,12 +3,16 @@
 use std::collections::BTreeMap;
 use std::ops::{Bound, RangeBounds};
 
+use futures_util::FutureExt;
 use futures_util::future::join_all;
-use persistency::datastore::{Bytes, Change, Collection, CollectionOptions, Datastore, Json, Since, When};
+use persistency::datastore::{
+    Bytes, Change, Collection, CollectionOptions, Datastore, Json, PoolOptions, Since, When,
+};
 use persistency::{ErrorKind, Key, prefix_range};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::model::{Random, before_long};
 use crate::common::{TestRoot, k, kind};
 
 facts! {
@@ -30,6 +34,11 @@ facts! {
         an_update_changes_what_was_read,
         callers_at_one_time_get_one_seq_each,
         a_caller_who_gives_up_leaves_the_others_an_answer,
+        a_caller_who_gives_up_leaves_the_others_room,
+        a_row_that_cannot_be_read_is_an_error_of_its_own_callers_alone,
+        numbers_that_nobody_could_count_on_from_are_corrupt,
+        json_that_could_not_be_read_again_is_refused,
+        numbers_in_json_come_back_as_they_were_set,
         records_and_bytes_are_bounded,
         a_set_of_many_is_all_or_nothing,
         typed_records_are_written_and_read;
@@ -357,7 +366,6 @@ async fn callers_at_one_time_get_one_seq_each(root: &TestRoot) {
 }
 
 async fn a_caller_who_gives_up_leaves_the_others_an_answer(root: &TestRoot) {
-    use futures_util::FutureExt;
     let blobs = blobs(root, CollectionOptions::permanent()).await;
     for polls in 1..6 {
         let mut first = Box::pin(blobs.set(k("first"), "1"));
@@ -444,4 +452,67 @@ async fn seqs_go_on_after_reopening(root: &TestRoot) {
         Datastore::new(root.job().await).find_collection("list").await.unwrap();
     let (changes, seq) = changes(list.unwrap().changes_since(6).await.unwrap());
     assert_eq!((changes.len(), seq), (2, 9));
+}
+
+async fn a_caller_who_gives_up_leaves_the_others_room(root: &TestRoot) {
+    let job = root.job().await;
+    let store = Datastore::new(job.clone());
+    let blobs = store.collection::<Bytes>("blobs", CollectionOptions::permanent()).await.unwrap();
+    for polls in 1..4 {
+        // It takes all there is where callers wait.
+        let mut large = Box::pin(blobs.set(k("large"), vec![polls; 9 * 1024 * 1024]));
+        for _ in 0..polls {
+            if (&mut large).now_or_never().is_some() {
+                break;
+            }
+        }
+        drop(large);
+        let others = join_all((0..3).map(|number| blobs.set(k([polls, number]), "")));
+        for set in before_long(&job, others).await {
+            set.unwrap();
+        }
+    }
+}
+
+async fn a_row_that_cannot_be_read_is_an_error_of_its_own_callers_alone(root: &TestRoot) {
+    let job = root.job().await;
+    let store = Datastore::new(job.clone());
+    let blobs = store.collection::<Bytes>("blobs", CollectionOptions::permanent()).await.unwrap();
+    job.put_acked("datastore", k([&blobs.generation()[..], &[2], b"bad"].concat()), "?").await.unwrap();
+    // The first one goes alone, and the others together.
+    let sets = ["first", "a", "bad", "b"].map(|key| blobs.set(k(key), ""));
+    let kinds = join_all(sets).await.into_iter().map(|set| set.map_err(|error| error.kind()).err());
+    assert_eq!(Vec::from_iter(kinds), [None, None, Some(ErrorKind::Corrupt), None]);
+}
+
+async fn numbers_that_nobody_could_count_on_from_are_corrupt(root: &TestRoot) {
+    let job = root.job().await;
+    let store = Datastore::new(job.clone());
+    let blobs = store.collection::<Bytes>("blobs", CollectionOptions::permanent()).await.unwrap();
+    job.put_acked("datastore", k([&blobs.generation()[..], &[1]].concat()), [0xff; 72]).await.unwrap();
+    assert_eq!(kind(blobs.set(k("a"), "").await), ErrorKind::Corrupt);
+    assert_eq!(kind(blobs.snapshot().await), ErrorKind::Corrupt);
+    let pool = store.pool::<Bytes>("pool", PoolOptions::permanent()).await.unwrap();
+    job.put_acked("datastore", k([&pool.generation()[..], &[0x10]].concat()), [0xff; 72]).await.unwrap();
+    assert_eq!(kind(pool.join("ada").await), ErrorKind::Corrupt);
+}
+
+async fn json_that_could_not_be_read_again_is_refused(root: &TestRoot) {
+    let todo = todo(root).await;
+    let nested = |levels| json!({ "id": "a", "deep": (1..levels).fold(json!(0), |value, _| json!([value])) });
+    assert_eq!(kind(todo.set(nested(128)).await), ErrorKind::InvalidArgument);
+    todo.set(nested(127)).await.unwrap();
+    assert_eq!(todo.snapshot().await.unwrap().records[0].data, nested(127));
+}
+
+async fn numbers_in_json_come_back_as_they_were_set(root: &TestRoot) {
+    let todo = todo(root).await;
+    let mut random = Random::new(1);
+    let mut number = || f64::from_bits((random.below(1 << 31) as u64) << 32 | random.below(1 << 31) as u64);
+    let records = (0..500).map(|id| json!({ "id": id.to_string(), "n": number() }));
+    let records: Vec<Value> = records.filter(|record| !record["n"].is_null()).collect();
+    todo.set_many(records.clone()).await.unwrap();
+    for (read, set) in todo.snapshot().await.unwrap().records.into_iter().zip(records) {
+        assert_eq!(read.data, set);
+    }
 }

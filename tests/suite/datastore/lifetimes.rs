@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use persistency::datastore::{
     Bounds, Bytes, Change, Collection, CollectionOptions, Datastore, Json, PoolOptions, Purged, Since,
     TTL_DEFAULT, fresh_id,
 };
 use persistency::{Clock, ErrorKind};
 
+use super::model::before_long;
 use crate::common::{TestRoot, k, kind};
 
 facts! {
@@ -22,6 +24,8 @@ facts! {
         a_purge_forgets_old_tombstones,
         a_purge_works_in_pages,
         a_purge_counts_what_it_removes_and_leaves_no_row,
+        a_purge_ends_though_what_it_looks_after_expires_meanwhile,
+        what_cannot_be_read_keeps_nothing_else_from_being_purged,
         a_clock_that_goes_back_breaks_no_order,
         a_janitor_purges_at_its_interval_and_stops,
         a_janitor_keeps_nothing_open,
@@ -30,6 +34,7 @@ facts! {
         the_number_of_collections_and_pools_is_bounded,
         a_removed_collection_is_closed;
     on_disk:
+        a_clock_that_goes_back_brings_nothing_back,
         lifetimes_outlive_reopening;
 }
 
@@ -431,4 +436,48 @@ async fn lifetimes_outlive_reopening(root: &TestRoot) {
     clock.advance(MINUTE * 10);
     assert!(store.find_collection::<Bytes>("list").await.unwrap().is_none());
     assert_eq!(purge(&store).await, purged(1, 0, 0, 0));
+}
+
+async fn a_purge_ends_though_what_it_looks_after_expires_meanwhile(root: &TestRoot) {
+    let clock = Clock::manual(NOW);
+    let store = store(root, &clock).await;
+    let list = open(&store, CollectionOptions::temporary().ttl(MINUTE * 2).record_ttl(MINUTE)).await;
+    list.set(k("a"), "").await.unwrap();
+    let pool = store.pool::<Bytes>("pool", PoolOptions::temporary().ttl(MINUTE).sliding()).await.unwrap();
+    clock.advance(MINUTE / 2);
+    pool.join("ada").await.unwrap();
+    clock.advance(MINUTE * 3 / 4);
+    let mut purge = Box::pin(store.purge_expired());
+    assert!((&mut purge).now_or_never().is_none());
+    clock.advance(MINUTE);
+    let purged = before_long(store.job(), purge).await.unwrap();
+    assert_eq!((purged.collections, purged.pools), (1, 1));
+}
+
+async fn what_cannot_be_read_keeps_nothing_else_from_being_purged(root: &TestRoot) {
+    let clock = Clock::manual(NOW);
+    let store = store(root, &clock).await;
+    open(&store, CollectionOptions::temporary().ttl(MINUTE)).await;
+    store.job().put_acked("datastore.due", k([0; 16]), "?").await.unwrap();
+    clock.advance(MINUTE * 2);
+    assert_eq!(kind(store.purge_expired().await), ErrorKind::Corrupt);
+    assert_eq!(store.job().count("datastore", ..).await.unwrap(), 0);
+}
+
+async fn a_clock_that_goes_back_brings_nothing_back(root: &TestRoot) {
+    let options = || CollectionOptions::permanent().record_ttl(MINUTE);
+    let ahead = Clock::manual(NOW);
+    let p = root.open_with_clock(ahead.clone());
+    let list = open(&Datastore::new(p.open_job("alpha").await.unwrap()), options()).await;
+    list.set(k("a"), "").await.unwrap();
+    ahead.advance(MINUTE + Duration::from_millis(1));
+    list.set(k("b"), "").await.unwrap();
+    assert!(list.get("a").await.unwrap().is_none());
+    drop(list);
+    p.close().await.unwrap();
+    let list = open(&store(root, &Clock::manual(NOW)).await, options()).await;
+    assert!(list.get("a").await.unwrap().is_none());
+    assert_eq!(list.snapshot().await.unwrap().records.len(), 1);
+    let again = list.update(k("a"), |old| if old.is_none() { Some(vec![1]) } else { None }).await;
+    assert_eq!(again.unwrap().unwrap().seq, 3);
 }

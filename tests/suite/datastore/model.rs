@@ -11,7 +11,7 @@ use futures_util::FutureExt;
 use persistency::datastore::{
     Bytes, Change, Changes, Collection, CollectionOptions, Datastore, Since, Subscription, When,
 };
-use persistency::{Clock, ErrorKind, Key, Persistency};
+use persistency::{Clock, ErrorKind, Job, Key, Persistency};
 
 use super::subscriptions::Mirror;
 use crate::common::{TestRoot, k, kind};
@@ -362,5 +362,18 @@ async fn a_collection_answers_as_the_model_does(root: &TestRoot) {
         // Ends the job in memory too: the next seed has another one.
         run.root_object.drop_job("alpha").await.unwrap();
         run.root_object.close().await.unwrap();
+    }
+}
+
+/// What `work` comes to, which has to come while the job does a few hundred other things.
+pub async fn before_long<T>(job: &Job, work: impl Future<Output = T>) -> T {
+    let patience = async {
+        for _ in 0..300 {
+            job.put_acked("other", k("x"), "").await.unwrap();
+        }
+    };
+    futures_util::select_biased! {
+        done = Box::pin(work.fuse()) => done,
+        () = Box::pin(patience.fuse()) => panic!("it does not end"),
     }
 }

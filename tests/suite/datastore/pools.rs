@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use persistency::datastore::{Bytes, Datastore, Item, ItemId, Json, Member, Pool, PoolOptions, PoolUpdate};
-use persistency::{Clock, ErrorKind};
+use persistency::{Clock, ErrorKind, Job};
 use serde_json::{Value, json};
 
-use super::model::Random;
+use super::model::{Random, before_long};
 use crate::common::{TestRoot, kind};
 
 facts! {
@@ -20,6 +20,10 @@ facts! {
         a_leaving_member_does_not_block,
         a_silent_member_does_not_block,
         a_member_that_waits_is_not_silent,
+        a_member_that_waits_on_a_busy_pool_is_not_silent,
+        a_member_that_joins_anew_is_told_everything_again,
+        who_leaves_is_not_brought_back_by_another_handle,
+        handles_at_one_time_all_get_through,
         a_pool_without_members_keeps_its_items,
         acknowledging_what_went_with_an_earlier_round_changes_nothing,
         joining_again_is_the_same_member,
@@ -358,4 +362,82 @@ async fn a_pool_outlives_reopening(root: &TestRoot) {
     let items = bob.lacking().await.unwrap().items;
     assert_eq!(data(&items), [b"1".to_vec()]);
     assert!(bob.acknowledge(&ids(&items)).await.unwrap());
+}
+
+/// A pool whose members may be silent for 30 s.
+async fn timed(root: &TestRoot, clock: &Clock) -> (Job, Pool<Bytes>) {
+    let job = root.open_with_clock(clock.clone()).open_job("alpha").await.unwrap();
+    let options = PoolOptions::permanent().member_timeout(Duration::from_secs(30));
+    (job.clone(), Datastore::new(job).pool("pool", options).await.unwrap())
+}
+
+async fn a_member_that_waits_on_a_busy_pool_is_not_silent(root: &TestRoot) {
+    let clock = Clock::manual(1_000);
+    let (_job, pool) = timed(root, &clock).await;
+    let (ada, mut bob) = (pool.join("ada").await.unwrap(), pool.join("bob").await.unwrap());
+    for second in 0..40u8 {
+        // He is told something each time, or nothing.
+        let items: &[Vec<u8>] = if second % 2 == 0 { &[vec![second]] } else { &[] };
+        let round = async {
+            clock.advance(Duration::from_secs(2));
+            ada.merge(items).await.unwrap();
+            for _ in 0..30 {
+                pool.info().await.unwrap();
+            }
+        };
+        futures_util::join!(round, async {
+            if second % 2 == 0 {
+                bob.next().await.unwrap().unwrap();
+            }
+        });
+    }
+    assert_eq!(pool.info().await.unwrap().members.len(), 2);
+    assert_eq!(pool.info().await.unwrap().round, 0, "bob has acknowledged nothing");
+}
+
+async fn a_member_that_joins_anew_is_told_everything_again(root: &TestRoot) {
+    let clock = Clock::manual(1_000);
+    let (job, pool) = timed(root, &clock).await;
+    let (ada, mut bob) = (pool.join("ada").await.unwrap(), pool.join("bob").await.unwrap());
+    let eve = pool.join("eve").await.unwrap();
+    let item = ada.merge(&[b"1".to_vec()]).await.unwrap().new;
+    let Some(Ok(PoolUpdate::Items(items))) = bob.next().await else { panic!("items") };
+    assert!(!bob.acknowledge(&ids(&items)).await.unwrap());
+    clock.advance(Duration::from_secs(20));
+    ada.merge(&[]).await.unwrap();
+    eve.merge(&[]).await.unwrap();
+    clock.advance(Duration::from_secs(11));
+    ada.merge(&[]).await.unwrap();
+    assert_eq!(pool.info().await.unwrap().members.len(), 2, "bob has been silent for too long");
+    let Some(Ok(PoolUpdate::Items(again))) = before_long(&job, bob.next()).await else { panic!("items") };
+    assert_eq!(again, items);
+    assert!(!bob.acknowledge(&ids(&again)).await.unwrap());
+    assert!(eve.acknowledge(&item).await.unwrap());
+}
+
+async fn who_leaves_is_not_brought_back_by_another_handle(root: &TestRoot) {
+    let clock = Clock::manual(1_000);
+    let (job, pool) = timed(root, &clock).await;
+    let (ada, mut other) = (pool.join("ada").await.unwrap(), pool.join("ada").await.unwrap());
+    let (told, ()) = futures_util::join!(before_long(&job, other.next()), async {
+        ada.leave().await.unwrap();
+        for _ in 0..3 {
+            clock.advance(Duration::from_secs(11));
+            pool.info().await.unwrap();
+        }
+    });
+    assert!(told.is_none());
+    assert!(pool.info().await.unwrap().members.is_empty());
+}
+
+async fn handles_at_one_time_all_get_through(root: &TestRoot) {
+    let store = Datastore::new(root.job().await);
+    store.pool::<Bytes>("pool", PoolOptions::permanent()).await.unwrap();
+    let join = async |name: u8| {
+        let pool = store.find_pool::<Bytes>("pool").await.unwrap().unwrap();
+        pool.join(&name.to_string()).await.map(drop)
+    };
+    for joined in futures_util::future::join_all((0..130).map(join)).await {
+        joined.unwrap();
+    }
 }

@@ -20,7 +20,8 @@ facts! {
         clients_are_a_set,
         a_clients_subscriptions_end_in_one_call,
         subscribers_are_bounded,
-        a_dropped_future_loses_no_update;
+        a_dropped_future_loses_no_update,
+        what_is_set_while_pages_are_read_is_told_once;
 }
 
 async fn list(store: &Datastore, id: &str) -> Collection<Bytes> {
@@ -216,4 +217,23 @@ async fn a_dropped_future_loses_no_update(root: &TestRoot) {
     }
     mirror.follow(&mut subscription, 50).await;
     assert_eq!(mirror.rows, held(&list).await);
+}
+
+async fn what_is_set_while_pages_are_read_is_told_once(root: &TestRoot) {
+    let store = Datastore::new(root.job().await);
+    let list = list(&store, "list").await;
+    list.set_many((0..100u8).map(|number| (k([number]), vec![0; 16_000]))).await.unwrap();
+    let mut subscription = list.subscribe_since("ada", 0).await.unwrap();
+    let (mut seqs, mut reached) = (Vec::new(), 0);
+    while reached < 101 {
+        let Some(Ok(Update::Changes(changes))) = subscription.next().await else { panic!("changes") };
+        assert!(reached > 0 || changes.changes.len() < 100, "the first page is not all");
+        seqs.extend(changes.changes.iter().map(Change::seq));
+        if seqs.len() < 100 && list.info().await.unwrap().seq == 100 {
+            list.set(k([200]), "").await.unwrap();
+        }
+        reached = changes.seq;
+    }
+    seqs.sort_unstable();
+    assert_eq!(seqs, Vec::from_iter(1..=101));
 }
