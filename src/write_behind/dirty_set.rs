@@ -196,6 +196,11 @@ impl<K> DirtySet<K> {
         Ok(self.marks.get(self.encoded.as_slice()) == Some(&mark))
     }
 
+    /// The key that was encoded last.
+    pub(super) fn encoded(&self) -> &[u8] {
+        &self.encoded
+    }
+
     fn weigh(&self, key_bytes: usize, mark: Mark) -> usize {
         let payload_bytes = if mark == Mark::Upsert { self.bounds.payload_bytes } else { 0 };
         self.category_bytes + key_bytes + payload_bytes

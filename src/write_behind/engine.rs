@@ -13,6 +13,7 @@ use super::dirty_set::{DirtySet, Mark, Weight};
 use super::elsewhere::Ask;
 use super::flush::Flushed;
 use super::flusher::Runner;
+use super::held::{Held, Left};
 use super::options::Options;
 use super::repair::{self, RepairReport};
 use super::schema::{Relation, Schema, Set};
@@ -94,8 +95,12 @@ pub(super) struct State {
     pub(super) live: Vec<DirtySet<Key>>,
     /// Those of the flush under way; put back if it fails.
     pub(super) in_flight: Vec<DirtySet<Key>>,
-    /// What each set keeps free for marks that a strong write under way may put back.
-    pub(super) reserved: Vec<Weight>,
+    /// Those that strong writes under way have taken off; they keep their place, since they may come back.
+    pub(super) held: Vec<Held>,
+    /// Strong writes under way whose callers have gone.
+    pub(super) left: Vec<Left>,
+    /// Numbers the strong writes.
+    pub(super) writes: u64,
     bounds: Weight,
     abandoned: bool,
     pub(super) flushes: u64,
@@ -234,7 +239,8 @@ impl WriteBehind {
     ///
     /// It is newer than every mark made before it was accepted: rows of weak sets that it writes or
     /// removes are no longer dirty. Its preconditions speak of what is stored, not of what is dirty. If
-    /// it fails the marks are put back. A key that is marked afterwards is flushed as memory has it
+    /// it fails the marks are put back, but for keys that have been marked or strongly written since; if this
+    /// future is dropped, the next flush learns first what became of it. A key that is marked afterwards is flushed as memory has it
     /// then, so change memory before you call this. What depends on a row that is only dirty (a child on
     /// its parent) should be written after a [`flush`](WriteBehind::flush).
     ///
@@ -298,12 +304,14 @@ impl WriteBehind {
 impl Core {
     fn new(job: Job, schema: Schema, options: Options, bootstrap: Bootstrap) -> Self {
         let Schema { sets, relations, ask, .. } = schema;
-        let reserved = sets.iter().map(|_| Weight::default()).collect();
+        let held = sets.iter().map(|_| Held::default()).collect();
         let live = sets.iter().map(|set| DirtySet::of_category(set.category.len(), set.bounds)).collect();
         let state = State {
             live,
             in_flight: Vec::new(),
-            reserved,
+            held,
+            left: Vec::new(),
+            writes: 0,
             bounds: Weight { marks: options.marks, bytes: options.bytes },
             abandoned: false,
             flushes: 0,
@@ -336,7 +344,7 @@ impl Core {
         let marked = self.state().mark(index, key, mark);
         marked.map_err(|error| {
             if error.kind() == ErrorKind::Overloaded {
-                self.flush_soon();
+                self.flush_full();
             }
             let category = self.sets.get(index).map_or("", |set| &*set.category);
             error.in_context(format_args!(
@@ -362,20 +370,36 @@ impl State {
         let bounds = Weight { marks: bounds.marks, bytes: bounds.bytes };
         let taken = (0..self.live.len()).fold(Weight::default(), |sum, set| sum + self.taken(set));
         let room = (self.bounds - taken).min(bounds - self.taken(index));
-        self.live[index].mark_encoded(mark, room)
+        let live = &mut self.live[index];
+        live.mark_encoded(mark, room)?;
+        // Whatever becomes of the strong write that has the older mark.
+        self.held[index].forget(live.encoded());
+        Ok(())
     }
 
     /// What of a set's room is taken. What is in flight or superseded keeps its place, so that it can
     /// always be put back.
     fn taken(&self, set: usize) -> Weight {
         let weight = |sets: &[DirtySet<Key>]| sets.get(set).map(DirtySet::weight).unwrap_or_default();
-        weight(&self.live) + weight(&self.in_flight) + self.reserved.get(set).copied().unwrap_or_default()
+        weight(&self.live)
+            + weight(&self.in_flight)
+            + self.held.get(set).map(Held::weight).unwrap_or_default()
     }
 
-    /// All marks, those in flight included.
+    /// The marks of a set: those in flight included, and those that nobody waits to hear of.
+    pub(super) fn dirty_of(&self, set: usize) -> Weight {
+        let weight = |sets: &[DirtySet<Key>]| sets.get(set).map(DirtySet::weight).unwrap_or_default();
+        let left = |held: &Held| held.weight_of(|write| self.left.iter().any(|left| left.number == write));
+        let left = match self.left.is_empty() {
+            true => Weight::default(),
+            false => self.held.get(set).map(left).unwrap_or_default(),
+        };
+        weight(&self.live) + weight(&self.in_flight) + left
+    }
+
+    /// All marks of all sets.
     pub(super) fn dirty(&self) -> Weight {
-        let all = self.live.iter().chain(&self.in_flight).map(DirtySet::weight);
-        all.fold(Weight::default(), Weight::add)
+        (0..self.live.len()).map(|set| self.dirty_of(set)).fold(Weight::default(), Weight::add)
     }
 }
 

@@ -117,6 +117,7 @@ impl Core {
 
     /// Takes all marks, gets what they speak of, and has the batch accepted.
     async fn send(&self) -> Result<Option<Sent>> {
+        self.hear_left().await;
         let _order = self.order.lock().await;
         let taken = match &self.ask {
             Some(ask) => self.take_elsewhere(ask).await?.map(|(values, through)| (values, Some(through))),

@@ -18,6 +18,7 @@ use crate::spawn::spawn;
 pub(super) struct Runner {
     stop: AtomicBool,
     soon: AtomicBool,
+    full: AtomicBool,
     news: Notify,
     ended: watch::Sender<bool>,
 }
@@ -48,8 +49,9 @@ impl Core {
         if place.as_ref().is_some_and(|runner| !runner.has_ended()) {
             return Ok(false);
         }
-        let (stop, soon) = (AtomicBool::new(false), AtomicBool::new(false));
-        let runner = Arc::new(Runner { stop, soon, news: Notify::new(), ended: watch::Sender::new(false) });
+        let [stop, soon, full] = std::array::from_fn(|_| AtomicBool::new(false));
+        let (news, ended) = (Notify::new(), watch::Sender::new(false));
+        let runner = Arc::new(Runner { stop, soon, full, news, ended });
         // The first interval begins now, not when the flusher's thread does.
         let started_ms = self.options.clock.monotonic_ms();
         let (core, own) = (Arc::clone(self), Arc::clone(&runner));
@@ -78,6 +80,13 @@ impl Core {
         }
     }
 
+    /// Has the flusher flush without waiting for a tick, unless it waits after a failure.
+    pub(super) fn flush_full(&self) {
+        if let Some(runner) = &*self.runner_place() {
+            runner.signal(&runner.full);
+        }
+    }
+
     /// Ends the flusher after a last flush, without anybody waiting for it.
     pub(super) fn abandon(&self) {
         if let Some(runner) = &*self.runner_place() {
@@ -102,6 +111,7 @@ async fn run(core: Arc<Core>, runner: Arc<Runner>, started_ms: u64) {
         let next_ms = looked_ms.saturating_add(tick_ms);
         let ticked = clock.until(Some(next_ms), runner.news.notified()).await.is_none();
         let soon = runner.soon.swap(false, Ordering::AcqRel);
+        let full = runner.full.swap(false, Ordering::AcqRel);
         let stop = runner.stop.load(Ordering::Acquire);
         if stop && !soon {
             break;
@@ -118,7 +128,7 @@ async fn run(core: Arc<Core>, runner: Arc<Runner>, started_ms: u64) {
         let elapsed_ms = now_ms.saturating_sub(flushed_ms);
         // Asked at each tick, also where the answer does not matter now.
         let asked = ticked && is_due(&(core.options.policy)(), dirty, elapsed_ms);
-        let due = soon || ticked && now_ms >= retry_ms && (asked || failures > 0);
+        let due = soon || now_ms >= retry_ms && (full || ticked && (asked || failures > 0));
         if !due || dirty.marks == 0 {
             if stop {
                 break;

@@ -106,6 +106,7 @@ mod engine;
 mod fence;
 mod flush;
 mod flusher;
+mod held;
 mod options;
 mod repair;
 #[cfg_attr(not(feature = "layers"), allow(dead_code, reason = "for pages"))]

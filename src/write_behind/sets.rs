@@ -71,9 +71,7 @@ impl<K> WeakSet<K> {
     /// How many of its keys are dirty, those of a flush under way included.
     pub fn dirty(&self) -> usize {
         let Some(core) = self.strong.core.get() else { return 0 };
-        let state = core.state();
-        let of = |sets: &[super::DirtySet<Key>]| sets.get(self.strong.index).map_or(0, super::DirtySet::len);
-        of(&state.live) + of(&state.in_flight)
+        core.state().dirty_of(self.strong.index).marks
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::dirty_set::Mark;
 use super::engine::{Core, State};
 use super::fence;
+use super::held::Left;
 use crate::batch::{Batch, Op};
 use crate::error::{Error, ErrorKind, Outcome, Quoted, Result};
 use crate::key::Key;
@@ -14,6 +15,8 @@ use crate::receipt::Receipt;
 
 /// How often a strong write that decides on what it finds is tried at most.
 pub const ATTEMPTS_MAX: usize = 16;
+/// Strong writes whose callers have gone, of which the next one first learns what became of them.
+const LEFT_MAX: usize = 256;
 
 /// What a strong write came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,42 +55,27 @@ pub(super) enum Decision {
 
 pub(super) type Decide<'a> = &'a mut (dyn FnMut(Option<&[u8]>) -> Result<Decision> + Send);
 
-/// Marks that a strong write has taken off; put back unless it succeeds.
-struct Superseded<'a> {
+/// A strong write that is accepted, and the keys whose marks it has taken off.
+struct Accepted<'a> {
     core: &'a Core,
-    marks: Vec<(usize, Key, Mark)>,
+    number: u64,
+    receipt: Arc<Receipt>,
+    keys: Vec<(usize, Key)>,
 }
 
-impl Superseded<'_> {
-    /// Gives back the room that was kept for the marks, and the marks themselves unless they are `through`.
-    fn end(&mut self, through: bool) {
-        if self.marks.is_empty() {
-            return;
-        }
-        let mut state = self.core.state();
-        let State { live, reserved, .. } = &mut *state;
-        for (index, key, mark) in self.marks.drain(..) {
-            let (Some(live), Some(reserved)) = (live.get_mut(index), reserved.get_mut(index)) else {
-                continue;
-            };
-            *reserved = *reserved - live.weight_of(&key, mark);
-            if !through {
-                live.restore(key, mark);
-            }
-        }
-        drop(state);
-        self.core.less.notify_waiters();
-    }
-}
-
-impl Drop for Superseded<'_> {
+impl Drop for Accepted<'_> {
     fn drop(&mut self) {
-        self.end(false);
+        let keys = std::mem::take(&mut self.keys);
+        if !keys.is_empty() {
+            let receipt = Arc::clone(&self.receipt);
+            self.core.state().left.push(Left { number: self.number, receipt, keys });
+        }
     }
 }
 
 /// Applies a batch; resolves with its seq when it is durable.
 pub(super) async fn write(core: &Core, batch: Batch) -> Result<u64> {
+    core.bound_left().await;
     let accepted = {
         let _order = core.order.lock().await;
         accept(core, batch).await?
@@ -99,6 +87,7 @@ pub(super) async fn write(core: &Core, batch: Batch) -> Result<u64> {
 pub(super) async fn decide(row: &Row, look: Look, decide: Decide<'_>) -> Result<Saved> {
     let Row { core, category, key } = row;
     let mut conflict = None;
+    core.bound_left().await;
     for _attempt in 0..ATTEMPTS_MAX {
         let (accepted, saved) = {
             // Nobody else of this engine writes between the look and the place in the queue.
@@ -136,18 +125,22 @@ pub(super) async fn decide(row: &Row, look: Look, decide: Decide<'_>) -> Result<
 }
 
 /// Has a batch accepted and takes the marks off that it supersedes.
-async fn accept(core: &Core, mut batch: Batch) -> Result<(Receipt, Superseded<'_>)> {
+async fn accept(core: &Core, mut batch: Batch) -> Result<Accepted<'_>> {
     fence::push(&mut batch)?;
     let operations: Vec<Op> = batch.operations().iter().map(without_payload).collect();
-    let receipt = core.job.persist(batch).await?;
-    let marks = core.state().supersede(core, &operations);
-    Ok((receipt, Superseded { core, marks }))
+    let receipt = Arc::new(core.job.persist(batch).await?);
+    let mut state = core.state();
+    let number = state.writes;
+    state.writes += 1;
+    let keys = state.supersede(core, &operations, number);
+    drop(state);
+    Ok(Accepted { core, number, receipt, keys })
 }
 
-async fn settle((receipt, mut superseded): (Receipt, Superseded<'_>)) -> Result<u64> {
-    let settled = receipt.durable().await;
-    let applied = settled.as_ref().map_or_else(|error| error.outcome() == Outcome::Applied, |_seq| true);
-    superseded.end(applied);
+async fn settle(mut accepted: Accepted<'_>) -> Result<u64> {
+    let settled = accepted.receipt.durable().await;
+    let keys = std::mem::take(&mut accepted.keys);
+    accepted.core.settled(accepted.number, keys, &settled);
     settled
 }
 
@@ -158,14 +151,46 @@ fn without_payload(op: &Op) -> Op {
     }
 }
 
+impl Core {
+    /// Learns what became of the strong writes whose callers have gone.
+    pub(super) async fn hear_left(&self) {
+        loop {
+            let left = self.state().left.pop();
+            let Some(Left { number, receipt, keys }) = left else { return };
+            // Goes back to where it was if this is given up.
+            let left = Accepted { core: self, number, receipt, keys };
+            if let Err(error) = settle(left).await {
+                log::warn!("write_behind: a write whose caller has gone: {error}");
+            }
+        }
+    }
+
+    /// Keeps what [`hear_left`](Core::hear_left) has to do within its bound.
+    async fn bound_left(&self) {
+        let many = self.state().left.len() >= LEFT_MAX;
+        if many {
+            self.hear_left().await;
+        }
+    }
+
+    fn settled(&self, number: u64, keys: Vec<(usize, Key)>, settled: &Result<u64>) {
+        if keys.is_empty() {
+            return;
+        }
+        let through = settled.as_ref().map_or_else(|error| error.outcome() == Outcome::Applied, |_seq| true);
+        self.state().settled(number, keys, through);
+        self.less.notify_waiters();
+    }
+}
+
 impl State {
-    /// Takes off the marks of every row that the operations write or remove.
-    fn supersede(&mut self, core: &Core, operations: &[Op]) -> Vec<(usize, Key, Mark)> {
-        let mut taken = Vec::new();
+    /// Takes off the marks of every row that the operations write or remove; answers whose they were.
+    fn supersede(&mut self, core: &Core, operations: &[Op], number: u64) -> Vec<(usize, Key)> {
+        let mut keys = Vec::new();
         for op in operations {
-            let weak = |set: &super::schema::Set| *set.category == *op.category();
-            let Some(index) = core.sets.iter().position(weak) else { continue };
-            // In this order, so that a newer mark is put back in place of an older one.
+            let of = |set: &super::schema::Set| *set.category == *op.category();
+            let Some(index) = core.sets.iter().position(of) else { continue };
+            // In this order, so that of two marks the newer one is held.
             for sets in [&mut self.live, &mut self.in_flight] {
                 let Some(set) = sets.get_mut(index) else { continue };
                 let marks: Vec<(Key, Mark)> = match op {
@@ -173,11 +198,29 @@ impl State {
                     Op::DeleteRange { .. } => set.take_off(|key| op.touches_key(key.as_bytes())),
                 };
                 for (key, mark) in marks {
-                    self.reserved[index] = self.reserved[index] + set.weight_of(&key, mark);
-                    taken.push((index, key, mark));
+                    let weight = set.weight_of(&key, mark);
+                    self.held[index].hold(key, mark, weight);
                 }
             }
+            let held = &mut self.held[index];
+            let claimed = match op {
+                Op::Put { key, .. } | Op::Delete { key, .. } => {
+                    held.claim(key, number).then(|| key.clone()).into_iter().collect()
+                }
+                Op::DeleteRange { .. } => held.claim_all(|key| op.touches_key(key.as_bytes()), number),
+            };
+            keys.extend(claimed.into_iter().map(|key: Key| (index, key)));
         }
-        taken
+        keys
+    }
+
+    /// A strong write has ended: what it held is done with if it is `through`, and otherwise put back if nobody
+    /// else holds it.
+    fn settled(&mut self, number: u64, keys: Vec<(usize, Key)>, through: bool) {
+        for (index, key) in keys {
+            if let Some(mark) = self.held[index].release(&key, number, through) {
+                self.live[index].restore(key, mark);
+            }
+        }
     }
 }

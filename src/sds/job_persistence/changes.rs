@@ -77,8 +77,12 @@ pub(super) fn history(
 
 /// Adds: a message leaves the history, with its hint.
 pub(super) fn evict(batch: Batch, channel: &str, id: &str) -> Result<Batch> {
-    let batch = batch.delete(CATEGORY, Table::History.key(channel, id)?);
-    Ok(batch.delete(CATEGORY, Table::Hint.key(channel, id)?))
+    Table::History.prefix(channel)?;
+    match (Table::History.key(channel, id), Table::Hint.key(channel, id)) {
+        (Ok(message), Ok(hint)) => Ok(batch.delete(CATEGORY, message).delete(CATEGORY, hint)),
+        // What has no key was never stored; an error would keep the channel from ever being saved again.
+        _ => Ok(batch),
+    }
 }
 
 /// Adds: the channel's buffers have been changed otherwise than by a whole save.

@@ -224,8 +224,21 @@ impl JobPersistence {
     /// The rows of the channel's mark, head and buffers.
     async fn buffers(&self, channel: &str) -> Result<Buffers> {
         let range = Table::Mark.prefix(channel)?..Table::Hint.prefix(channel)?;
-        let rows = self.job.scan(CATEGORY, range).await?;
-        Ok(rows.into_iter().map(|row| (row.key, row.payload)).collect())
+        let mut buffers = Buffers::new();
+        let mut take = |rows: Vec<Row>| buffers.extend(rows.into_iter().map(|row| (row.key, row.payload)));
+        match self.job.scan(CATEGORY, range.clone()).await {
+            Ok(rows) => take(rows),
+            // The mark is on the first page, and a batch that is made of this requires it: so nobody has
+            // changed anything between the pages.
+            Err(error) if error.kind() == ErrorKind::TooLarge => {
+                let mut pages = self.job.scan(CATEGORY, range).stream();
+                while let Some(rows) = pages.next().await {
+                    take(rows?);
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(buffers)
     }
 
     async fn load(&self, channel: &str) -> Result<ChannelSnapshot> {
@@ -361,8 +374,9 @@ impl SnapshotPersistence for JobPersistence {
     }
 
     /// Writes what differs from what is stored, which it remembers or reads. If somebody else has changed
-    /// the buffers meanwhile, it is done again, up to 16 times, then `Conflict`; where the handle resolves when accepted,
-    /// that conflict is reported by [`flush`](JobPersistence::flush), and the next save heals it.
+    /// the buffers meanwhile, it is done again, up to 16 times, then `Conflict`. Where the handle resolves when
+    /// accepted, that conflict is reported by [`flush`](JobPersistence::flush): the next save heals the meta, and
+    /// what of the history was to be changed has to be changed again.
     async fn save_channel(&self, channel: &str, meta: &ChannelMeta, update: &HistoryUpdate) -> Result<()> {
         named(channel, "save_channel", self.save(channel, meta, update)).await
     }

@@ -170,3 +170,20 @@ async fn a_save_that_was_prepared_before_somebody_elses_change_is_a_conflict() {
     }
     root.close().await.unwrap();
 }
+
+#[async_test]
+async fn buffers_larger_than_one_scan_can_be_made_smaller_again() {
+    let root = Persistency::open(":memory:").unwrap();
+    let store = JobPersistence::new(root.open_job("job").await.unwrap());
+    let mut meta = ChannelMeta::default();
+    for id in ["a", "b"] {
+        let cached_message = vec![0; crate::limits().scan_bytes / 2 + 1];
+        let entry = IncomingRepairEntry { cached_message, ..IncomingRepairEntry::default() };
+        meta.incoming_repair.insert(id.to_owned(), entry);
+    }
+    store.save_channel_meta("general", &meta).await.unwrap();
+    meta.incoming_repair.remove("b");
+    store.save_channel_meta("general", &meta).await.unwrap();
+    assert_eq!(store.load_channel("general").await.unwrap().meta, meta);
+    root.close().await.unwrap();
+}

@@ -1,5 +1,6 @@
 //! Facts about failures: saving is tried again, loading and dropping surface, nothing is lost or half.
 
+use futures_util::poll;
 use persistency::ErrorKind;
 use persistency::sds::{
     Channel, ChannelMeta, Fault, FaultyPersistence, HistoryUpdate, MemoryPersistence, Operation, Persistence,
@@ -18,6 +19,8 @@ facts! {
         a_message_that_is_evicted_and_added_again_while_writing_fails_is_kept,
         waiting_changes_are_written_by_an_operation_that_changes_no_history,
         a_drop_that_fails_surfaces_and_keeps_the_channel,
+        a_removal_that_is_given_up_is_made_good_by_the_next_save,
+        a_message_that_cannot_be_stored_keeps_a_channel_from_being_saved_only_until_it_goes,
         meta_and_history_of_one_operation_are_stored_together_or_not_at_all,
         a_save_whose_answer_is_lost_can_be_repeated,
         a_history_of_which_too_much_waits_is_written_as_a_whole,
@@ -121,6 +124,36 @@ async fn a_drop_that_fails_surfaces_and_keeps_the_channel(root: &TestRoot) {
     node.channel.remove().await.unwrap();
     assert_eq!(faulty.calls(Operation::DropChannel), 2);
     assert_eq!(place.node(10).await.ids(), [""; 0]);
+}
+
+async fn a_removal_that_is_given_up_is_made_good_by_the_next_save(root: &TestRoot) {
+    let mut place = Place::new(root).await;
+    let mut node = place.node(10).await;
+    node.send("m1", 0).await;
+    node.send("m2", 0).await;
+    let mut removal = Box::pin(node.channel.remove());
+    let given_up = poll!(&mut removal).is_pending();
+    drop(removal);
+    if given_up {
+        assert!(!node.channel.is_saved());
+        node.receive(message("m3", 9, &[])).await;
+        let meta = node.channel.meta().clone();
+        let node = place.node(10).await;
+        assert_eq!((node.ids(), node.channel.meta()), (vec!["m1", "m2", "m3"], &meta));
+    }
+}
+
+async fn a_message_that_cannot_be_stored_keeps_a_channel_from_being_saved_only_until_it_goes(
+    root: &TestRoot,
+) {
+    let mut place = Place::new(root).await;
+    let mut node = place.node(2).await;
+    node.receive(message(&"x".repeat(70_000), 1, &[])).await;
+    node.receive(message("m1", 2, &[])).await;
+    assert_eq!(node.unsaved.len(), 2);
+    node.receive(message("m2", 3, &[])).await;
+    assert!(node.unsaved.len() == 2 && node.channel.is_saved(), "it has been evicted");
+    assert_eq!(place.node(2).await.ids(), ["m1", "m2"]);
 }
 
 async fn meta_and_history_of_one_operation_are_stored_together_or_not_at_all(root: &TestRoot) {

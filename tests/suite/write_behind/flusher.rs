@@ -23,6 +23,7 @@ facts! {
         a_failed_flush_does_not_begin_a_new_interval,
         what_is_asked_for_soon_waits_for_no_tick_and_no_policy,
         a_full_engine_is_flushed_without_a_tick,
+        a_full_engine_whose_flush_has_failed_waits_as_any_other,
         stopping_flushes_once_more,
         stopping_tells_the_error_of_the_last_flush_and_keeps_the_marks,
         starting_twice_starts_one_flusher,
@@ -237,6 +238,27 @@ async fn a_full_engine_is_flushed_without_a_tick(root: &TestRoot) {
     assert_eq!(kind(timed.app.sets.nodes.mark(&3)), ErrorKind::Overloaded);
     timed.flushed(1).await;
     timed.app.sets.nodes.mark(&3).unwrap();
+}
+
+async fn a_full_engine_whose_flush_has_failed_waits_as_any_other(root: &TestRoot) {
+    let backoff = Backoff { first: 10 * TICK, max: 10 * TICK };
+    let options = Options::new().marks(2).backoff(backoff);
+    let mut timed = Timed::open_with(&root.open(), NEVER, options).await;
+    timed.app.name(1, "a");
+    timed.app.name(2, "b");
+    timed.app.shared.broken.store(true, Ordering::Relaxed);
+    for tried in [false, true, true, true] {
+        assert_eq!(kind(timed.app.sets.nodes.mark(&3)), ErrorKind::Overloaded);
+        while !tried && timed.app.engine.status().failures == 0 {
+            timed.settle().await;
+        }
+        timed.tick().await;
+        timed.settle().await;
+    }
+    assert_eq!(timed.app.engine.status().failures, 1);
+    timed.app.shared.broken.store(false, Ordering::Relaxed);
+    timed.tick_times(8).await;
+    timed.flushed(1).await;
 }
 
 async fn stopping_flushes_once_more(root: &TestRoot) {

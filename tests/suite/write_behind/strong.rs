@@ -28,6 +28,10 @@ facts! {
         a_mark_made_after_a_strong_write_is_flushed,
         a_strong_write_of_a_range_takes_the_marks_of_the_range_off,
         a_strong_write_that_fails_puts_the_marks_back,
+        a_mark_that_a_failed_write_had_does_not_come_back_over_a_later_write,
+        a_mark_that_a_failed_write_had_does_not_come_back_over_a_later_mark,
+        a_mark_comes_back_only_when_every_write_after_it_has_failed,
+        a_strong_write_that_nobody_waits_for_is_newer_than_the_mark_all_the_same,
         marks_that_may_come_back_keep_their_place,
         strong_writes_speak_of_what_is_stored,
         strong_writes_leave_other_marks_dirty;
@@ -269,6 +273,64 @@ async fn a_strong_write_that_fails_puts_the_marks_back(root: &TestRoot) {
     drop(write);
     assert_eq!(app.engine.flush().await.unwrap().upserts, 1);
     assert_eq!(app.stored().await.nodes[&1], "weak");
+}
+
+/// A program with node 1 stored, and marked to be removed.
+async fn with_a_removal(root: &TestRoot) -> App {
+    let app = App::of(root).await;
+    app.name(1, "old");
+    app.engine.flush().await.unwrap();
+    app.forget(1);
+    app
+}
+
+fn node(name: &str) -> Batch {
+    Batch::new().put("node", key!(1i64).unwrap(), name.to_payload().unwrap())
+}
+
+async fn a_mark_that_a_failed_write_had_does_not_come_back_over_a_later_write(root: &TestRoot) {
+    let app = with_a_removal(root).await;
+    // The row is there until the removal is flushed.
+    let insert = app.sets.nodes.strong().insert(&1, "refused".to_payload().unwrap());
+    let (inserted, written) = futures_util::join!(insert, app.engine.write(node("strong")));
+    assert_eq!(kind(inserted), ErrorKind::Conflict);
+    written.unwrap();
+    assert_eq!(app.dirty(), 0);
+    assert_eq!(app.engine.flush().await.unwrap().seq, None);
+    assert_eq!(app.stored().await.nodes[&1], "strong");
+}
+
+async fn a_mark_that_a_failed_write_had_does_not_come_back_over_a_later_mark(root: &TestRoot) {
+    let app = with_a_removal(root).await;
+    let insert = app.sets.nodes.strong().insert(&1, "refused".to_payload().unwrap());
+    let flush = async {
+        app.name(1, "new");
+        app.engine.flush().await
+    };
+    let (inserted, flushed) = futures_util::join!(insert, flush);
+    assert_eq!(kind(inserted), ErrorKind::Conflict);
+    assert_eq!(flushed.unwrap().upserts, 1);
+    assert_eq!(app.engine.flush().await.unwrap().seq, None);
+    assert_eq!(app.stored().await.nodes[&1], "new");
+}
+
+async fn a_mark_comes_back_only_when_every_write_after_it_has_failed(root: &TestRoot) {
+    let app = with_a_removal(root).await;
+    let refused = || app.engine.write(Batch::new().require_present("missing", k("x")).clear("node"));
+    let (one, other) = futures_util::join!(refused(), refused());
+    assert_eq!((kind(one), kind(other), app.dirty()), (ErrorKind::Conflict, ErrorKind::Conflict, 1));
+    let (one, other) = futures_util::join!(app.engine.write(node("strong")), refused());
+    assert_eq!((one.is_ok(), kind(other), app.dirty()), (true, ErrorKind::Conflict, 0));
+}
+
+async fn a_strong_write_that_nobody_waits_for_is_newer_than_the_mark_all_the_same(root: &TestRoot) {
+    let app = with_a_removal(root).await;
+    let mut write = Box::pin(app.engine.write(node("strong")));
+    let _ = poll!(&mut write);
+    drop(write);
+    app.engine.flush().await.unwrap();
+    assert_eq!(app.dirty(), 0);
+    assert_eq!(app.stored().await.nodes[&1], "strong");
 }
 
 async fn marks_that_may_come_back_keep_their_place(root: &TestRoot) {

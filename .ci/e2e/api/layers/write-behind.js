@@ -154,6 +154,13 @@ export const writeBehindTests = {
     set("a", "weak again");
     await engine.flush();
     equal(await stored(job, "host"), { a: "weak again" });
+    await clean(engine);
+    for (const name of ["a", "b", "c"]) host.markDelete(bytes(name));
+    await engine.write(new t.Batch().put("host", bytes("a"), "strong").deletePrefix("host", bytes("b")));
+    equal(await host.ensure(bytes("a"), "x"), false);
+    equal(engine.dirty, 1);
+    host.mark(bytes("a"));
+    equal([await host.ensure(bytes("a"), "x"), engine.dirty], [false, 2]);
   },
   "write_behind: a worker that dies takes no mark along": async (t) => {
     const { root, job, engine, set } = await program(t, { tickMs: 5, policy: { marks: 1000, intervalMs: 1e9 } });
@@ -184,6 +191,16 @@ export const writeBehindTests = {
     await engine.flush();
     await clean(engine);
     host.mark(bytes("c"));
+    const { job } = await t.job();
+    const sets = [{ category: "few", read: () => "x", marks: 1 }, { category: "small", read: () => "x", bytes: 600 }];
+    const bounded = await t.WriteBehind.open(job, sets);
+    for (const category of ["few", "small"]) {
+      bounded.weak(category).mark(bytes("a"));
+      throws(() => bounded.weak(category).mark(bytes("b")), "Overloaded");
+    }
+    equal((await bounded.flush()).upserts, 2);
+    await clean(bounded);
+    bounded.weak("few").mark(bytes("b"));
   },
   "write_behind: migrations are taken once, in order, each with its stamp, and a newer version is refused": async (t) => {
     const { job } = await t.job();

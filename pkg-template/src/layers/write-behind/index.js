@@ -3,15 +3,20 @@
 // to flush and what that means is decided in the worker.
 
 import { Batch } from "../../batch.js";
-import { categoryOf, keyOf, payloadOf, signalOf } from "../../bytes.js";
+import { categoryOf, keyOf, payloadOf, signalOf, text8 } from "../../bytes.js";
 import { asyncDispose } from "../../dispose.js";
 import { invalid, PersistencyError } from "../../error.js";
+import { limits } from "../../limits.js";
 import { pause, RETRIES_MAX, RETRY_MS } from "../../stream.js";
+import { ENTRY, Reader } from "../../wire.js";
 import { Remote } from "../remote.js";
 import { StrongRows, WeakRows } from "./rows.js";
 
 /** Dirty keys of all sets together at most, unless the options say less; the worker's MARKS_MAX. */
 const MARKS_MAX = 99_999;
+/** Bytes that they weigh at most, as the worker's MARK_BYTES_MAX, and a payload unless its set says otherwise. */
+const MARK_BYTES_MAX = limits().batchBytes - 1024;
+const PAYLOAD_BYTES = 512;
 
 /** What a relation can be. */
 const KINDS = ["requires", "keptBy"];
@@ -21,10 +26,16 @@ export class WriteBehind {
   #remote;
   #sets;
   #byName = new Map();
-  #marksMax;
-  /** How many keys are dirty, in all sets. */
-  #dirty = 0;
+  /** What all sets together may hold, and do. */
+  #bounds;
+  #taken = { marks: 0, bytes: 0 };
   #started = false;
+  /** What the policy was changed to. */
+  #policy = {};
+  /** The flush under way that was asked for since there was no more room. */
+  #full;
+  /** Whether the worker's questions are heard. */
+  #following = false;
   /** Whether marks wait to be sent at the end of this turn. */
   #sending = false;
   #closing = new AbortController();
@@ -35,11 +46,12 @@ export class WriteBehind {
   #legacy;
   #bootstrap;
 
-  constructor(remote, job, sets, { marks = MARKS_MAX, flushWhenHidden = true, relations, migrations, legacy }) {
+  constructor(remote, job, sets, options) {
+    const { marks = MARKS_MAX, bytes = MARK_BYTES_MAX, flushWhenHidden = true, relations, migrations, legacy } = options;
     if (!(remote instanceof Remote)) throw invalid("the layer is opened by WriteBehind.open()");
     this.#remote = remote;
     this.#job = job;
-    this.#marksMax = marks;
+    this.#bounds = { marks, bytes };
     this.#relations = relations;
     this.#migrations = migrations;
     this.#legacy = legacy;
@@ -49,14 +61,16 @@ export class WriteBehind {
       write: (batch) => this.write(batch),
     };
     this.#sets = sets.map((set, index) => {
-      const { category, read } = set;
+      const { category, read, marks = MARKS_MAX, bytes = MARK_BYTES_MAX, payloadBytes = PAYLOAD_BYTES } = set;
       const handle = new (read ? WeakRows : StrongRows)(through, index, category);
       this.#byName.set(category, handle);
-      return { index, read, entries: new Map() };
+      const weigh = ({ key, upsert }) => categoryOf(category).length + key.length + (upsert ? payloadBytes : 0);
+      const taken = { marks: 0, bytes: 0 };
+      return { index, category, read, weigh, bounds: { marks, bytes }, taken, entries: new Map() };
     });
     if (flushWhenHidden && typeof document === "object") {
       this.#hidden = () => {
-        if (document.visibilityState === "hidden" && this.#dirty > 0) this.flush().catch(() => {});
+        if (document.visibilityState === "hidden" && this.dirty > 0) this.flush().catch(() => {});
       };
       document.addEventListener("visibilitychange", this.#hidden);
     }
@@ -95,7 +109,7 @@ export class WriteBehind {
     };
     const remote = new Remote(job, "writeBehind", [declared, history, given]);
     await remote.open();
-    const engine = new WriteBehind(remote, job, sets.map(({ category, read }) => ({ category, read })),
+    const engine = new WriteBehind(remote, job, sets.map((set) => ({ ...set })),
       { ...options, relations, migrations });
     try {
       engine.#bootstrap = bootstrapRead(await remote.call("open", [], { patient: true }));
@@ -137,7 +151,7 @@ export class WriteBehind {
 
   /** How many keys are dirty, those of a flush under way included. */
   get dirty() {
-    return this.#dirty;
+    return this.#taken.marks;
   }
 
   /** Writes everything that is dirty in one atomic batch, now. */
@@ -159,6 +173,7 @@ export class WriteBehind {
 
   /** Changes when the flusher flushes, from its next tick on. */
   async setPolicy(policy) {
+    this.#policy = { ...this.#policy, ...policy };
     return this.#call("setPolicy", [policy]);
   }
 
@@ -171,7 +186,9 @@ export class WriteBehind {
   /** Applies a batch strongly: durable when this resolves with its seq. */
   async write(batch) {
     if (!(batch instanceof Batch)) throw invalid("a strong write takes a Batch");
-    return BigInt(await this.#call("write", [Batch.packed(batch).packed.slice()], { patient: true }));
+    const packed = Batch.packed(batch).packed.slice();
+    const write = () => this.#call("write", [packed], { patient: true });
+    return BigInt(await this.#strongly(this.#touched(packed), write, () => true));
   }
 
   /** Gives up what the worker holds for this, without a flush; the job stays open. */
@@ -181,34 +198,95 @@ export class WriteBehind {
     this.#remote.close();
   }
 
-  /** A strong call on a row; a mark that was made before is older than what it writes. */
+  /** A call on a row; where it writes, a mark that was made before is older than what it writes. */
   async #row(index, method, key, args, options) {
-    const { entries } = this.#sets[index];
+    const set = this.#sets[index];
     const bytes = copied(keyOf(key));
-    const before = entries.get(nameOf(bytes));
-    const answer = await this.#call(method, [index, bytes, ...args], options);
-    if (before && method !== "get" && entries.get(nameOf(bytes)) === before) this.#forget(entries, bytes);
-    return answer;
+    const entry = method === "get" ? undefined : set.entries.get(nameOf(bytes));
+    const call = () => this.#call(method, [index, bytes, ...args], options);
+    // Of these two `false` says that nothing was written.
+    const writes = (answer) => !(answer === false && (method === "ensure" || method === "remove"));
+    return this.#strongly(entry ? [{ set, entry }] : [], call, writes);
   }
 
-  #mark({ entries }, key, upsert) {
+  /**
+   * A call that takes marks along if it writes. They are not told again while it is under way: the worker would take
+   * them for newer than what it writes.
+   */
+  async #strongly(touched, call, writes) {
+    for (const { entry } of touched) entry.held += 1;
+    let through = false;
+    try {
+      const answer = await call();
+      through = writes(answer);
+      return answer;
+    } finally {
+      for (const { set, entry } of touched) {
+        entry.held -= 1;
+        if (through) this.#forget(set, entry);
+      }
+      this.#send();
+    }
+  }
+
+  /** The dirty keys that a batch writes or removes. */
+  #touched(packed) {
+    const touched = new Map();
+    for (const reader = new Reader(packed); !reader.ended;) {
+      const code = reader.byte();
+      const category = text8(reader.bytes());
+      const set = this.#sets.find((each) => each.category === category);
+      const name = nameOf(reader.bytes());
+      if (code === ENTRY.deleteRange) {
+        const end = reader.flag() ? nameOf(reader.bytes()) : undefined;
+        for (const [each, entry] of set?.entries ?? []) {
+          if (each >= name && (end === undefined || each < end)) touched.set(entry, set);
+        }
+        continue;
+      }
+      if (code === ENTRY.put || code === ENTRY.requireEqual) reader.bytes();
+      const entry = code === ENTRY.put || code === ENTRY.delete ? set?.entries.get(name) : undefined;
+      if (entry) touched.set(entry, set);
+    }
+    return Array.from(touched, ([entry, set]) => ({ set, entry }));
+  }
+
+  #mark(set, key, upsert) {
     if (!this.#remote.isOpen) throw new PersistencyError("Closed", "the engine is closed");
     const name = nameOf(key);
-    if (!entries.has(name)) {
-      if (this.#dirty >= this.#marksMax) {
-        if (this.#started) this.flush().catch(() => {});
-        throw new PersistencyError("Overloaded", "no room for another dirty key before a flush");
-      }
-      this.#dirty += 1;
+    const before = set.entries.get(name);
+    const entry = { key, upsert, sent: false, asked: 0, held: 0 };
+    const [marks, bytes] = [before ? 0 : 1, set.weigh(entry) - (before ? set.weigh(before) : 0)];
+    const fits = ({ bounds, taken }) => taken.marks + marks <= bounds.marks && (bytes <= 0 || taken.bytes + bytes <= bounds.bytes);
+    if (!fits(set) || !fits({ bounds: this.#bounds, taken: this.#taken })) {
+      if (this.#started) this.#flushFull();
+      throw new PersistencyError("Overloaded", "no room for another dirty key before a flush");
     }
-    entries.set(name, { key, upsert, sent: false, asked: 0 });
+    this.#take(set, marks, bytes);
+    set.entries.set(name, entry);
     if (this.#sending) return;
     this.#sending = true;
     queueMicrotask(() => this.#send());
   }
 
-  #forget(entries, key) {
-    if (entries.delete(nameOf(key))) this.#dirty -= 1;
+  /** One flush at a time, however often marks are refused. */
+  #flushFull() {
+    this.#full ??= this.flush().catch(() => {}).then(() => { this.#full = undefined; });
+  }
+
+  #take(set, marks, bytes) {
+    for (const taken of [set.taken, this.#taken]) {
+      taken.marks += marks;
+      taken.bytes += bytes;
+    }
+  }
+
+  /** The mark has been flushed, or is older than what was written; one that was made since stays. */
+  #forget(set, entry) {
+    const name = nameOf(entry.key);
+    if (set.entries.get(name) !== entry) return;
+    set.entries.delete(name);
+    this.#take(set, -1, -set.weigh(entry));
   }
 
   /** What has been marked and not been sent, by sets; from now on it counts as sent. */
@@ -218,7 +296,7 @@ export class WriteBehind {
     for (const { index, entries } of this.#sets) {
       const [upserts, deletes] = [[], []];
       for (const entry of entries.values()) {
-        if (entry.sent) continue;
+        if (entry.sent || entry.held > 0) continue;
         entry.sent = true;
         marked.push(entry);
         (entry.upsert ? upserts : deletes).push(entry.key);
@@ -242,6 +320,7 @@ export class WriteBehind {
   async #call(method, args = [], options = {}) {
     this.#again();
     this.#send();
+    if (!this.#following) this.#follow();
     return this.#remote.call(method, args, options);
   }
 
@@ -250,11 +329,21 @@ export class WriteBehind {
     if (!this.#remote.isLost) return;
     for (const { entries } of this.#sets) for (const entry of entries.values()) entry.sent = false;
     this.#send();
+    if (Object.keys(this.#policy).length > 0) this.#remote.call("setPolicy", [this.#policy]).catch(() => {});
     if (this.#started) this.#remote.call("start").catch(() => {});
   }
 
   /** Answers the worker's questions for as long as it is open. */
   async #follow() {
+    this.#following = true;
+    try {
+      await this.#hearAll();
+    } finally {
+      this.#following = false;
+    }
+  }
+
+  async #hearAll() {
     for (let retries = 0; this.#remote.isOpen;) {
       try {
         this.#again();
@@ -293,18 +382,24 @@ export class WriteBehind {
   }
 
   #reply(id, reply) {
-    // Who asked asks again, or has gone.
-    this.#remote.call("answer", [id, reply]).catch(() => {});
+    this.#remote.call("answer", [id, reply]).catch((error) => {
+      this.#settle({ id, through: false });
+      // Who asked does not wait any longer, or has gone.
+      if (!reply.error) this.#reply(id, failed(error));
+    });
   }
 
   #settle({ id, through }) {
-    for (const { entries } of this.#sets) {
-      for (const entry of [...entries.values()]) {
+    for (const set of this.#sets) {
+      for (const entry of [...set.entries.values()]) {
         if (entry.asked !== id) continue;
-        if (through && entry.sent) this.#forget(entries, entry.key);
-        else entry.asked = 0;
+        entry.asked = 0;
+        if (through && entry.sent) this.#forget(set, entry);
+        // Whether the worker has taken note of it is not known: it may have given up waiting.
+        else entry.sent = false;
       }
     }
+    this.#send();
   }
 
   /** What memory has, all of it in this turn. */
@@ -316,7 +411,7 @@ export class WriteBehind {
         return [index, Array.from(keys.values(), (key) => [key, valueOf(read(copied(key)))])];
       });
       const { marks } = this.#unsent();
-      for (const { entries } of this.#sets) for (const entry of entries.values()) entry.asked = id;
+      for (const { entries } of this.#sets) for (const entry of entries.values()) if (entry.held === 0) entry.asked = id;
       return { snapshot: [marks, all] };
     } catch (error) {
       return failed(error);

@@ -344,13 +344,13 @@ impl Engine {
         let values = values.into_iter().flat_map(of_set).collect();
         let (through, settled) = oneshot::channel();
         let snapshot = Snapshot { marks: made, values, through };
-        if self.questions.answer(id, Ok(Reply::Snapshot(snapshot))) {
-            let questions = Arc::clone(&self.questions);
-            spawn_local(async move {
-                let through = settled.await.is_ok();
-                questions.tell(News::Settled { id, through });
-            });
-        }
+        // Also where nobody waits for it any more: then the page is told that it was not flushed.
+        self.questions.answer(id, Ok(Reply::Snapshot(snapshot)));
+        let questions = Arc::clone(&self.questions);
+        spawn_local(async move {
+            let through = settled.await.is_ok();
+            questions.tell(News::Settled { id, through });
+        });
         Ok(())
     }
 }
