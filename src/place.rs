@@ -7,8 +7,8 @@ use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 
+use futures_channel::oneshot;
 use futures_util::future::{Either, select};
-use tokio::sync::oneshot;
 
 use crate::engine::memory::MemorySite;
 use crate::engine::{Claim, EngineError, PlatformSite, Site};
@@ -85,7 +85,7 @@ where
     let (mut reply, answer) = oneshot::channel();
     let serve = move || async move {
         let done = {
-            let (work, gone) = (pin!(work()), pin!(reply.closed()));
+            let (work, gone) = (pin!(work()), pin!(reply.cancellation()));
             match select(work, gone).await {
                 Either::Left((done, _)) => done,
                 // Nobody wants it any more: a claim that waits on would be in the way of the next.

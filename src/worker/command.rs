@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
+use futures_channel::oneshot;
 
 use super::pending::Entry;
 use super::recent::CommitsPage;
@@ -140,7 +140,7 @@ impl<T: Into<Answered>> Reply<T> {
     /// Whether nobody wants the answer any more.
     pub(crate) fn is_closed(&self) -> bool {
         match self {
-            Reply::Future(sender) => sender.is_closed(),
+            Reply::Future(sender) => sender.is_canceled(),
             Reply::Caller(caller) => caller.has_gone(),
         }
     }

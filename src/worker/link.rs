@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockWriteGuard};
 
-use tokio::sync::oneshot;
+use futures_channel::oneshot;
 
 use super::command::{Caller, Command, QueuedRead, QueuedTask, Read, Reading, Reply, misanswered};
 use super::errors::{gone, stopped, timed_out};
