@@ -14,7 +14,7 @@ use crate::spawn::spawn;
 use super::attach::attach;
 use super::driver::{Command, Mailbox, run};
 use super::options::{ArchiveOptions, ArchiverOptions, whole_ms};
-use super::progress::{ArchiveProgress, Shared};
+use super::progress::{ArchiveProgress, ArchiveState, Shared};
 use super::store::{Store, TimedStore};
 
 /// Ships any number of jobs side by side, with one bound on what is under way; see [`ArchiverOptions`].
@@ -194,10 +194,13 @@ impl Archive {
     ///
     /// # Errors
     ///
-    /// What kept it from being shipped; it has ended all the same. What is missing stays in the job's log.
+    /// What kept it from being shipped, also if it had ended with that before; it has ended all the same.
+    /// What is missing stays in the job's log.
     pub async fn close(&self) -> Result<u64> {
-        if self.progress().has_ended() {
-            return Ok(self.archived_seq());
+        match self.progress().state {
+            ArchiveState::Ended { error: Some(error) } => return Err(error),
+            ArchiveState::Ended { error: None } => return Ok(self.archived_seq()),
+            _ => {}
         }
         let shipped = self.ship().await;
         self.stop().await;

@@ -6,6 +6,7 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Quoted, Result};
 use crate::job::Job;
 
+use super::base::begins_empty;
 use super::catalog;
 use super::format::{ArchiveName, BaseMark, Life, LifeNames, SegmentMark};
 use super::options::ArchiveOptions;
@@ -15,7 +16,7 @@ use super::store::{Store, put_settled};
 /// How often it looks again who ships when somebody else attaches at the same time.
 const LIFE_ROUNDS_MAX: usize = 8;
 
-/// Holds the log, and finds where shipping goes on.
+/// Makes the job's life the archive's last one, and finds where shipping goes on.
 pub(super) async fn attach(
     job: &Job,
     store: Arc<dyn Store>,
@@ -27,27 +28,46 @@ pub(super) async fn attach(
     let name = options.name.clone().unwrap_or_else(|| job.id().to_owned());
     let archive = ArchiveName::new(&name).map_err(|error| error.in_context("archive name"))?;
     let holder = format!("archive/{name}");
-    // Before anything is looked at: from here on nothing goes that has not been shipped.
-    let held = job.hold_log(&holder).await?;
-    let info = job.info().await?;
-    let names = archive.of(&info.generation);
-    live(&*store, &archive, &names, job.id(), &info.generation, clock).await?;
+    let generation = job.position().await?.generation;
+    let names = archive.of(&generation);
+    // The log is not held yet: where another life is shipped nobody would let go of it again.
+    live(&*store, &archive, &names, job.id(), &generation, clock).await?;
     catalog::remove_torn(&*store, &names).await?;
-    let bases = catalog::bases(&*store, &names, &info.generation).await?;
-    let newest = catalog::segment_before(&*store, &names, &info.generation, u64::MAX).await?;
+    let start = find(job, &*store, &names, &generation, &holder).await?;
+    Ok(Shipper::new(job.clone(), store, names, generation, holder, options, start))
+}
+
+/// Holds the log, and finds where shipping goes on; also while another archive of this job ships.
+pub(super) async fn find(
+    job: &Job,
+    store: &dyn Store,
+    names: &LifeNames,
+    generation: &[u8; 16],
+    holder: &str,
+) -> Result<Start> {
+    // Before the store is looked at: from here on nothing goes that has not been shipped.
+    let held = job.hold_log(holder).await?;
+    let info = job.info().await?;
+    // By now another archive may have shipped more and released it.
+    let held = held.max(info.log_first_seq.saturating_sub(1));
+    // Segments first: the base with which their history begins was there before them.
+    let newest = catalog::segment_before(store, names, generation, u64::MAX).await?;
+    let bases = catalog::bases(store, names, generation).await?;
     let known = Known { bases, newest };
+    // Asked now: what another archive ships may have been committed since.
+    let seq = job.position().await?.seq;
     if let Some((end, _)) = known.end()
-        && end > info.committed_seq
+        && end > seq
     {
-        let (seq, id) = (info.committed_seq, Quoted(job.id()));
+        let id = Quoted(job.id());
         let message = format!("the archive is at seq {end}, and job {id} at {seq}: an older copy of it");
         return Err(Error::new(ErrorKind::Conflict, message));
     }
-    let mut start = start(&*store, &names, &info.generation, &known, held).await?;
-    if info.log_first_seq > start.seq.saturating_add(1) && start.base_at.is_none() {
-        start.base_at = Some(info.log_first_seq - 1);
+    let mut start = start(store, names, generation, &known, held).await?;
+    if let Some(from) = start.base_at {
+        start.begins_empty = begins_empty(job, from).await?;
     }
-    Ok(Shipper::new(job.clone(), store, names, info, holder, options, start))
+    Ok(start)
 }
 
 /// What is in the store of this life.
@@ -68,9 +88,10 @@ impl Known {
 
     /// The seq from which on the job can be restored, if it cannot where the archive ends.
     fn whole_at(&self, end: u64) -> u64 {
-        match self.bases.iter().any(|base| base.to <= end) {
+        let history = catalog::last_history(&self.bases);
+        match history.iter().any(|base| base.to <= end) {
             true => 0,
-            false => self.bases.iter().map(|base| base.to).min().unwrap_or(0),
+            false => history.iter().map(|base| base.to).min().unwrap_or(0),
         }
     }
 }
@@ -90,12 +111,14 @@ async fn start(
             whole_at: 0,
             archived: None,
             base_at: Some(held),
+            begins_empty: false,
             probe: false,
         });
     };
     let whole_at = known.whole_at(end);
     let archived = (end >= whole_at).then_some(end);
-    let at_end = Start { seq: end, chain, whole_at, archived, base_at: None, probe: false };
+    let at_end =
+        Start { seq: end, chain, whole_at, archived, base_at: None, begins_empty: false, probe: false };
     if known.bases.is_empty() {
         // Segments that nothing can be restored from: their base was left half, or has been removed.
         return Ok(Start { archived: None, base_at: Some(end.max(held)), ..at_end });
@@ -129,7 +152,7 @@ async fn live(
     clock: &Clock,
 ) -> Result<()> {
     for _ in 0..LIFE_ROUNDS_MAX {
-        let newest = catalog::newest_life(store, archive).await?;
+        let newest = catalog::newest_life(store, archive, true).await?;
         if newest.as_ref().is_some_and(|life| life.generation == *generation) {
             return Ok(());
         }
@@ -138,7 +161,9 @@ async fn live(
             let message = format!("the archive has gone on with another life of job {}", Quoted(job));
             return Err(Error::new(ErrorKind::Conflict, message));
         }
-        let number = newest.map_or(1, |life| life.number + 1);
+        let last = newest.map_or(0, |life| life.number);
+        let full = || Error::new(ErrorKind::Corrupt, "the number of the last life is the last one there is");
+        let number = last.checked_add(1).ok_or_else(full)?;
         let attached_ms = clock.unix_ms();
         let life = Life { generation: *generation, number, attached_ms, job: job.to_owned() };
         let name = archive.life(number);

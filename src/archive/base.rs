@@ -27,6 +27,8 @@ pub(super) struct Taking {
     from: u64,
     /// The chain of the history at `from`; none if a new history begins there.
     chain: Option<u64>,
+    /// Whether it is known that there were no rows at `from`, which then is 0.
+    is_empty: bool,
     scanned: Scanned,
     records: u64,
     builder: Builder,
@@ -44,15 +46,24 @@ enum Scanned {
     All,
 }
 
+/// Whether it is certain that the job had no rows before its first commit, if that is what comes after `from`.
+///
+/// A job that was migrated from the older library has rows that no commit has put.
+pub(super) async fn begins_empty(job: &Job, from: u64) -> Result<bool> {
+    // In this order: where nothing has been committed by now, nothing had been when the rows were looked for.
+    Ok(from == 0 && job.categories().await?.is_empty() && job.position().await?.seq == 0)
+}
+
 impl Taking {
-    pub(super) fn new(generation: [u8; 16], from: u64, chain: Option<u64>) -> Self {
+    /// Begins at `from`, where it is empty if [`begins_empty`] says so, whatever has been committed by now.
+    pub(super) fn new(generation: [u8; 16], from: u64, chain: Option<u64>, is_empty: bool) -> Self {
         let builder = Builder::new(Kind::Rows, generation, chain_start(Kind::Rows, &generation, from));
-        // Before the first commit there are no rows, whatever has been committed by now.
-        let scanned = if from == 0 { Scanned::All } else { Scanned::Nothing };
+        let scanned = if is_empty { Scanned::All } else { Scanned::Nothing };
         Taking {
             generation,
             from,
             chain,
+            is_empty,
             scanned,
             records: 0,
             builder,
@@ -79,7 +90,7 @@ impl Taking {
         if self.sealed.is_none() {
             if let Err(error) = self.read(job, options.cut.bytes.min(PIECE_BYTES_MAX)).await {
                 // A scan does not go on after an error.
-                *self = Taking::new(self.generation, self.from, self.chain);
+                *self = Taking::new(self.generation, self.from, self.chain, self.is_empty);
                 return Err(error);
             }
             self.sealed = self.builder.seal();
@@ -128,7 +139,7 @@ impl Taking {
     }
 
     async fn finish(&self, job: &Job, store: &dyn Store, names: &LifeNames) -> Result<BaseMark> {
-        let to = if self.from == 0 { 0 } else { durable(job).await? };
+        let to = if self.is_empty { 0 } else { durable(job).await? };
         let info = job.info().await?;
         let time_ms = if to == 0 { info.created_ms } else { info.last_commit_ms };
         let chain = self.chain.unwrap_or_else(|| chain_start(Kind::History, &self.generation, self.from));

@@ -2,11 +2,18 @@
 
 use crate::error::{Error, ErrorKind, Result};
 
-use super::format::{ArchiveName, BaseMark, Life, LifeNames, SegmentMark, number_of};
+use super::format::{ArchiveName, BaseMark, Kind, Life, LifeNames, SegmentMark, chain_start, number_of};
 use super::store::{LIST_MAX, Store, get_whole};
 
 /// The life that is shipped, or was last; `None` if nothing ever was.
-pub(super) async fn newest_life(store: &dyn Store, archive: &ArchiveName) -> Result<Option<Life>> {
+///
+/// One that is damaged may be what an upload left half. Who attaches passes over it, and writes it anew; who
+/// reads must not, or he would take an earlier life for the last one.
+pub(super) async fn newest_life(
+    store: &dyn Store,
+    archive: &ArchiveName,
+    pass_damaged: bool,
+) -> Result<Option<Life>> {
     let prefix = archive.lives();
     for name in store.list(&prefix, &prefix, LIST_MAX).await? {
         let number = number_of(&name).ok_or_else(|| foreign(&name))?;
@@ -14,8 +21,8 @@ pub(super) async fn newest_life(store: &dyn Store, archive: &ArchiveName) -> Res
         match Life::decode(&bytes) {
             Ok(life) if life.number == number => return Ok(Some(life)),
             Ok(_) => return Err(misplaced(&name)),
-            // An upload that was left half is no life yet, and nothing was shipped in it.
-            Err(error) if error.kind() == ErrorKind::Corrupt => continue,
+            // What an upload left half is no life yet, and nothing was shipped in it.
+            Err(error) if pass_damaged && error.kind() == ErrorKind::Corrupt => continue,
             Err(error) => return Err(error.in_context(name)),
         }
     }
@@ -59,6 +66,20 @@ async fn base_at(store: &dyn Store, names: &LifeNames, generation: &[u8; 16], fr
     match mark.generation == *generation && mark.from == from {
         true => Ok(mark),
         false => Err(misplaced(&name)),
+    }
+}
+
+/// Whether a history begins with this base: the first one, or one after a gap in the job's log.
+pub(super) fn begins_history(base: &BaseMark) -> bool {
+    base.chain == chain_start(Kind::History, &base.generation, base.from)
+}
+
+/// Of bases, newest first, those of the last history.
+pub(super) fn last_history(bases: &[BaseMark]) -> &[BaseMark] {
+    match bases.iter().position(begins_history) {
+        Some(first) => &bases[..=first],
+        // What was before has been pruned.
+        None => bases,
     }
 }
 

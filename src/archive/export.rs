@@ -16,7 +16,7 @@ use crate::persistency::{Filling, Persistency};
 use crate::spawn::spawn;
 use crate::watch::{LogReader, Position, WatchItem};
 
-use super::base::Taking;
+use super::base::{Taking, begins_empty};
 use super::format::{
     ArchiveName, BaseMark, BasePiece, Builder, Kind, LifeNames, Segment, SegmentMark, chain_start, kind_of,
 };
@@ -41,7 +41,13 @@ pub struct Export {
 
 enum Stage {
     Rows(Box<Taking>),
-    Commits { mark: BaseMark, log: Box<LogReader>, chain: u64, seq: u64 },
+    /// The builder keeps what has been read when a call is dropped in between.
+    Commits {
+        mark: BaseMark,
+        log: Box<LogReader>,
+        builder: Box<Builder>,
+        seq: u64,
+    },
     Done,
 }
 
@@ -78,15 +84,16 @@ impl Store for Sink {
 impl Job {
     /// Exports the job as it is at a moment before the export ends, while it goes on being written.
     ///
-    /// The commit log is held until the export is through or dropped.
+    /// The commit log is held until the export is through or dropped. Where the process dies before, it stays
+    /// held by a name that begins with `export/`, until [`release_log`](crate::Job::release_log) ends that.
     ///
     /// # Errors
     ///
     /// `Unsupported` if the job is open for reading only; `TooLarge` if the log has too many holders.
     pub async fn export(&self) -> Result<Export> {
+        self.check_writable("export")?;
         let random = getrandom::u64().map_err(|error| Error::new(ErrorKind::Backend, error.to_string()))?;
         let holder = format!("export/{random:016x}");
-        let from = self.hold_log(&holder).await?;
         // From here on the log is let go of in any case.
         let mut export = Export {
             job: self.clone(),
@@ -95,8 +102,10 @@ impl Job {
             holder,
             stage: Stage::Done,
         };
+        let from = self.hold_log(&export.holder).await?;
         export.generation = self.position().await?.generation;
-        export.stage = Stage::Rows(Box::new(Taking::new(export.generation, from, None)));
+        let is_empty = begins_empty(self, from).await?;
+        export.stage = Stage::Rows(Box::new(Taking::new(export.generation, from, None, is_empty)));
         Ok(export)
     }
 }
@@ -131,19 +140,13 @@ impl Export {
                         Some(mark) => {
                             let position = Position { generation: self.generation, seq: mark.from };
                             let log = Box::new(self.job.log_from(position).await?);
-                            let (chain, seq) = (mark.chain, mark.from);
-                            self.stage = Stage::Commits { mark, log, chain, seq };
+                            let builder = Builder::new(Kind::History, self.generation, mark.chain);
+                            let (builder, seq) = (Box::new(builder), mark.from);
+                            self.stage = Stage::Commits { mark, log, builder, seq };
                         }
                     }
                 }
-                Stage::Commits { mark, seq, .. } if *seq == mark.to => {
-                    let last = mark.encode();
-                    self.stage = Stage::Done;
-                    self.job.release_log(&self.holder).await?;
-                    return Ok(Some(last));
-                }
-                Stage::Commits { mark, log, chain, seq } => {
-                    let mut builder = Builder::new(Kind::History, self.generation, *chain);
+                Stage::Commits { mark, log, builder, seq } => {
                     while *seq < mark.to && builder.bytes() < SEGMENT_BYTES {
                         let gone = || Error::new(ErrorKind::Backend, "the log has been released");
                         let WatchItem::Commit(commit) = log.next().await.ok_or_else(gone)?? else {
@@ -152,8 +155,13 @@ impl Export {
                         builder.push(&commit);
                         *seq = commit.seq;
                     }
-                    *chain = builder.chain();
-                    return Ok(builder.seal().map(|sealed| sealed.bytes));
+                    if let Some(sealed) = builder.seal() {
+                        return Ok(Some(sealed.bytes));
+                    }
+                    let last = mark.encode();
+                    self.job.release_log(&self.holder).await?;
+                    self.stage = Stage::Done;
+                    return Ok(Some(last));
                 }
             }
         }
@@ -279,7 +287,7 @@ impl Import {
         let Segment { mark, commits } = Segment::decode(Kind::Rows, object)?;
         // How the first one begins is checked against the mark at the end.
         let follows =
-            self.pieces.last().map_or(mark.first_seq == 1, |last| last.last_record + 1 == mark.first_seq);
+            self.pieces.last().map_or(0, |last| last.last_record).checked_add(1) == Some(mark.first_seq);
         if !follows || self.rows.is_some_and(|rows| rows != (mark.generation, mark.chain_before)) {
             return Err(damaged("rows do not follow what is before them"));
         }
@@ -304,7 +312,7 @@ impl Import {
         if let Some(before) = &self.history {
             let follows = before.generation == mark.generation
                 && before.chain_after == mark.chain_before
-                && before.last_seq + 1 == mark.first_seq;
+                && before.last_seq.checked_add(1) == Some(mark.first_seq);
             if !follows {
                 return Err(damaged("commits do not follow what is before them"));
             }
@@ -329,7 +337,7 @@ impl Import {
             None => end.from == end.to,
             Some(all) => {
                 (all.generation, all.chain_before) == (end.generation, end.chain)
-                    && (all.first_seq, all.last_seq) == (end.from + 1, end.to)
+                    && (Some(all.first_seq), all.last_seq) == (end.from.checked_add(1), end.to)
             }
         };
         if !rows_fit || !history_fits || self.pieces != end.pieces || self.row_count != end.rows {

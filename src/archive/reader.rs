@@ -79,7 +79,7 @@ impl ArchiveReader {
     pub async fn open(store: Arc<dyn Store>, name: &str) -> Result<Self> {
         let archive = ArchiveName::new(name)?;
         let none = || Error::new(ErrorKind::JobNotFound, format!("there is no archive {}", Quoted(name)));
-        let life = catalog::newest_life(&*store, &archive).await?.ok_or_else(none)?;
+        let life = catalog::newest_life(&*store, &archive, false).await?.ok_or_else(none)?;
         Ok(Self::of_life(store, &archive, life.generation))
     }
 
@@ -107,9 +107,7 @@ impl ArchiveReader {
     ///
     /// `Corrupt`, `VersionTooNew`, and what the store answers.
     pub async fn archived_seq(&self) -> Result<Option<u64>> {
-        let bases = self.bases().await?;
-        let end = self.end(&bases).await?;
-        Ok(end.filter(|end| bases.iter().any(|base| base.to <= *end)))
+        self.restorable(&self.bases().await?).await
     }
 
     /// The segments up to the one that holds `until`, newest first.
@@ -160,14 +158,18 @@ impl ArchiveReader {
         bases.reverse();
         for base in &bases {
             let mut rows = self.rows(base.clone());
+            let mut rows_of_it = 0;
             while let Some(piece) = rows.next(self).await? {
-                verified.rows += piece.iter().map(|commit| commit.operations.len() as u64).sum::<u64>();
+                rows_of_it += piece.iter().map(|commit| commit.operations.len() as u64).sum::<u64>();
             }
+            if rows_of_it != base.rows {
+                let message = format!("{}: it has {rows_of_it} rows", self.names.base(base.from));
+                return Err(Error::new(ErrorKind::Corrupt, message));
+            }
+            verified.rows += rows_of_it;
             verified.bases += 1;
+            // Each as long as what was read.
             verified.bytes += base.pieces.iter().map(|piece| piece.bytes).sum::<u64>();
-        }
-        if verified.rows != bases.iter().map(|base| base.rows).sum::<u64>() {
-            return Err(Error::new(ErrorKind::Corrupt, "the bases hold other numbers of rows than they say"));
         }
         let end = self.end(&bases).await?.unwrap_or(0);
         let mut at: Option<(u64, u64)> = None;
@@ -217,6 +219,25 @@ impl ArchiveReader {
         Ok(base.max(newest.map(|mark| mark.last_seq)))
     }
 
+    /// The last seq that can be restored with these bases, newest first.
+    pub(super) async fn restorable(&self, bases: &[BaseMark]) -> Result<Option<u64>> {
+        let mut end = self.end(bases).await?;
+        let mut rest = bases;
+        loop {
+            let history = catalog::last_history(rest);
+            let (Some(seq), Some(first)) = (end, history.last()) else { return Ok(None) };
+            if history.iter().any(|base| base.to <= seq) {
+                return Ok(Some(seq));
+            }
+            // Of what begins behind a gap the commits are missing that were made while its base was taken.
+            rest = &rest[history.len()..];
+            let (store, from) = (&*self.store, first.from);
+            let before = catalog::segment_before(store, &self.names, &self.generation, from).await?;
+            let base = rest.first().map(|base| base.from);
+            end = base.max(before.map(|mark| mark.last_seq));
+        }
+    }
+
     /// The segment that goes on behind `seq` with this chain.
     ///
     /// `None` if a new history begins behind `seq`, or `end` is reached; `Corrupt` if it should be there.
@@ -232,12 +253,17 @@ impl ArchiveReader {
                 Err(Error::new(ErrorKind::Corrupt, message))
             }
             // After a gap that the job's own log had, a base begins a new history.
-            None if self.bases().await?.iter().any(|base| base.from > seq) => Ok(None),
+            None if self.next_base(seq).await?.is_some_and(|base| catalog::begins_history(&base)) => Ok(None),
             None => {
                 let message = format!("{name}: the segment that begins with seq {} is missing", seq + 1);
                 Err(Error::new(ErrorKind::Corrupt, message))
             }
         }
+    }
+
+    /// The first base behind `seq`.
+    async fn next_base(&self, seq: u64) -> Result<Option<BaseMark>> {
+        Ok(self.bases().await?.into_iter().rfind(|base| base.from > seq))
     }
 
     pub(super) fn rows(&self, base: BaseMark) -> RowsReader {

@@ -107,7 +107,7 @@ impl ArchiveReader {
         let bases = self.bases().await?;
         let end = self.end(&bases).await?.unwrap_or(0);
         let (last, until_ms) = match to {
-            RestoreTo::Latest => (end, u64::MAX),
+            RestoreTo::Latest => (self.restorable(&bases).await?.unwrap_or(end), u64::MAX),
             RestoreTo::Seq(seq) if seq > end => {
                 return Err(outside(format!("seq {seq} is not archived, the last one is {end}")));
             }

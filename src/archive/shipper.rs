@@ -7,9 +7,9 @@ use std::sync::Arc;
 use crate::batch::Batch;
 use crate::error::{Error, ErrorKind, Quoted, Result};
 use crate::job::Job;
-use crate::job_info::JobInfo;
 use crate::watch::{LogReader, Position, WatchItem};
 
+use super::attach::find;
 use super::base::Taking;
 use super::catalog;
 use super::format::{Builder, Kind, LifeNames, Sealed, Segment, SegmentMark};
@@ -31,8 +31,16 @@ pub(super) struct Start {
     pub(super) archived: Option<u64>,
     /// A base is to be taken at this seq first.
     pub(super) base_at: Option<u64>,
+    /// Whether it is certain that there were no rows at that seq.
+    pub(super) begins_empty: bool,
     /// There may be segments behind `seq` that this job has shipped.
     pub(super) probe: bool,
+}
+
+impl Start {
+    fn taking(&self, generation: [u8; 16]) -> Option<Taking> {
+        self.base_at.map(|from| Taking::new(generation, from, None, self.begins_empty))
+    }
 }
 
 /// What a turn came to.
@@ -69,17 +77,17 @@ impl Shipper {
         job: Job,
         store: Arc<dyn Store>,
         names: LifeNames,
-        info: JobInfo,
+        generation: [u8; 16],
         holder: String,
         options: ArchiveOptions,
         state: Start,
     ) -> Self {
-        let taking = state.base_at.map(|from| Taking::new(info.generation, from, None));
+        let taking = state.taking(generation);
         Shipper {
             job,
             store,
             names,
-            generation: info.generation,
+            generation,
             options,
             holder,
             state,
@@ -188,7 +196,7 @@ impl Shipper {
             match log.next().await {
                 Some(Ok(WatchItem::Commit(commit))) => builder.push(&commit),
                 Some(Ok(WatchItem::Lagged { to, .. })) => {
-                    self.begin_anew(to);
+                    self.find_again(to).await?;
                     return Ok(None);
                 }
                 Some(Err(error)) => return Err(error),
@@ -237,7 +245,11 @@ impl Shipper {
         let mut seq = self.state.seq;
         while seq < mark.last_seq {
             let Some(item) = log.next().await else { return Err(conflict("the log ends before")) };
-            let WatchItem::Commit(commit) = item? else { return Err(conflict("the log has lost them")) };
+            let commit = match item? {
+                WatchItem::Commit(commit) => commit,
+                // Whoever released them has compared them with the log.
+                WatchItem::Lagged { to, .. } => return self.find_again(to).await,
+            };
             builder.push(&commit);
             seq = commit.seq;
             if builder.bytes() > COMPARE_BYTES {
@@ -257,7 +269,7 @@ impl Shipper {
         self.reached(mark.last_seq);
         self.bytes_since_base = self.bytes_since_base.saturating_add(mark.bytes);
         if self.bytes_since_base >= self.options.base_after.0 && !self.state.probe {
-            self.taking = Some(Taking::new(self.generation, mark.last_seq, Some(self.state.chain)));
+            self.taking = Some(Taking::new(self.generation, mark.last_seq, Some(self.state.chain), false));
         }
     }
 
@@ -267,10 +279,22 @@ impl Shipper {
         }
     }
 
-    /// After a gap in the log: only a base can go on from there.
-    fn begin_anew(&mut self, from: u64) {
-        self.taking = Some(Taking::new(self.generation, from, None));
+    /// The log has lost what comes next, up to `to`. Either another archive of this job has shipped it, and is
+    /// followed; or it was never shipped, and only a base can go on behind the gap.
+    async fn find_again(&mut self, to: u64) -> Result<()> {
+        let mut found = find(&self.job, &*self.store, &self.names, &self.generation, &self.holder).await?;
+        if found.base_at.is_none() && found.seq < to {
+            if found.probe {
+                let message = format!("the log has lost commits up to seq {to} that nobody has released");
+                return Err(Error::new(ErrorKind::Corrupt, message));
+            }
+            found.base_at = Some(to);
+        }
+        found.archived = found.archived.max(self.state.archived);
+        self.state = found;
+        self.taking = self.state.taking(self.generation);
         (self.log, self.cut_at) = (None, None);
+        Ok(())
     }
 
     /// The log behind what is archived.

@@ -139,3 +139,40 @@ async fn a_file_that_is_no_database_is_corrupt_and_stays_byte_for_byte() {
         p.close().await.unwrap();
     }
 }
+
+/// Found by attack: an archive or export that began at seq 0 had no rows.
+#[cfg(feature = "archive")]
+#[tokio::test]
+async fn rows_that_were_migrated_are_archived_and_exported() {
+    use std::sync::Arc;
+
+    use persistency::archive::{Archive, ArchiveOptions, MemoryStore, RestoreTo, restore};
+
+    for commits in 0..2 {
+        let dir = tempfile::tempdir().unwrap();
+        old_file(&dir.path().join("alpha.db"));
+        let p = Persistency::open(dir.path()).unwrap();
+        let job = p.open_job("alpha").await.unwrap();
+        job.hold_log("archive/alpha").await.unwrap();
+        for n in 0..commits {
+            job.put_acked("msg", key!("new", n).unwrap(), "").await.unwrap();
+        }
+        let store = Arc::new(MemoryStore::new());
+        let archive = Archive::attach(&job, Arc::clone(&store) as _, ArchiveOptions::new()).await.unwrap();
+        archive.close().await.unwrap();
+        restore(store, "alpha", &p, "restored", RestoreTo::Latest).await.unwrap();
+        let (mut export, mut import) = (job.export().await.unwrap(), p.import_job("imported").await.unwrap());
+        while let Some(bytes) = export.next().await {
+            import.push(&bytes.unwrap()).await.unwrap();
+        }
+        import.finish().await.unwrap();
+        for id in ["restored", "imported"] {
+            let copy = p.open_job(id).await.unwrap();
+            for (category, key, payload) in rows() {
+                assert!(copy.get(category, key.clone()).await.unwrap() == Some(payload), "{id}, {key:?}");
+            }
+            assert_eq!(copy.count("msg", ..).await.unwrap(), job.count("msg", ..).await.unwrap());
+        }
+        p.close().await.unwrap();
+    }
+}

@@ -16,6 +16,8 @@ facts! {
         a_sound_archive_is_verified,
         an_object_that_is_missing_is_named,
         an_object_that_is_damaged_is_named,
+        a_segment_that_is_missing_before_a_later_base_is_named,
+        a_damaged_life_is_not_passed_over_for_an_earlier_one,
         an_object_in_anothers_place_is_noticed;
 }
 
@@ -128,6 +130,39 @@ async fn an_object_that_is_damaged_is_named(root: &TestRoot) {
         store.overwrite(&name, bytes);
     }
     reader(&store).await.verify().await.unwrap();
+}
+
+/// Found by attack: it was taken for a gap that the job's log had had.
+async fn a_segment_that_is_missing_before_a_later_base_is_named(root: &TestRoot) {
+    let (_job, store) = ten_commits(root, 1).await;
+    let names: Vec<String> = store.names().into_iter().filter(|name| name.contains("/segments/")).collect();
+    assert!(names.len() > 2, "{names:?}");
+    for name in &names[1..] {
+        let bytes = store.get(name).await.unwrap().unwrap();
+        store.delete(name).await.unwrap();
+        let verified = reader(&store).await.verify().await.unwrap_err();
+        assert!(verified.kind() == ErrorKind::Corrupt && verified.message().contains(&**name), "{verified}");
+        store.overwrite(name, bytes);
+    }
+    reader(&store).await.verify().await.unwrap();
+}
+
+/// Found by attack: the earlier life was restored as the latest.
+async fn a_damaged_life_is_not_passed_over_for_an_earlier_one(root: &TestRoot) {
+    let (p, store) = (root.open(), MemoryStore::new());
+    for _ in 0..2 {
+        let job = p.open_job("alpha").await.unwrap();
+        job.put_acked("m", k("a"), "").await.unwrap();
+        attach_with(&job, &store, options()).await.unwrap().close().await.unwrap();
+        p.drop_job("alpha").await.unwrap();
+    }
+    let name = store.names().into_iter().find(|name| name.contains("/lives/")).unwrap();
+    let mut bytes = store.get(&name).await.unwrap().unwrap();
+    bytes[30] ^= 1;
+    store.overwrite(&name, bytes);
+    let restored = restore(Arc::new(store), "backup", &p, "restored", RestoreTo::Latest).await;
+    let error = restored.unwrap_err();
+    assert!(error.kind() == ErrorKind::Corrupt && error.message().contains(&name), "{error}");
 }
 
 async fn an_object_in_anothers_place_is_noticed(root: &TestRoot) {

@@ -196,7 +196,7 @@ async fn a_base_is_taken_while_the_job_is_written(root: &TestRoot) {
     let (mut n, mut states) = (0u8, vec![(8, rows(&job, "m").await)]);
     while (&mut waiting).now_or_never().is_none() {
         // Behind, at and before where the scan is.
-        let batch = Batch::new().put("m", k([n % 8, n]), [n]).delete("m", k([(n + 3) % 8, 0]));
+        let batch = Batch::new().put("m", k([n % 8, n]), [n]).delete("m", k([n.wrapping_add(3) % 8, 0]));
         let seq = job.persist_acked(batch.put("new", k([n]), "")).await.unwrap();
         if states.len() < 8 {
             states.push((seq, rows(&job, "m").await));
