@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use futures_channel::oneshot;
 use futures_util::FutureExt;
-use tokio::sync::oneshot;
 
 use super::{ROWS, key, put, told, writes_in};
 use crate::commit_log::Commit;
@@ -67,7 +67,13 @@ fn flush(last: u64, kept: &mut KeptErrors) -> (Waiter, oneshot::Receiver<Result<
 }
 
 fn answered(mut answer: oneshot::Receiver<Result<Flushed>>) -> usize {
-    answer.try_recv().expect("is answered").and_then(Flushed::take).err().map_or(0, |error| writes_in(&error))
+    answer
+        .try_recv()
+        .expect("is there")
+        .expect("is answered")
+        .and_then(Flushed::take)
+        .err()
+        .map_or(0, |error| writes_in(&error))
 }
 
 /// A flush in a `select!` can lose against another branch after the worker has answered it.
