@@ -102,20 +102,23 @@ async fn a_call_of_an_export_that_is_dropped_loses_nothing(root: &TestRoot) {
     for n in 0..40u8 {
         job.put_acked("n", k([n]), vec![n; 100_000]).await.unwrap();
     }
-    let (mut bytes, mut patience) = (Vec::new(), 0);
+    let (mut bytes, mut patience, mut in_vain) = (Vec::new(), 0, 0);
     loop {
-        // Every number below 16, large and small ones by turns.
+        // Every number below 16, large and small ones by turns; and more as long as no call gets to its end.
         patience = (patience * 5 + 3) % 16;
         let mut next = std::pin::pin!(export.next());
         let mut called = None;
-        for _ in 0..=patience {
+        for _ in 0..=patience + in_vain {
             called = called.or_else(|| next.as_mut().now_or_never());
             job.position().await.unwrap();
         }
         match called {
-            Some(Some(object)) => bytes.extend(object.unwrap()),
+            Some(Some(object)) => {
+                bytes.extend(object.unwrap());
+                in_vain = 0;
+            }
             Some(None) => break,
-            None => {}
+            None => in_vain += 1,
         }
     }
     assert_eq!(import(&p, &bytes, usize::MAX).await.unwrap(), 41);
