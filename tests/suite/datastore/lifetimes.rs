@@ -7,7 +7,7 @@ use persistency::datastore::{
     Bounds, Bytes, Change, Collection, CollectionOptions, Datastore, Json, PoolOptions, Purged, Since,
     TTL_DEFAULT, fresh_id,
 };
-use persistency::{Clock, ErrorKind};
+use persistency::{Clock, ErrorKind, JobOptions};
 
 use super::model::before_long;
 use crate::common::{TestRoot, k, kind};
@@ -440,7 +440,10 @@ async fn lifetimes_outlive_reopening(root: &TestRoot) {
 
 async fn a_purge_ends_though_what_it_looks_after_expires_meanwhile(root: &TestRoot) {
     let clock = Clock::manual(NOW);
-    let store = store(root, &clock).await;
+    // The clock goes on for longer than a browser's deadline while the purge is under way.
+    let options = JobOptions::new().no_deadline();
+    let job = root.open_with_clock(clock.clone()).open_job_with("alpha", options).await.unwrap();
+    let store = Datastore::new(job);
     let list = open(&store, CollectionOptions::temporary().ttl(MINUTE * 2).record_ttl(MINUTE)).await;
     list.set(k("a"), "").await.unwrap();
     let pool = store.pool::<Bytes>("pool", PoolOptions::temporary().ttl(MINUTE).sliding()).await.unwrap();
