@@ -23,6 +23,7 @@ mod tests;
 mod transcripts;
 mod turn;
 mod waiters;
+mod waiting;
 
 use std::rc::Rc;
 use std::sync::Arc;

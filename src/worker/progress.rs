@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use super::waiting::Waiting;
 use crate::error::{Error, Result};
 
 /// How far the job has come, as far as this root knows.
@@ -36,9 +37,7 @@ pub(crate) struct Milestones(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     progress: Progress,
-    /// Futures that wait, by their number, so that each keeps just its newest waker.
-    waiting: Vec<(u64, Waker)>,
-    next_waiting: u64,
+    waiting: Waiting,
 }
 
 impl Milestones {
@@ -53,7 +52,7 @@ impl Milestones {
         if !change(&mut state.progress) {
             return;
         }
-        let wakers: Vec<Waker> = state.waiting.iter().map(|(_, waker)| waker.clone()).collect();
+        let wakers = state.waiting.wakers();
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
     }
@@ -84,22 +83,13 @@ impl<T, F: FnMut(&Progress) -> Option<T> + Unpin> Future for Reach<'_, F> {
         if let Some(found) = (this.look)(&state.progress) {
             return Poll::Ready(found);
         }
-        let number = *this.number.get_or_insert_with(|| {
-            state.next_waiting += 1;
-            state.next_waiting
-        });
-        match state.waiting.iter_mut().find(|(of, _)| *of == number) {
-            Some((_, waker)) => waker.clone_from(context.waker()),
-            None => state.waiting.push((number, context.waker().clone())),
-        }
+        state.waiting.note(&mut this.number, context);
         Poll::Pending
     }
 }
 
 impl<F> Drop for Reach<'_, F> {
     fn drop(&mut self) {
-        if let Some(number) = self.number {
-            self.milestones.lock().waiting.retain(|(of, _)| *of != number);
-        }
+        self.milestones.lock().waiting.forget(self.number);
     }
 }

@@ -7,10 +7,11 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use super::command::{Answered, Caller};
 use super::turn::Answer;
+use super::waiting::Waiting;
 use crate::error::{Error, ErrorKind, Outcome, Result};
 
 /// The result of one queued task, now or later.
@@ -26,9 +27,7 @@ struct State {
     told: bool,
     /// Whether a precondition that did not hold is no error to anybody else.
     own_conflict: bool,
-    /// Futures that wait, by their number, so that each keeps just its newest waker.
-    waiting: Vec<(u64, Waker)>,
-    next_waiting: u64,
+    waiting: Waiting,
 }
 
 /// The worker's end of a slot; dropped unsettled it answers that the worker stopped.
@@ -145,7 +144,7 @@ impl Drop for Ticket {
 fn settle(slot: &Slot, result: Result<Answer>) {
     let mut state = slot.lock();
     state.result = Some(result);
-    let wakers: Vec<Waker> = state.waiting.iter().map(|(_, waker)| waker.clone()).collect();
+    let wakers = state.waiting.wakers();
     drop(state);
     for waker in wakers {
         waker.wake();
@@ -169,22 +168,13 @@ impl Future for Settled<'_> {
             state.reported = true;
             return Poll::Ready(result);
         }
-        let number = *self.number.get_or_insert_with(|| {
-            state.next_waiting += 1;
-            state.next_waiting
-        });
-        match state.waiting.iter_mut().find(|(of, _)| *of == number) {
-            Some((_, waker)) => waker.clone_from(context.waker()),
-            None => state.waiting.push((number, context.waker().clone())),
-        }
+        state.waiting.note(&mut self.number, context);
         Poll::Pending
     }
 }
 
 impl Drop for Settled<'_> {
     fn drop(&mut self) {
-        if let Some(number) = self.number {
-            self.slot.lock().waiting.retain(|(of, _)| *of != number);
-        }
+        self.slot.lock().waiting.forget(self.number);
     }
 }

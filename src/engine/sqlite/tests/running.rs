@@ -72,16 +72,21 @@ async fn only_durable_commits_are_synced() {
     assert_eq!((pragma(&engine, "fullfsync"), pragma(&engine, "checkpoint_fullfsync")), (1, 1));
 }
 
-#[tokio::test]
-async fn after_a_failed_sync_only_reads_go_on_until_the_job_is_opened_again() {
-    let (dir, site, engine) = new_job().await;
-    put(&engine, "a", "1").await;
+/// Has the engine believe that a sync has failed.
+fn fail_sync(engine: &SqliteEngine) {
     let failed = EngineError::new(Fault::SyncFailed, "on purpose");
     let notice = |conn: &rusqlite::Connection| {
         engine.notice_failed_sync(conn, &failed);
         Ok(())
     };
     engine.with_writer(notice).unwrap();
+}
+
+#[tokio::test]
+async fn after_a_failed_sync_only_reads_go_on_until_the_job_is_opened_again() {
+    let (dir, site, engine) = new_job().await;
+    put(&engine, "a", "1").await;
+    fail_sync(&engine);
     for durable in [false, true] {
         let error = apply(&engine, Batch::new().put("c", key("b"), "2"), durable).await.unwrap_err();
         assert_eq!((error.fault, error.outcome), (Fault::SyncFailed, Outcome::NotApplied));
@@ -100,12 +105,7 @@ async fn after_a_failed_sync_only_reads_go_on_until_the_job_is_opened_again() {
 async fn a_sync_that_fails_as_a_job_is_laid_to_rest_is_told_and_nothing_is_thrown_away() {
     let (dir, _site, engine) = new_job().await;
     put(&engine, "a", "1").await;
-    let failed = EngineError::new(Fault::SyncFailed, "on purpose");
-    let notice = |conn: &rusqlite::Connection| {
-        engine.notice_failed_sync(conn, &failed);
-        Ok(())
-    };
-    engine.with_writer(notice).unwrap();
+    fail_sync(&engine);
     assert_eq!(engine.rest().await.unwrap_err().fault, Fault::SyncFailed);
     assert!(dir.path().join("job.db-wal").exists());
 }
