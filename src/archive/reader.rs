@@ -140,7 +140,7 @@ impl ArchiveReader {
         let name = self.names.data(&segment.mark);
         let bytes = get_whole(&*self.store, &name).await?;
         let read = Segment::decode(Kind::History, &bytes).map_err(|error| error.in_context(&name))?;
-        match read.mark == segment.mark {
+        match (SegmentMark { bytes_until: segment.mark.bytes_until, ..read.mark }) == segment.mark {
             true => Ok(read.commits),
             false => Err(Error::new(ErrorKind::Corrupt, format!("{name}: it is another segment"))),
         }

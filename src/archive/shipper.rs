@@ -25,6 +25,9 @@ pub(super) struct Start {
     /// The archive has everything up to here, in the chain.
     pub(super) seq: u64,
     pub(super) chain: u64,
+    /// Bytes of all segments up to there, and up to the newest base.
+    pub(super) bytes_until: u64,
+    pub(super) bytes_until_base: u64,
     /// Nothing can be restored before the archive has come here.
     pub(super) whole_at: u64,
     /// Up to where it can be restored now, if it can.
@@ -39,7 +42,8 @@ pub(super) struct Start {
 
 impl Start {
     fn taking(&self, generation: [u8; 16]) -> Option<Taking> {
-        self.base_at.map(|from| Taking::new(generation, from, None, self.begins_empty))
+        let taking = |from| Taking::new(generation, (from, None, self.bytes_until), self.begins_empty);
+        self.base_at.map(taking)
     }
 }
 
@@ -66,8 +70,6 @@ pub(super) struct Shipper {
     cut_at: Option<u64>,
     /// Goes on behind the last segment, if it has been read to its end only.
     log: Option<LogReader>,
-    /// Bytes shipped since the last base.
-    bytes_since_base: u64,
     /// Up to where the log has been released.
     released: u64,
 }
@@ -94,7 +96,6 @@ impl Shipper {
             taking,
             cut_at: None,
             log: None,
-            bytes_since_base: 0,
             released: 0,
         }
     }
@@ -147,7 +148,7 @@ impl Shipper {
                         self.state.whole_at = mark.to;
                         self.reached(mark.from);
                     }
-                    self.bytes_since_base = 0;
+                    self.state.bytes_until_base = mark.bytes_until;
                     self.log = None;
                 }
                 Ok(None) => self.taking = Some(taking),
@@ -210,6 +211,7 @@ impl Shipper {
 
     async fn put(&mut self, sealed: Sealed) -> Result<()> {
         let Sealed { mark, bytes } = sealed;
+        let mark = SegmentMark { bytes_until: self.state.bytes_until.saturating_add(mark.bytes), ..mark };
         let whole = |bytes: &[u8]| Segment::decode(Kind::History, bytes).map(drop);
         let name = self.names.data(&mark);
         if put_settled(&*self.store, &name, &bytes, whole).await?.is_some() {
@@ -267,9 +269,11 @@ impl Shipper {
         (self.state.seq, self.state.chain) = (mark.last_seq, mark.chain_after);
         self.cut_at = None;
         self.reached(mark.last_seq);
-        self.bytes_since_base = self.bytes_since_base.saturating_add(mark.bytes);
-        if self.bytes_since_base >= self.options.base_after.0 && !self.state.probe {
-            self.taking = Some(Taking::new(self.generation, mark.last_seq, Some(self.state.chain), false));
+        self.state.bytes_until = mark.bytes_until;
+        let since_base = mark.bytes_until.saturating_sub(self.state.bytes_until_base);
+        if since_base >= self.options.base_after.0 && !self.state.probe {
+            let at = (mark.last_seq, Some(mark.chain_after), mark.bytes_until);
+            self.taking = Some(Taking::new(self.generation, at, false));
         }
     }
 
