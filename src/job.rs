@@ -354,6 +354,20 @@ impl Job {
         self.change_log(name, LogChange::Release(name.to_owned()), "release_log").await.map(drop)
     }
 
+    /// How far filling the job has come, as [`filling`](Job::filling) was told; empty if it was not.
+    #[cfg(feature = "archive")]
+    pub(crate) async fn filled_so_far(&self) -> Result<Vec<u8>> {
+        Ok(self.details("fill").await?.record.extension.clone())
+    }
+
+    /// Remembers with the job how far filling it has come, behind everything that is committed.
+    #[cfg(feature = "archive")]
+    pub(crate) async fn filling(&self, come: Vec<u8>) -> Result<()> {
+        let bytes = come.len();
+        let weighed = Weighed { task: Task::Filling(come), operations: 1, bytes };
+        self.carry_out(weighed, "fill").await.map(drop)
+    }
+
     /// Makes a job of what was being filled, durable; from then on others can open it.
     #[cfg(feature = "archive")]
     pub(crate) async fn filled(&self) -> Result<()> {

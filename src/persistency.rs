@@ -75,6 +75,9 @@ pub(crate) struct RootCore {
 struct State {
     closed: bool,
     jobs: Names<Tenant>,
+    /// What this root has left half filled, as far as it knows: storage of these ids may be no job.
+    #[cfg(feature = "archive")]
+    half_filled: Names<()>,
 }
 
 /// A job that this root has opened.
@@ -195,7 +198,10 @@ impl Persistency {
     /// The ids of the jobs that exist, open or not, ascending.
     pub async fn list_jobs(&self) -> Result<Vec<String>> {
         self.check_open()?;
-        self.core().place.list().await.map_err(|error| error.in_context("list jobs"))
+        let ids = self.core().place.list().await.map_err(|error| error.in_context("list jobs"))?;
+        #[cfg(feature = "archive")]
+        let ids = self.without_half_filled(ids).await?;
+        Ok(ids)
     }
 
     /// Closes the job: everything accepted is committed and made durable, then its file and thread

@@ -40,7 +40,8 @@
 //!   the other's archive ends with `Conflict`. Who ships the same commits is not in the way.
 //! * Failures are visible: [`ArchiveState`] tells whether it ships, retries, has stalled, or has ended and
 //!   why. One job's failures do not hold others up.
-//! * A restore makes a job that is whole, or none; it refuses what is missing or damaged by its name.
+//! * A restore makes a job that is whole, or none; it refuses what is missing or damaged by its name. One that
+//!   was cut short goes on where it stopped when it is called again, also in another process.
 //!
 //! # Stores
 //!
@@ -66,7 +67,6 @@
 //!   but a [`Store`] whose futures are `Send`.
 //! * A choice of the tab that ships, where several have the job open. Whichever attaches ships what it
 //!   knows of, and of two both ship the same; commits of other tabs wait until this tab learns of them.
-//! * Resuming a restore that was cut short: it starts again from the beginning.
 //! * Word to a running archive that a later life of the job is shipped under its name: only attaching again
 //!   is refused. Its segments are in the way of nobody.
 //! * A writer that loses less to the log.
@@ -84,6 +84,7 @@ mod progress;
 mod prune;
 mod reader;
 mod restore;
+mod resume;
 mod scheduler;
 mod shipper;
 mod store;
