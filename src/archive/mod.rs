@@ -70,7 +70,7 @@
 //! * Word to a running archive that a later life of the job is shipped under its name: only attaching again
 //!   is refused. Its segments are in the way of nobody.
 //! * A writer that loses less to the log.
-//! * Pruning by itself: [`ArchiveReader::prune`] has to be called, and removes nothing of earlier lives.
+//! * Pruning of earlier lives: neither [`ArchiveOptions::keep`] nor [`ArchiveReader::prune`] removes any.
 
 mod archiver;
 mod attach;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use persistency::archive::{ArchiveReader, FaultyStore, MemoryStore, RestoreProgress, RestoreTo, StoreFault};
-use persistency::{Clock, ErrorKind, Persistency, Result};
+use persistency::{Clock, ErrorKind, JobOptions, OpenMode, Persistency, Result};
 
 use super::{attach_with, on_demand, options, reader, restored};
 use crate::common::{SHARED, TestRoot, k, kind, rows};
@@ -207,23 +207,13 @@ async fn a_job_that_somebody_else_restores_is_left_alone(root: &TestRoot) {
                 break done;
             }
             job.position().await.unwrap();
-            if !p.has_job("restored") && kind(other.job("restored")) == ErrorKind::JobNotFound {
-                match other
-                    .open_job_with(
-                        "restored",
-                        persistency::JobOptions::new().mode(persistency::OpenMode::MustExist),
-                    )
-                    .await
-                {
-                    // Before anything of it is there, or while it is filled.
-                    Err(error) if error.kind() == ErrorKind::JobNotFound => {}
-                    Err(error) => {
-                        assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
-                        tried += 1;
-                    }
-                    Ok(job) => {
-                        assert_eq!(rows(&job, "m").await.len(), usize::from(ROWS), "it was whole");
-                    }
+            let must_exist = JobOptions::new().mode(OpenMode::MustExist);
+            match other.open_job_with("restored", must_exist).await {
+                Ok(job) => assert_eq!(rows(&job, "m").await.len(), usize::from(ROWS), "it was whole"),
+                Err(error) if error.kind() == ErrorKind::JobNotFound => {}
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
+                    tried += 1;
                 }
             }
         };
