@@ -42,6 +42,7 @@ mod direct;
 mod engine;
 mod fault;
 mod files;
+mod log_table;
 mod migrate;
 #[cfg(test)]
 pub(crate) mod mortal;

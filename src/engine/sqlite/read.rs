@@ -9,6 +9,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Params, Row};
 
 use super::fault::Result;
+use super::log_table;
 use crate::engine::{
     EngineError, Fault, Found, Get, Got, Look, Page, PageRequest, Point, Query, RECORD_KEY, Seen, Space,
     Verify, Want, Wanted,
@@ -188,7 +189,8 @@ fn first<T>(
     let mut statement = conn.prepare_cached(sql)?;
     let mut rows = match &point.space {
         Space::Rows(category) => statement.query((category.as_bytes(), &*point.key))?,
-        Space::Log | Space::Meta => statement.query([&*point.key])?,
+        Space::Log => statement.query([log_table::number(&point.key)?])?,
+        Space::Meta => statement.query([&*point.key])?,
     };
     rows.next()?.map(read).transpose()
 }
@@ -235,6 +237,9 @@ fn read_page(conn: &Connection, request: &PageRequest) -> Result<Page> {
     let mut page = Page::default();
     if request.span.is_empty() {
         return Ok(page);
+    }
+    if request.space == Space::Log {
+        return log_table::read_page(conn, request);
     }
     let sql = page_sql(request);
     let mut statement = conn.prepare_cached(&sql)?;
