@@ -42,9 +42,12 @@ mod direct;
 mod engine;
 mod fault;
 mod files;
+mod fold;
+mod journal;
 mod migrate;
 #[cfg(test)]
 pub(crate) mod mortal;
+mod overlay;
 mod owner;
 mod read;
 mod reader;
@@ -52,6 +55,7 @@ mod schema;
 #[cfg(test)]
 mod tests;
 mod write;
+mod writing;
 
 use std::path::{Path, PathBuf, absolute};
 use std::sync::Arc;
