@@ -214,6 +214,8 @@ async fn a_row_that_has_lost_its_payload_is_corrupt_and_can_be_written_again() {
     assert_eq!(engine.get(get, Verify::Never).await.unwrap_err().fault, Fault::Corrupt);
     put(&engine, "a", vec![2; 20_000]).await;
     assert_eq!(row(&engine, "c", "a").await.unwrap(), vec![2; 20_000]);
+    fold(&engine);
+    assert_eq!(row(&engine, "c", "a").await.unwrap(), vec![2; 20_000]);
     assert_sound(&engine).await;
 }
 
