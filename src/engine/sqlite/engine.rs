@@ -84,6 +84,11 @@ impl SqliteEngine {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn shared_overlay(&self) -> Arc<Shared> {
+        Arc::clone(&self.overlay)
+    }
+
     /// Runs something on the writing connection.
     pub(super) fn with_writer<T>(&self, run: impl FnOnce(&Writing) -> Result<T>) -> Result<T> {
         match &*self.main.borrow() {

@@ -97,6 +97,7 @@ impl Writing {
             standing.bytes = standing.bytes.saturating_sub(round.goes);
         }
         self.count_fold(&mut standing)?;
+        self.reserve(0)?;
         self.commit(transaction)?;
         if ends && round.to == standing.version.last {
             standing.version = Version { last: 0, ..standing.version };

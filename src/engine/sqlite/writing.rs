@@ -21,8 +21,10 @@ use crate::error::Outcome;
 
 /// Pages that one step of giving room back moves, so that the write-ahead log stays small.
 const VACUUM_PAGES: u32 = 512;
-/// Pages that folding may need beside twice those that its rows would fill: a tree splits its pages.
-const FOLD_PAGES_MIN: usize = 8;
+/// Room for folding is taken in steps of so many bytes of rows, since each is a call of the system.
+const FOLD_STEP_BYTES: usize = 512 * 1024;
+/// Pages that a tree which splits its pages may need for rows that would fill one.
+const FOLD_PAGES_PER_PAGE: usize = 2;
 
 /// The connection of a job that writes, on the worker's thread.
 pub(super) struct Writing {
@@ -147,6 +149,8 @@ impl Writing {
             round.owe(journal::batches(writes).map(<[_]>::len).sum());
         }
         journal::append(&self.conn, standing.version.last, record, entry).map_err(not_applied)?;
+        let bytes = self.overlay()?.bytes() + FOLD_STEP_BYTES;
+        self.reserve(FOLD_PAGES_PER_PAGE * (bytes - bytes % FOLD_STEP_BYTES) / PAGE_BYTES)?;
         self.commit(transaction)?;
         let version = standing.version;
         self.journal.replace(Some(standing));
@@ -176,6 +180,7 @@ impl Writing {
             writer.write(one).map_err(not_applied)?;
         }
         drop(writer);
+        self.reserve(0)?;
         self.commit(transaction)?;
         if empties {
             self.shared.replace(Overlay::default(), standing.version);
@@ -187,7 +192,6 @@ impl Writing {
 
     /// Commits a transaction. After a failure nobody knows how the journal stands.
     pub(super) fn commit(&self, transaction: Transaction<'_>) -> Result<()> {
-        self.reserve()?;
         transaction.commit().map_err(|error| {
             self.journal.replace(None);
             fault::of_commit(error, transaction.roll_back())
@@ -200,18 +204,15 @@ impl Writing {
         journal::set_folds(&self.conn, standing.version.folds)
     }
 
-    /// Takes the room that the transaction's pages will need in the database before it commits, and what the
-    /// journal will need in the tree.
+    /// Takes the room that the transaction's pages will need in the database before it commits, and so many
+    /// pages more.
     ///
-    /// So the write-ahead log can always be written back and used again, the journal can always be folded,
-    /// and on a full medium deletes still find room.
-    fn reserve(&self) -> Result<()> {
+    /// So the write-ahead log can always be written back and used again, the journal can be folded, and on a
+    /// full medium deletes still find room.
+    pub(super) fn reserve(&self, more_pages: usize) -> Result<()> {
         let mut statement = self.conn.prepare_cached("PRAGMA page_count")?;
-        let mut pages: usize = statement.query_row((), |row| row.get(0))?;
-        let overlay = self.overlay()?;
-        if !overlay.is_empty() {
-            pages += FOLD_PAGES_MIN + 2 * overlay.bytes() / PAGE_BYTES;
-        }
+        let pages: usize = statement.query_row((), |row| row.get(0))?;
+        let pages = pages + more_pages;
         if pages <= self.reserved_pages.get() {
             return Ok(());
         }
