@@ -38,6 +38,8 @@
 //!   upload left half is noticed by its checksum and replaced.
 //! * One history: of two who ship different commits of one life of a job, the store lets one through, and
 //!   the other's archive ends with `Conflict`. Who ships the same commits is not in the way.
+//! * Where several have the job open, as tabs of a browser do, one of them ships, if an [`Election`] is given to
+//!   choose it: the npm package has one. The others say [`ArchiveState::Following`], and their archived seq follows.
 //! * Failures are visible: [`ArchiveState`] tells whether it ships, retries, has stalled, or has ended and
 //!   why. One job's failures do not hold others up.
 //! * A restore makes a job that is whole, or none; it refuses what is missing or damaged by its name.
@@ -64,8 +66,6 @@
 //!
 //! * A store over `fetch` for the browser, with its server side. The layer itself asks nothing of a platform
 //!   but a [`Store`] whose futures are `Send`.
-//! * A choice of the tab that ships, where several have the job open. Whichever attaches ships what it
-//!   knows of, and of two both ship the same; commits of other tabs wait until this tab learns of them.
 //! * Resuming a restore that was cut short: it starts again from the beginning.
 //! * Word to a running archive that a later life of the job is shipped under its name: only attaching again
 //!   is refused. Its segments are in the way of nobody.
@@ -77,6 +77,7 @@ mod attach;
 mod base;
 mod catalog;
 mod driver;
+mod election;
 mod export;
 mod format;
 mod options;
@@ -89,6 +90,7 @@ mod shipper;
 mod store;
 
 pub use archiver::{Archive, ArchiveWatch, Archiver};
+pub use election::{Asked, Candidate, Election};
 pub use export::{Export, Import};
 pub use options::{ArchiveOptions, ArchiverOptions, CutPolicy};
 pub use progress::{ArchiveProgress, ArchiveState};

@@ -93,7 +93,11 @@ impl ArchiveReader {
     }
 
     fn of_life(store: Arc<dyn Store>, archive: &ArchiveName, generation: [u8; 16]) -> Self {
-        ArchiveReader { store, names: archive.of(&generation), generation }
+        Self::of_names(store, archive.of(&generation), generation)
+    }
+
+    pub(super) fn of_names(store: Arc<dyn Store>, names: LifeNames, generation: [u8; 16]) -> Self {
+        ArchiveReader { store, names, generation }
     }
 
     /// The life of the job whose archive this is.

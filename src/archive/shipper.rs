@@ -14,6 +14,7 @@ use super::base::Taking;
 use super::catalog;
 use super::format::{Builder, Kind, LifeNames, Sealed, Segment, SegmentMark};
 use super::options::ArchiveOptions;
+use super::reader::ArchiveReader;
 use super::store::{Store, put_settled};
 
 /// Bytes of records after which a comparison with the log forgets them.
@@ -72,6 +73,8 @@ pub(super) struct Shipper {
     log: Option<LogReader>,
     /// Up to where the log has been released.
     released: u64,
+    /// Others may have shipped since the state was found.
+    is_stale: bool,
 }
 
 impl Shipper {
@@ -97,6 +100,7 @@ impl Shipper {
             cut_at: None,
             log: None,
             released: 0,
+            is_stale: false,
         }
     }
 
@@ -115,9 +119,28 @@ impl Shipper {
         &self.holder
     }
 
+    /// What those who could ship this life of the job under this name have in common.
+    pub(super) fn election_name(&self) -> String {
+        format!("{}/{}", self.holder, self.names.life())
+    }
+
+    /// Has the next turn look at the store first, where others may have shipped.
+    pub(super) fn look_anew(&mut self) {
+        self.is_stale = true;
+    }
+
+    /// Up to where the job can be restored with what is in the store, whoever has shipped it.
+    pub(super) async fn in_store(&self) -> Result<Option<u64>> {
+        let (store, names) = (Arc::clone(&self.store), self.names.clone());
+        ArchiveReader::of_names(store, names, self.generation).archived_seq().await
+    }
+
     /// The seq up to which there is something to ship before anything new is committed.
     pub(super) fn overdue(&self) -> Option<u64> {
-        let behind = self.taking.is_some() || self.state.probe || self.state.seq < self.state.whole_at;
+        let behind = self.is_stale
+            || self.taking.is_some()
+            || self.state.probe
+            || self.state.seq < self.state.whole_at;
         behind.then(|| self.job.committed_seq().max(self.state.whole_at))
     }
 
@@ -139,6 +162,12 @@ impl Shipper {
     }
 
     async fn step(&mut self, target: u64) -> Result<Turn> {
+        if self.is_stale {
+            let found = find(&self.job, &*self.store, &self.names, &self.generation, &self.holder).await?;
+            self.go_on_from(found);
+            self.is_stale = false;
+            return Ok(Turn::More);
+        }
         if let Some(mut taking) = self.taking.take() {
             let taken = taking.step(&self.job, &*self.store, &self.names, &self.options).await;
             match taken {
@@ -294,11 +323,15 @@ impl Shipper {
             }
             found.base_at = Some(to);
         }
+        self.go_on_from(found);
+        Ok(())
+    }
+
+    fn go_on_from(&mut self, mut found: Start) {
         found.archived = found.archived.max(self.state.archived);
         self.state = found;
         self.taking = self.state.taking(self.generation);
         (self.log, self.cut_at) = (None, None);
-        Ok(())
     }
 
     /// The log behind what is archived.

@@ -2,37 +2,40 @@
 //!
 //! Pure: never touches a store. A balanced tree would do the same and be twenty times the code in every
 //! program; here the rows that move when one comes or goes are bounded, and their own bytes stay where they are.
+//! A clone shares the lists, so that it costs little and stays as it is while the original changes.
 
 #[cfg(test)]
 mod tests;
+
+use std::sync::Arc;
 
 use super::row_key::Bounds;
 
 /// Rows of a list at most; a longer one is split in two.
 const LIST_ROWS_MAX: usize = 128;
 
-type Row = (Vec<u8>, Vec<u8>);
+type Row<V> = (Vec<u8>, V);
 
-/// An ordered map of byte strings.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Table {
+/// An ordered map from byte strings to values, byte strings as a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Table<V = Vec<u8>> {
     /// Each ends before the next begins.
-    lists: Vec<List>,
+    lists: Vec<List<V>>,
 }
 
 /// Rows by their keys, ascending; never none.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct List {
+struct List<V> {
     /// Not above the first key, and above every key of the list before; without meaning where there is
     /// none. A copy, so that a search looks into one list only.
-    lower: Vec<u8>,
-    rows: Vec<Row>,
+    lower: Arc<[u8]>,
+    rows: Arc<Vec<Row<V>>>,
 }
 
 /// The rows of a part of a table in their order, from either end.
 #[derive(Clone, Debug)]
-pub(crate) struct Rows<'a> {
-    lists: &'a [List],
+pub(crate) struct Rows<'a, V = Vec<u8>> {
+    lists: &'a [List<V>],
     /// The first row that is left.
     front: Place,
     /// The row behind the last that is left.
@@ -42,25 +45,35 @@ pub(crate) struct Rows<'a> {
 /// A list, and a row in it.
 type Place = (usize, usize);
 
-impl Table {
-    pub(crate) fn get(&self, key: &[u8]) -> Option<&Vec<u8>> {
+impl<V> Default for Table<V> {
+    fn default() -> Self {
+        Table { lists: Vec::new() }
+    }
+}
+
+impl<V: Clone> Table<V> {
+    pub(crate) fn get(&self, key: &[u8]) -> Option<&V> {
         let (list, row) = self.find(key).ok()?;
         Some(&self.lists[list].rows[row].1)
     }
 
     /// Sets the value of a key; returns the one that it had.
-    pub(crate) fn insert(&mut self, key: Vec<u8>, value: Vec<u8>) -> Option<Vec<u8>> {
+    pub(crate) fn insert(&mut self, key: Vec<u8>, value: V) -> Option<V> {
         let (at, row) = match self.find(&key) {
-            Ok((list, row)) => return Some(std::mem::replace(&mut self.lists[list].rows[row].1, value)),
+            Ok((list, row)) => {
+                let rows = Arc::make_mut(&mut self.lists[list].rows);
+                return Some(std::mem::replace(&mut rows[row].1, value));
+            }
             Err(place) => place,
         };
         let is_last = at + 1 >= self.lists.len();
         match self.lists.get_mut(at) {
             // Rows that come in order fill their lists.
             Some(list) if !(is_last && row == LIST_ROWS_MAX) => {
-                list.rows.insert(row, (key, value));
-                if list.rows.len() > LIST_ROWS_MAX {
-                    let rest = list.rows.split_off(LIST_ROWS_MAX / 2);
+                let rows = Arc::make_mut(&mut list.rows);
+                rows.insert(row, (key, value));
+                if rows.len() > LIST_ROWS_MAX {
+                    let rest = rows.split_off(LIST_ROWS_MAX / 2);
                     self.lists.insert(at + 1, List::of(rest));
                 }
             }
@@ -69,9 +82,9 @@ impl Table {
         None
     }
 
-    pub(crate) fn remove(&mut self, key: &[u8]) -> Option<Vec<u8>> {
+    pub(crate) fn remove(&mut self, key: &[u8]) -> Option<V> {
         let (at, row) = self.find(key).ok()?;
-        let (_, value) = self.lists[at].rows.remove(row);
+        let (_, value) = Arc::make_mut(&mut self.lists[at].rows).remove(row);
         if self.lists[at].rows.is_empty() {
             self.lists.remove(at);
         }
@@ -79,13 +92,13 @@ impl Table {
     }
 
     /// The rows within the bounds.
-    pub(crate) fn range(&self, bounds: &Bounds) -> Rows<'_> {
+    pub(crate) fn range(&self, bounds: &Bounds) -> Rows<'_, V> {
         let back = bounds.upper.as_deref().map_or((self.lists.len(), 0), |upper| self.place(upper));
         Rows { lists: &self.lists, front: self.place(&bounds.lower), back }
     }
 
     /// All rows.
-    pub(crate) fn rows(&self) -> Rows<'_> {
+    pub(crate) fn rows(&self) -> Rows<'_, V> {
         Rows { lists: &self.lists, front: (0, 0), back: (self.lists.len(), 0) }
     }
 
@@ -100,15 +113,16 @@ impl Table {
 
     /// The list that the key belongs to, and its first row, or the end, whose key is not below this one.
     fn place(&self, key: &[u8]) -> Place {
-        let list = first(self.lists.len(), |list| self.lists[list].lower.as_slice() > key).saturating_sub(1);
-        let rows = self.lists.get(list).map_or(&[][..], |list| &list.rows);
+        let list = first(self.lists.len(), |list| &*self.lists[list].lower > key).saturating_sub(1);
+        let rows = self.lists.get(list).map_or(&[][..], |list| list.rows.as_slice());
         (list, first(rows.len(), |row| rows[row].0.as_slice() >= key))
     }
 }
 
-impl List {
-    fn of(rows: Vec<Row>) -> Self {
-        List { lower: rows.first().map(|(key, _)| key.clone()).unwrap_or_default(), rows }
+impl<V> List<V> {
+    fn of(rows: Vec<Row<V>>) -> Self {
+        let lower = rows.first().map(|(key, _)| key.as_slice()).unwrap_or_default().into();
+        List { lower, rows: Arc::new(rows) }
     }
 }
 
@@ -127,8 +141,8 @@ fn first(count: usize, is_beyond: impl Fn(usize) -> bool) -> usize {
     low
 }
 
-impl<'a> Iterator for Rows<'a> {
-    type Item = (&'a Vec<u8>, &'a Vec<u8>);
+impl<'a, V> Iterator for Rows<'a, V> {
+    type Item = (&'a Vec<u8>, &'a V);
 
     fn next(&mut self) -> Option<Self::Item> {
         while self.front < self.back {
@@ -143,7 +157,7 @@ impl<'a> Iterator for Rows<'a> {
     }
 }
 
-impl DoubleEndedIterator for Rows<'_> {
+impl<V> DoubleEndedIterator for Rows<'_, V> {
     fn next_back(&mut self) -> Option<Self::Item> {
         while self.front < self.back {
             let (list, row) = self.back;

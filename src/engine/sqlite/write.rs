@@ -134,7 +134,7 @@ fn big_of(conn: &Connection, category: &[u8], key: &[u8]) -> Result<Option<i64>>
     Ok(big.flatten())
 }
 
-fn delete(conn: &Connection, category: &[u8], key: &[u8]) -> Result<()> {
+pub(super) fn delete(conn: &Connection, category: &[u8], key: &[u8]) -> Result<()> {
     let mut statement =
         conn.prepare_cached("DELETE FROM rows WHERE category = ?1 AND key = ?2 RETURNING big")?;
     let big = statement.query_row((category, key), |row| row.get::<_, Option<i64>>(0)).optional()?;

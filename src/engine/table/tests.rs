@@ -17,7 +17,7 @@ fn check(table: &Table) {
     let mut before: Option<&Vec<u8>> = None;
     for List { lower, rows } in &table.lists {
         assert!((1..=LIST_ROWS_MAX).contains(&rows.len()));
-        assert!(before.is_none_or(|before| before < lower && *lower <= rows[0].0));
+        assert!(before.is_none_or(|before| **before < **lower && **lower <= *rows[0].0));
         assert!(rows.is_sorted_by(|(a, _), (b, _)| a < b), "in order, each once");
         before = rows.last().map(|(key, _)| key);
     }
@@ -83,7 +83,7 @@ fn rows_that_come_in_order_fill_their_lists() {
 
 #[test]
 fn the_two_ends_of_rows_meet() {
-    let mut table = Table::default();
+    let mut table = Table::<Vec<u8>>::default();
     for number in 0..2 * LIST_ROWS_MAX as u32 {
         table.insert(number.to_be_bytes().to_vec(), Vec::new());
     }
@@ -92,7 +92,7 @@ fn the_two_ends_of_rows_meet() {
         assert!(rows.next().is_some() && rows.next_back().is_some());
     }
     assert_eq!((rows.next(), rows.next_back()), (None, None));
-    let empty = Table::default();
+    let empty = Table::<Vec<u8>>::default();
     assert_eq!((empty.rows().next(), empty.rows().next_back()), (None, None));
     assert_eq!(empty.range(&bounds(b"a", Some(b"b"))).next_back(), None);
 }
