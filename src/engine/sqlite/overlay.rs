@@ -16,7 +16,7 @@ pub(super) type Over = Option<Arc<[u8]>>;
 /// Rows by their row keys. A clone costs little, and stays as it is.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Overlay {
-    rows: Arc<Table<Over>>,
+    rows: Arc<Table<Over, table::Shared>>,
     count: usize,
     bytes: usize,
 }
@@ -57,7 +57,7 @@ impl Overlay {
     }
 
     /// What it knows of a span of a category, in the order of the row keys.
-    pub(super) fn span(&self, category: &str, span: &Span) -> table::Rows<'_, Over> {
+    pub(super) fn span(&self, category: &str, span: &Span) -> table::Rows<'_, Over, table::Shared> {
         // Bounds that leave nothing, where the span does.
         let nothing = || Bounds { lower: Vec::new(), upper: Some(Vec::new()) };
         self.rows.range(&Bounds::of(&category_prefix(category), span).unwrap_or_else(nothing))
