@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use super::elsewhere::Patience;
 use super::fence;
 use super::repair::{self, RepairReport, each_row};
 use super::schema::{Migration, OWN_CATEGORY, Schema};
@@ -28,9 +29,9 @@ pub struct Bootstrap {
     pub loaded: Vec<(String, u64)>,
 }
 
-pub(super) async fn bring_up(job: &Job, schema: &Schema) -> Result<Bootstrap> {
+pub(super) async fn bring_up(job: &Job, schema: &Schema, patience: &Patience) -> Result<Bootstrap> {
     let version_before = migrate(job, schema).await?;
-    let repair = repair::repair(job, &schema.sets, &schema.relations).await?;
+    let repair = repair::repair(job, &schema.sets, &schema.relations, patience).await?;
     let mut loaded = Vec::new();
     for set in &schema.sets {
         let Some(load) = &set.loader else { continue };

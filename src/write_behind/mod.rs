@@ -87,9 +87,10 @@
 //! schema's is refused (`VersionTooNew`) and nothing is touched.
 //!
 //! [`Schema::requires`] and [`Schema::kept_by`] declare relations; opening, and [`WriteBehind::repair`],
-//! remove the rows that they do not allow, and count them. A repair is one atomic batch as far as one can
-//! hold it, and otherwise several, of which each leaves less to repair. Parents in another job can be
-//! declared too, but no batch spans two jobs: see [`Schema::requires_elsewhere`].
+//! remove the rows that they do not allow, and count them. A repair flushes first, so that no row is removed
+//! since its parent is only dirty yet. It is one atomic batch as far as one can hold it, and otherwise
+//! several, of which each leaves less to repair. Parents in another job can be declared too, but no batch
+//! spans two jobs: see [`Schema::requires_elsewhere`].
 //!
 //! # Where it stands
 //!
@@ -99,6 +100,7 @@
 //! program, `examples/write_behind_cost.rs` measures what marks cost.
 
 mod bootstrap;
+mod core;
 mod dirty_set;
 #[cfg_attr(not(feature = "layers"), allow(dead_code, reason = "for pages"))]
 pub(crate) mod elsewhere;
@@ -106,12 +108,14 @@ mod engine;
 mod fence;
 mod flush;
 mod flusher;
+mod guard;
 mod held;
 mod options;
 mod repair;
 #[cfg_attr(not(feature = "layers"), allow(dead_code, reason = "for pages"))]
 pub(crate) mod schema;
 mod sets;
+mod state;
 mod strong;
 #[cfg(test)]
 mod tests;

@@ -4,10 +4,11 @@
 
 use std::sync::Arc;
 
+use super::core::Core;
 use super::dirty_set::Mark;
-use super::engine::{Core, State};
 use super::fence;
 use super::held::Left;
+use super::state::State;
 use crate::batch::{Batch, Op};
 use crate::error::{Error, ErrorKind, Outcome, Quoted, Result};
 use crate::key::Key;
@@ -188,14 +189,16 @@ impl State {
     fn supersede(&mut self, core: &Core, operations: &[Op], number: u64) -> Vec<(usize, Key)> {
         let mut keys = Vec::new();
         for op in operations {
-            let of = |set: &super::schema::Set| *set.category == *op.category();
-            let Some(index) = core.sets.iter().position(of) else { continue };
+            let of = |category: &Arc<str>| **category == *op.category();
+            let Some(index) = core.categories.iter().position(of) else { continue };
             // In this order, so that of two marks the newer one is held.
             for sets in [&mut self.live, &mut self.in_flight] {
                 let Some(set) = sets.get_mut(index) else { continue };
                 let marks: Vec<(Key, Mark)> = match op {
-                    Op::Put { key, .. } | Op::Delete { key, .. } => set.take(key).into_iter().collect(),
-                    Op::DeleteRange { .. } => set.take_off(|key| op.touches_key(key.as_bytes())),
+                    Op::Put { key, .. } | Op::Delete { key, .. } => {
+                        set.take(key.as_bytes()).map(|mark| (key.clone(), mark)).into_iter().collect()
+                    }
+                    Op::DeleteRange { .. } => set.take_off(|key| op.touches_key(key)),
                 };
                 for (key, mark) in marks {
                     let weight = set.weight_of(&key, mark);
@@ -219,7 +222,7 @@ impl State {
     fn settled(&mut self, number: u64, keys: Vec<(usize, Key)>, through: bool) {
         for (index, key) in keys {
             if let Some(mark) = self.held[index].release(&key, number, through) {
-                self.live[index].restore(key, mark);
+                self.live[index].restore(key.as_bytes(), mark);
             }
         }
     }
