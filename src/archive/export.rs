@@ -105,7 +105,7 @@ impl Job {
         let from = self.hold_log(&export.holder).await?;
         export.generation = self.position().await?.generation;
         let is_empty = begins_empty(self, from).await?;
-        export.stage = Stage::Rows(Box::new(Taking::new(export.generation, from, None, is_empty)));
+        export.stage = Stage::Rows(Box::new(Taking::new(export.generation, (from, None, 0), is_empty)));
         Ok(export)
     }
 }
