@@ -62,7 +62,8 @@ pub(crate) struct JobHandle {
     /// While it is being filled it is no job for others.
     pub(crate) filling: AtomicBool,
     /// Keeps the root open.
-    pub(crate) _root: Arc<RootCore>,
+    #[cfg_attr(not(feature = "layers"), allow(dead_code, reason = "keeps it open, and no more"))]
+    pub(crate) root: Arc<RootCore>,
 }
 
 impl Drop for JobHandle {
@@ -85,6 +86,12 @@ impl Job {
     /// The job's id.
     pub fn id(&self) -> &str {
         &self.link().id
+    }
+
+    /// Another open job of the same root.
+    #[cfg(feature = "layers")]
+    pub(crate) fn beside(&self, id: &str) -> Result<Job> {
+        self.handle.root.job(id)
     }
 
     /// The options with which it is open.

@@ -29,8 +29,25 @@ pub struct Bootstrap {
     pub loaded: Vec<(String, u64)>,
 }
 
-pub(super) async fn bring_up(job: &Job, schema: &Schema, patience: &Patience) -> Result<Bootstrap> {
+/// Which life of its program's memory an engine is opened in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Life {
+    /// It begins with what is stored.
+    First,
+    /// It goes on, and may have what is not stored yet.
+    Further,
+}
+
+pub(super) async fn bring_up(
+    job: &Job,
+    schema: &Schema,
+    patience: &Patience,
+    life: Life,
+) -> Result<Bootstrap> {
     let version_before = migrate(job, schema).await?;
+    if life == Life::Further {
+        return Ok(Bootstrap { version_before, version: schema.version(), ..Bootstrap::default() });
+    }
     let repair = repair::repair(job, &schema.sets, &schema.relations, patience).await?;
     let mut loaded = Vec::new();
     for set in &schema.sets {

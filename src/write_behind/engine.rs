@@ -5,7 +5,7 @@
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::bootstrap::{self, Bootstrap};
+use super::bootstrap::{self, Bootstrap, Life};
 use super::core::Core;
 use super::dirty_set::{DirtySet, Weight};
 use super::elsewhere::{Ask, Patience};
@@ -109,10 +109,21 @@ impl WriteBehind {
     }
 
     /// As [`open`](WriteBehind::open), over a job that is open and stays so.
-    pub async fn over(job: Job, mut schema: Schema, options: Options) -> Result<Self> {
+    pub async fn over(job: Job, schema: Schema, options: Options) -> Result<Self> {
+        Self::begin(job, schema, options, Life::First).await
+    }
+
+    /// As [`over`](WriteBehind::over), for a program that goes on: nothing is repaired or loaded, since memory may
+    /// have what is not stored yet.
+    #[cfg_attr(not(feature = "layers"), allow(dead_code, reason = "for pages"))]
+    pub(crate) async fn again(job: Job, schema: Schema, options: Options) -> Result<Self> {
+        Self::begin(job, schema, options, Life::Further).await
+    }
+
+    async fn begin(job: Job, mut schema: Schema, options: Options, life: Life) -> Result<Self> {
         schema.check()?;
         options.check()?;
-        let bootstrap = bootstrap::bring_up(&job, &schema, &Patience::of(&job, &options)).await;
+        let bootstrap = bootstrap::bring_up(&job, &schema, &Patience::of(&job, &options), life).await;
         let bootstrap = bootstrap
             .map_err(|error| error.in_context(format_args!("job {}, open write-behind", Quoted(job.id()))))?;
         let engine = Arc::new(Engine::new(job, schema, options, bootstrap));
@@ -205,12 +216,12 @@ impl WriteBehind {
 
     /// Applies a batch strongly: durable when this resolves with its seq.
     ///
-    /// It is newer than every mark made before it was accepted: rows of weak sets that it writes or
-    /// removes are no longer dirty. Its preconditions speak of what is stored, not of what is dirty. If
-    /// it fails the marks are put back, but for keys that have been marked or strongly written since; if this
-    /// future is dropped, the next flush learns first what became of it. A key that is marked afterwards is flushed as memory has it
-    /// then, so change memory before you call this. What depends on a row that is only dirty (a child on
-    /// its parent) should be written after a [`flush`](WriteBehind::flush).
+    /// It is newer than every mark made before this was first polled: rows of weak sets that it writes or
+    /// removes are no longer dirty. Its preconditions speak of what is stored, not of what is dirty. If it
+    /// fails the marks are put back, but for keys that have been marked or strongly written since; if this
+    /// future is dropped, the next flush learns first what became of it. A key that is marked afterwards is
+    /// flushed as memory has it then, so change memory before you call this. What depends on a row that is
+    /// only dirty (a child on its parent) should be written after a [`flush`](WriteBehind::flush).
     ///
     /// # Errors
     ///

@@ -65,6 +65,7 @@ impl Core {
     fn through(&self, flushed: Flushed) {
         let mut state = self.state();
         state.in_flight.clear();
+        state.syncing = false;
         state.flushes += u64::from(flushed.seq.is_some());
         state.rows += flushed.rows() as u64;
         state.failures = 0;
@@ -134,9 +135,14 @@ impl Engine {
             Some(ask) => self.take_elsewhere(ask).await?.map(|(values, through)| (values, Some(through))),
             None => self.take_here()?.map(|values| (values, None)),
         };
-        let Some((values, through)) = taken else { return Ok(None) };
+        let sync = self.options.durability == Durability::Strict && self.core.state().sync();
+        let (values, through) = match taken {
+            Some(taken) => taken,
+            None if sync => Default::default(),
+            None => return Ok(None),
+        };
         let (batch, flushed) = self.batch(values)?;
-        if flushed.rows() == 0 {
+        if flushed.rows() == 0 && !sync {
             return Ok(None);
         }
         Ok(Some(Sent { receipt: self.core.job.persist(batch).await?, flushed, through }))
@@ -205,6 +211,13 @@ impl State {
         Some(self.in_flight.iter().map(DirtySet::sorted).collect())
     }
 
+    /// Whether the flush has to reach the medium although it may have nothing to write: where a strong write has
+    /// taken a mark along, and is applied, but its sync has failed.
+    fn sync(&mut self) -> bool {
+        self.syncing = std::mem::take(&mut self.unsynced);
+        self.syncing
+    }
+
     /// Leaves one key that was taken for the next flush.
     pub(super) fn leave(&mut self, set: usize, key: &Key) {
         let taken = self.in_flight.get_mut(set).and_then(|in_flight| in_flight.take(key.as_bytes()));
@@ -215,6 +228,7 @@ impl State {
 
     /// Puts back what is in flight, but for keys that have been marked or strongly written since.
     fn put_back(&mut self) {
+        self.unsynced |= std::mem::take(&mut self.syncing);
         for (live, older) in self.live.iter_mut().zip(self.in_flight.drain(..)) {
             live.merge(older);
         }

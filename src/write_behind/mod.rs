@@ -72,9 +72,9 @@
 //! # Strong and weak
 //!
 //! Both kinds of writes go through one engine, and are ordered with each other. A strong write is **newer
-//! than every mark made before it was accepted**: the mark is taken off, also where a flush has it under
-//! way and fails, and put back if the strong write fails. A mark made afterwards is flushed as memory has
-//! it then. Strong writes decide on what is stored: [`StrongSet::put`] says whether it created or
+//! than every mark made before it was asked for**, that is, before its future was first polled: the mark is
+//! taken off, also where a flush has it under way and fails, and put back if the strong write fails. A mark
+//! made afterwards is flushed as memory has it then. Strong writes decide on what is stored: [`StrongSet::put`] says whether it created or
 //! updated, [`StrongSet::insert`] answers `Conflict`, [`StrongSet::update`] merges old and new and so
 //! preserves what an update must not touch, [`StrongSet::remove`] and [`StrongSet::get`] tell with `false`
 //! and `None` that there was nothing. [`WriteBehind::write`] takes any batch with its preconditions: a unique
@@ -111,6 +111,7 @@ mod flusher;
 mod guard;
 mod held;
 mod options;
+mod pending;
 mod repair;
 #[cfg_attr(not(feature = "layers"), allow(dead_code, reason = "for pages"))]
 pub(crate) mod schema;

@@ -6,6 +6,7 @@ use std::ops::Add;
 
 use super::dirty_set::{DirtySet, Mark, Weight};
 use super::held::{Held, Left};
+use super::pending::Pending;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 
@@ -18,8 +19,14 @@ pub(super) struct State {
     pub(super) held: Vec<Held>,
     /// Strong writes under way whose callers have gone.
     pub(super) left: Vec<Left>,
+    /// Strong writes that may still be accepted.
+    pub(super) pending: Vec<Pending>,
     /// Numbers the strong writes.
     pub(super) writes: u64,
+    /// Whether rows that were dirty are committed by a strong write whose sync has failed.
+    pub(super) unsynced: bool,
+    /// Whether the flush under way brings these to the medium.
+    pub(super) syncing: bool,
     bounds: Weight,
     /// Whether the last handle of the engine has gone.
     pub(super) abandoned: bool,
@@ -37,7 +44,10 @@ impl State {
             live,
             in_flight: Vec::new(),
             left: Vec::new(),
+            pending: Vec::new(),
             writes: 0,
+            unsynced: false,
+            syncing: false,
             bounds,
             abandoned: false,
             flushes: 0,
@@ -47,10 +57,12 @@ impl State {
         }
     }
 
-    /// Whether a key is marked in this way already, so that there is nothing to do.
+    /// Whether a key is marked in this way already and nobody has to know, so that there is nothing to do.
     #[inline]
     pub(super) fn is_marked(&self, index: usize, key: &[u8], mark: Mark) -> bool {
-        !self.abandoned && self.live.get(index).is_some_and(|live| live.find(key) == Some(mark))
+        !self.abandoned
+            && self.pending.is_empty()
+            && self.live.get(index).is_some_and(|live| live.find(key) == Some(mark))
     }
 
     pub(super) fn mark(&mut self, index: usize, key: &[u8], mark: Mark) -> Result<()> {
@@ -60,11 +72,18 @@ impl State {
         let Some(live) = self.live.get(index) else { return Err(not_weak()) };
         let bounds = live.bounds();
         let bounds = Weight { marks: bounds.marks, bytes: bounds.bytes };
-        let taken = (0..self.live.len()).fold(Weight::default(), |sum, set| sum + self.taken(set));
+        let pending = self.pending.iter().map(Pending::weight).fold(Weight::default(), Weight::add);
+        let taken = (0..self.live.len()).fold(pending, |sum, set| sum + self.taken(set));
         let room = (self.bounds - taken).min(bounds - self.taken(index));
-        self.live[index].mark_bytes(key, mark, room)?;
+        let key = Key::from(key);
+        let weight = self.live[index].weight_of(&key, mark);
+        let pending = self.pending.iter_mut().filter(|pending| pending.touches(index, &key));
+        let pending: Vec<&mut Pending> = pending.collect();
+        let noted = (0..pending.len()).fold(Weight::default(), |sum, _| sum + weight);
+        self.live[index].mark_bytes(key.as_bytes(), mark, room - noted)?;
+        pending.into_iter().for_each(|pending| pending.note(index, &key, mark, weight));
         // Whatever becomes of the strong write that has the older mark.
-        self.held[index].forget(key);
+        self.held[index].forget(key.as_bytes());
         Ok(())
     }
 
