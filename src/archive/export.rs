@@ -249,6 +249,15 @@ impl Import {
         Ok(())
     }
 
+    /// Gives the import up: nothing is left of the job. Dropping it does the same in the background.
+    ///
+    /// # Errors
+    ///
+    /// Those of deleting it.
+    pub async fn abandon(self) -> Result<()> {
+        self.filling.abandon().await
+    }
+
     /// Ends the import: the job is there, durable and closed, as it was exported.
     ///
     /// # Errors

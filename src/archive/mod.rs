@@ -47,7 +47,9 @@
 //! # Stores
 //!
 //! [`MemoryStore`] for tests, and `persistency::object_stores::ObjectStores` natively: a directory, and S3,
-//! GCS or Azure through the crate `object_store`. Others implement [`Store`], four calls.
+//! GCS or Azure through the crate `object_store`. Others implement [`Store`], four calls whose futures are `Send`:
+//! nothing else is asked of a platform. In browsers the npm package has a store over `fetch`, whose protocol is
+//! written down in `pkg-template/docs/archive.md`; the example `archive_server` speaks it over any store here.
 //! [`FaultyStore`] makes any of them fail, for tests of what is built on top.
 //!
 //! # What it costs
@@ -64,8 +66,6 @@
 //!
 //! # What is not there yet
 //!
-//! * A store over `fetch` for the browser, with its server side. The layer itself asks nothing of a platform
-//!   but a [`Store`] whose futures are `Send`.
 //! * Resuming a restore that was cut short: it starts again from the beginning.
 //! * Word to a running archive that a later life of the job is shipped under its name: only attaching again
 //!   is refused. Its segments are in the way of nobody.

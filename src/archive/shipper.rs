@@ -329,6 +329,8 @@ impl Shipper {
 
     fn go_on_from(&mut self, mut found: Start) {
         found.archived = found.archived.max(self.state.archived);
+        // What was known of that moment is true for ever, though rows may have come since.
+        found.begins_empty |= self.state.begins_empty && found.base_at == self.state.base_at;
         self.state = found;
         self.taking = self.state.taking(self.generation);
         (self.log, self.cut_at) = (None, None);

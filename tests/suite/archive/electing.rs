@@ -14,6 +14,7 @@ facts! {
         of_two_that_attach_a_job_one_ships_and_the_other_follows,
         who_follows_can_have_it_shipped_at_once,
         who_follows_goes_on_where_the_other_one_ended,
+        who_is_chosen_after_the_first_commit_ships_it_too,
         who_follows_ends_at_once_and_the_other_one_ships_on;
 }
 
@@ -154,6 +155,22 @@ async fn who_follows_goes_on_where_the_other_one_ended(root: &TestRoot) {
     let reader = reader(&store).await;
     assert_eq!(reader.verify().await.unwrap().restorable.last().unwrap().1, job.committed_seq());
     assert_eq!(restored(&p, &store, RestoreTo::Latest).await, rows(&job, "m").await);
+}
+
+async fn who_is_chosen_after_the_first_commit_ships_it_too(root: &TestRoot) {
+    let (p, store, election) = (root.open(), MemoryStore::new(), First::default());
+    let job = p.open_job("alpha").await.unwrap();
+    // Somebody who is chosen and does nothing.
+    let idle = election.join("archive/backup/backup/", Box::new(|_| {})).unwrap();
+    let electing = archiver(&Clock::system()).election(Arc::new(election));
+    let archiver = Archiver::new(electing).unwrap();
+    let archive = archiver.attach(&job, Arc::new(store.clone()), options()).await.unwrap();
+    put_all(&job, "m", ["a"]).await;
+    put_all(&job, "m", ["b"]).await;
+    drop(idle);
+    archive.close().await.unwrap();
+    assert_eq!(restored(&p, &store, RestoreTo::Seq(1)).await.len(), 1);
+    assert_eq!(restored(&p, &store, RestoreTo::Latest).await.len(), 2);
 }
 
 async fn who_follows_ends_at_once_and_the_other_one_ships_on(root: &TestRoot) {
