@@ -1,35 +1,47 @@
-//! The commit log, format 1: how a committed batch is laid down in parts, and put together again.
+//! The commit log, format 1: how committed batches are laid down in values, and read again.
 //!
 //! Pure encoding and decoding. Which commits are logged and for how long is decided in
-//! `worker::turn`. A part's key is seq (8 bytes) and part number (4), its value:
+//! `worker::turn`. A value holds as many whole commits of one transaction as have room in it, or a
+//! piece of one that is too large. Its key is the seq of the last commit in it times 4096 and the piece's
+//! number, in 8 bytes, so that the first value from a seq on is the one that holds it. The value:
 //!
 //! ```text
 //! offset  bytes  field
-//!      0      8  time of the commit, unix ms
-//!      8     16  writer
-//!     24      8  offset of this part on the scale of all bytes ever logged
-//!     32      1  1 if it is the commit's last part, else 0
-//!     33    ...  its piece of the operations, at most 48 KiB
+//!      0      1  version, 1
+//!      1      1  1 if it is a piece of a commit that goes on, else 0
+//!      2     16  writer
+//!     18      8  time of the commits, unix ms
+//!     26      8  offset of this value on the scale of all bytes ever logged
+//!     34      8  seq of the first commit
+//!     42    ...  their operations, see `operations`; of a piece what it has of them, at most 48 KiB
 //! ```
 //!
-//! The pieces of a commit, joined, are its operations one after another: a tag (1 put, 2 delete,
-//! 3 delete range), the category (length in 1 byte), then for a put key and payload, for a delete
-//! the key (lengths in 4 bytes), for a range its inclusive start, a byte 1 and its exclusive end, or
-//! a byte 0 where it has none. All numbers are big-endian.
+//! All these numbers are big-endian. Values that commits were trimmed from still hold them: the log begins
+//! where the job's record says.
+
+mod operations;
 
 use std::fmt;
 use std::sync::Arc;
 
+use self::operations::{Input, OVERHEAD_MAX, encode_after};
+#[cfg(feature = "archive")]
+pub(crate) use self::operations::{decode_ops, encode_ops};
 use crate::batch::Op;
-use crate::engine::{EngineError, Fault, Point, Space, Write};
-use crate::key::Key;
-use crate::limits::LOG_PART_BYTES_MAX;
-use crate::range::{KeyRange, Span};
+use crate::engine::{EngineError, Fault, LOG_KEY_BYTES, Point, Space, Write};
+use crate::limits::{BATCH_BYTES_MAX, BATCH_OPERATIONS_MAX, LOG_PART_BYTES_MAX};
+use crate::range::Span;
 
-const HEADER_BYTES: usize = 33;
-const TAG_PUT: u8 = 1;
-const TAG_DELETE: u8 = 2;
-const TAG_DELETE_RANGE: u8 = 3;
+const VERSION: u8 = 1;
+const HEADER_BYTES: usize = 42;
+/// Pieces of a commit at most, as keys number them.
+const PIECES_MAX: u64 = 4096;
+/// The last seq that keys can name.
+const SEQ_MAX: u64 = i64::MAX as u64 / PIECES_MAX;
+const _: () = {
+    let bytes = BATCH_BYTES_MAX + BATCH_OPERATIONS_MAX * OVERHEAD_MAX;
+    assert!(bytes / LOG_PART_BYTES_MAX < PIECES_MAX as usize);
+};
 
 /// One committed batch, as the log and the watchers see it.
 #[derive(Clone, PartialEq, Eq)]
@@ -55,177 +67,170 @@ impl fmt::Debug for Commit {
     }
 }
 
-/// Lays down a commit as parts, the first of them at `offset`; returns them with the next offset.
-pub(crate) fn encode(commit: &Commit, mut offset: u64) -> (Vec<Write>, u64) {
-    let mut body = Vec::new();
-    encode_ops(&commit.operations, &mut body);
-    let pieces = body.chunks(LOG_PART_BYTES_MAX);
-    let last = pieces.len().saturating_sub(1);
-    let mut parts = Vec::with_capacity(pieces.len());
-    for (number, piece) in pieces.enumerate() {
-        let mut value = Vec::with_capacity(HEADER_BYTES + piece.len());
-        value.extend(commit.time_ms.to_be_bytes());
-        value.extend(commit.writer);
-        value.extend(offset.to_be_bytes());
-        value.push(u8::from(number == last));
-        value.extend(piece);
-        offset += value.len() as u64;
-        let point = Point { space: Space::Log, key: part_key(commit.seq, number as u32).to_vec() };
-        parts.push(Write::Put(point, value));
+/// Lays down the commits of one transaction.
+pub(crate) struct LogWriter<'a> {
+    time_ms: u64,
+    writer: [u8; 16],
+    /// The operations of the next value, of the commits from `first_seq` to `last_seq`.
+    operations: Vec<u8>,
+    first_seq: u64,
+    last_seq: u64,
+    /// Bytes that they would have at most.
+    weight: usize,
+    last_operation: Option<&'a Op>,
+}
+
+impl<'a> LogWriter<'a> {
+    pub(crate) fn new(time_ms: u64, writer: [u8; 16]) -> Self {
+        let (operations, last_operation) = (Vec::new(), None);
+        LogWriter { time_ms, writer, operations, first_seq: 0, last_seq: 0, weight: 0, last_operation }
     }
-    (parts, offset)
+
+    /// Adds the next commit, whose operations have so many bytes at most. A value that is full becomes one
+    /// of `writes`, at `offset`, which moves on behind it.
+    pub(crate) fn push(
+        &mut self,
+        seq: u64,
+        operations: &'a [Op],
+        bytes: usize,
+        offset: &mut u64,
+        writes: &mut Vec<Write>,
+    ) {
+        let weight = bytes + operations.len() * OVERHEAD_MAX;
+        if self.weight + weight > LOG_PART_BYTES_MAX {
+            self.flush(offset, writes);
+        }
+        if self.weight == 0 {
+            self.first_seq = seq;
+        }
+        self.last_seq = seq;
+        self.weight += weight;
+        encode_after(self.last_operation, operations, &mut self.operations);
+        self.last_operation = operations.last();
+    }
+
+    /// Ends the value that is being filled; of a commit that is too large for one it makes pieces.
+    pub(crate) fn flush(&mut self, offset: &mut u64, writes: &mut Vec<Write>) {
+        let pieces = self.operations.chunks(LOG_PART_BYTES_MAX);
+        let last = pieces.len() as u64;
+        for (number, piece) in (1..).zip(pieces) {
+            let goes_on = u8::from(number != last);
+            let (time, at) = (self.time_ms.to_be_bytes(), offset.to_be_bytes());
+            let first_seq = self.first_seq.to_be_bytes();
+            let value = [&[VERSION, goes_on], &self.writer[..], &time, &at, &first_seq, piece].concat();
+            *offset += value.len() as u64;
+            let key = key_of(self.last_seq, number - 1);
+            writes.push(Write::Put(Point { space: Space::Log, key }, value));
+        }
+        self.operations.clear();
+        self.weight = 0;
+        self.last_operation = None;
+    }
 }
 
-/// All parts of the commits from `first` up to and including `last`.
+/// The values that end with the commits from `first` up to and including `last`.
 pub(crate) fn span(first: u64, last: u64) -> Span {
-    let end = last.checked_add(1).map(|next| part_key(next, 0).to_vec());
-    Span { start: part_key(first, 0).to_vec(), end }
+    let end = (last < SEQ_MAX).then(|| key_of(last + 1, 0));
+    Span { start: key_of(first, 0), end }
 }
 
-/// The offset at which a part begins; `None` if it is no part.
-pub(crate) fn part_offset(value: &[u8]) -> Option<u64> {
-    Some(u64::from_be_bytes(*value.get(24..)?.first_chunk()?))
+/// Where a value stands among the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) first_seq: u64,
+    pub(crate) last_seq: u64,
+    /// Where it begins on the scale of all bytes ever logged.
+    pub(crate) offset: u64,
+    piece: u64,
+    goes_on: u8,
 }
 
-/// The seq of a part; `None` if it is no part's key.
-pub(crate) fn part_seq(key: &[u8]) -> Option<u64> {
-    key.first_chunk().map(|seq| u64::from_be_bytes(*seq))
+impl Head {
+    /// Reads it; `Corrupt` if it is damaged, `TooNew` if a newer library must read it.
+    pub(crate) fn of(key: &[u8], value: &[u8]) -> Result<Self, EngineError> {
+        if value.first().is_some_and(|version| *version > VERSION) {
+            return Err(EngineError::new(Fault::TooNew, "the commit log is of a newer format"));
+        }
+        Head::read(key, value).ok_or_else(damaged)
+    }
+
+    fn read(key: &[u8], value: &[u8]) -> Option<Self> {
+        let &[VERSION, goes_on] = value.first_chunk()? else { return None };
+        let number = number_at(key, 0)?;
+        let (last_seq, piece) = (number / PIECES_MAX, number % PIECES_MAX);
+        let (offset, first_seq) = (number_at(value, 26)?, number_at(value, 34)?);
+        let is_piece = piece > 0 || goes_on > 0;
+        let is_right =
+            goes_on < 2 && (1..=last_seq).contains(&first_seq) && (!is_piece || first_seq == last_seq);
+        let head = Head { first_seq, last_seq, offset, piece, goes_on };
+        (is_right && key.len() == LOG_KEY_BYTES).then_some(head)
+    }
 }
 
-/// Puts commits together from parts that come in order, across pages.
+/// Reads commits from values that come in order, across pages.
 #[derive(Default)]
 pub(crate) struct Assembler {
     seq: u64,
-    next_part: u32,
+    next_piece: u64,
     body: Vec<u8>,
 }
 
 impl Assembler {
-    /// Takes the next part; returns the commit if this was its last.
-    pub(crate) fn push(&mut self, key: &[u8], value: &[u8]) -> Result<Option<Commit>, EngineError> {
-        self.take(key, value).ok_or_else(|| EngineError::new(Fault::Corrupt, "the commit log is damaged"))
+    /// Takes the next value; adds the commits that are whole with it, ascending, but for those before `from`.
+    pub(crate) fn push(
+        &mut self,
+        key: &[u8],
+        value: &[u8],
+        from: u64,
+        commits: &mut Vec<Commit>,
+    ) -> Result<(), EngineError> {
+        let head = Head::of(key, value)?;
+        self.take(&head, value, from, commits).ok_or_else(damaged)
     }
 
-    /// The key from which to go on reading: behind the last part taken.
+    /// The key from which to go on reading: behind the last value taken.
     pub(crate) fn resume_key(&self) -> Vec<u8> {
-        part_key(self.seq, self.next_part).to_vec()
+        key_of(self.seq, self.next_piece)
     }
 
-    fn take(&mut self, key: &[u8], value: &[u8]) -> Option<Option<Commit>> {
-        let seq = part_seq(key)?;
-        let part = u32::from_be_bytes(*key.get(8..)?.first_chunk()?);
-        let (header, piece) = value.split_at_checked(HEADER_BYTES)?;
-        if part == 0 {
-            self.seq = seq;
+    fn take(&mut self, head: &Head, value: &[u8], from: u64, commits: &mut Vec<Commit>) -> Option<()> {
+        if head.piece == 0 {
             self.body.clear();
-        } else if seq != self.seq || part != self.next_part {
+        } else if (head.last_seq, head.piece) != (self.seq, self.next_piece) {
             return None;
         }
-        self.next_part = part.checked_add(1)?;
-        self.body.extend(piece);
-        match header.last()? {
-            0 => Some(None),
-            1 => {
-                let time_ms = u64::from_be_bytes(*header.first_chunk()?);
-                let writer = *header.get(8..)?.first_chunk()?;
-                let operations = decode_ops(&self.body)?.into();
-                self.body = Vec::new();
-                Some(Some(Commit { seq, time_ms, writer, operations }))
-            }
-            _ => None,
+        self.seq = head.last_seq;
+        self.next_piece = head.piece + 1;
+        self.body.extend_from_slice(value.get(HEADER_BYTES..)?);
+        if head.goes_on > 0 {
+            return Some(());
         }
-    }
-}
-
-fn part_key(seq: u64, part: u32) -> [u8; 12] {
-    let mut key = [0; 12];
-    let (high, low) = key.split_at_mut(8);
-    high.copy_from_slice(&seq.to_be_bytes());
-    low.copy_from_slice(&part.to_be_bytes());
-    key
-}
-
-/// Appends operations as the pieces of a commit hold them.
-pub(crate) fn encode_ops(operations: &[Op], out: &mut Vec<u8>) {
-    for op in operations {
-        encode_op(op, out);
-    }
-}
-
-fn encode_op(op: &Op, out: &mut Vec<u8>) {
-    let mut head = |tag: u8, category: &str| {
-        // A category is at most 255 bytes, see `limits`.
-        out.extend([tag, category.len() as u8]);
-        out.extend(category.as_bytes());
-    };
-    match op {
-        Op::Put { category, key, payload } => {
-            head(TAG_PUT, category);
-            encode_bytes(key.as_bytes(), out);
-            encode_bytes(payload, out);
-        }
-        Op::Delete { category, key } => {
-            head(TAG_DELETE, category);
-            encode_bytes(key.as_bytes(), out);
-        }
-        Op::DeleteRange { category, range } => {
-            head(TAG_DELETE_RANGE, category);
-            let span = range.span();
-            encode_bytes(&span.start, out);
-            match &span.end {
-                Some(end) => {
-                    out.push(1);
-                    encode_bytes(end, out);
-                }
-                None => out.push(0),
+        let body = std::mem::take(&mut self.body);
+        let mut input = Input::new(&body);
+        let (writer, time_ms) = (*value.get(2..)?.first_chunk()?, number_at(value, 18)?);
+        for seq in head.first_seq..=head.last_seq {
+            let operations = input.commit()?;
+            if seq >= from {
+                commits.push(Commit { seq, time_ms, writer, operations: operations.into() });
             }
         }
+        input.is_empty().then_some(())
     }
 }
 
-fn encode_bytes(bytes: &[u8], out: &mut Vec<u8>) {
-    // Keys and payloads are far below 4 GiB, see `limits`.
-    out.extend((bytes.len() as u32).to_be_bytes());
-    out.extend(bytes);
+/// The number that stands there.
+#[inline(never)]
+fn number_at(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
-/// The operations that `encode_ops` has written; `None` if they are damaged.
-pub(crate) fn decode_ops(mut input: &[u8]) -> Option<Vec<Op>> {
-    let mut operations: Vec<Op> = Vec::new();
-    while !input.is_empty() {
-        let [tag, len] = *take(&mut input, 2)?.first_chunk()?;
-        let name = std::str::from_utf8(take(&mut input, usize::from(len))?).ok()?;
-        let category = match operations.last() {
-            Some(last) if last.category() == name => last.category_shared().clone(),
-            _ => Arc::from(name),
-        };
-        let first = take_bytes(&mut input)?;
-        operations.push(match tag {
-            TAG_PUT => Op::Put { category, key: Key::from(first), payload: take_bytes(&mut input)?.to_vec() },
-            TAG_DELETE => Op::Delete { category, key: Key::from(first) },
-            TAG_DELETE_RANGE => {
-                let end = match take(&mut input, 1)? {
-                    [0] => None,
-                    [1] => Some(take_bytes(&mut input)?.to_vec()),
-                    _ => return None,
-                };
-                Op::DeleteRange { category, range: KeyRange::from(Span { start: first.to_vec(), end }) }
-            }
-            _ => return None,
-        });
-    }
-    Some(operations)
+fn damaged() -> EngineError {
+    EngineError::new(Fault::Corrupt, "the commit log is damaged")
 }
 
-fn take<'a>(input: &mut &'a [u8], len: usize) -> Option<&'a [u8]> {
-    let (head, tail) = input.split_at_checked(len)?;
-    *input = tail;
-    Some(head)
-}
-
-fn take_bytes<'a>(input: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let len = u32::from_be_bytes(*take(input, 4)?.first_chunk()?);
-    take(input, usize::try_from(len).ok()?)
+/// The key of a piece; that behind the last one of a seq may be the first one of the next.
+fn key_of(seq: u64, piece: u64) -> Vec<u8> {
+    (seq.min(SEQ_MAX) * PIECES_MAX + piece).to_be_bytes().to_vec()
 }
 
 #[cfg(test)]

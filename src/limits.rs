@@ -59,8 +59,8 @@ pub const TOUCH_CHECK_COMPARISONS_MAX: usize = 64 * 1024;
 /// Errors that nobody has asked for yet, kept per job; beyond it they are only counted.
 pub const KEPT_ERRORS_MAX: usize = 1024;
 
-/// Bytes of one part of a commit in the log.
-pub const LOG_PART_BYTES_MAX: usize = 48 * 1024;
+/// Bytes of operations in one value of the log; with what else is in it three pages of SQLite hold one.
+pub const LOG_PART_BYTES_MAX: usize = 48 * 1024 - 128;
 /// Bytes by which the log may at least outgrow its retention before it is trimmed.
 pub const LOG_TRIM_SLACK_BYTES: u64 = 64 * 1024;
 /// Named holders of a job's log.

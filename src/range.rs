@@ -29,6 +29,11 @@ impl KeyRange {
         self.start.as_bytes()
     }
 
+    /// The first key above it; none if it goes on to the end.
+    pub(crate) fn end(&self) -> Option<&[u8]> {
+        self.end.as_ref().map(Key::as_bytes)
+    }
+
     /// Whether the key is in it.
     pub(crate) fn holds(&self, key: &[u8]) -> bool {
         self.first() <= key && self.end.as_ref().is_none_or(|end| key < end.as_bytes())

@@ -20,7 +20,7 @@
 //!     95      1  log retention: 0 off, 1 the last n bytes
 //!     96      8  n, or 0
 //!    104      8  first seq in the log; committed seq + 1 when it is empty
-//!    112      8  log bytes ever written: the offset of the next part
+//!    112      8  log bytes ever written: the offset of the next value
 //!    120      2  number of holders
 //!    122    ...  each holder: length of its name (1), name (UTF-8), seq it has released (8)
 //!           4+n  length and bytes of an extension, kept as they are
@@ -83,7 +83,7 @@ pub(crate) struct LogState {
     pub(crate) retention: LogRetention,
     /// The first seq that the log holds; it holds all from there to the committed one.
     pub(crate) first_seq: u64,
-    /// Offset of the next part on the scale of all bytes ever logged.
+    /// Offset of the next value on the scale of all bytes ever logged.
     pub(crate) end_offset: u64,
     /// Named holders and the seq up to which each has released the log.
     pub(crate) holders: Names<u64>,

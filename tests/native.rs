@@ -39,6 +39,8 @@ async fn play(role: &str) {
         #[cfg(target_os = "linux")]
         "a_full_medium" => media::a_full_medium().await,
         #[cfg(target_os = "linux")]
+        "full_of_small_rows" => media::full_of_small_rows().await,
+        #[cfg(target_os = "linux")]
         "neighbours" => media::neighbours().await,
         #[cfg(target_os = "linux")]
         "no_room_for_a_job" => media::no_room_for_a_job().await,

@@ -1,10 +1,15 @@
 // The whole JavaScript API as an application uses it: the same tests (.ci/e2e/api) in Chromium with a worker,
 // in Chromium in the page, and in Firefox with a worker. Each browser is started once.
 
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { chromium } from 'playwright-core';
 import { serve } from '../serve.mjs';
+import { worked } from './api/worked.mjs';
 import { layerTests, tests as coreTests } from './api/tests.js';
+import { archives } from './archives.mjs';
 import { withBrowser } from './webdriver.mjs';
 
 /** Milliseconds that the page may take to load. */
@@ -18,7 +23,9 @@ const PLACES = {
 };
 
 const isLoaded = 'typeof globalThis.runTest === "function"';
-const call = (name, options) => `globalThis.runTest(${JSON.stringify(name)}, ${JSON.stringify(options)})`;
+const call = (what, ...args) => `globalThis.${what}(${args.map((each) => JSON.stringify(each)).join(', ')})`;
+/** As serve.mjs has it, and servers of archives beside. */
+const POLICY = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self' http://127.0.0.1:*";
 
 /** Each opens the page once and answers `{ run, close }`. */
 const browsers = {
@@ -52,22 +59,47 @@ const browsers = {
 };
 
 export function make({ root, flags }) {
+  const scratch = mkdtempSync(join(tmpdir(), 'api-'));
   let server;
+  let kept;
   const opened = {};
+  const archive = () => kept ??= archives(root, scratch);
   const page = async (browser) => {
-    server ??= await serve({ '/': join(root, '.ci', 'e2e', 'api'), '/pkg/': join(root, 'pkg') });
+    server ??= await serve(
+      { '/': join(root, '.ci', 'e2e', 'api'), '/pkg/': join(root, 'pkg'), '/scratch/': join(scratch, 'served') }, 0, POLICY);
     opened[browser] ??= browsers[browser]({ url: server.url, flags });
     return opened[browser];
   };
   const tests = Object.fromEntries(Object.entries(PLACES).flatMap(([place, { browser, options }]) =>
     Object.keys({ ...coreTests, ...layerTests }).map((name) => [`${place}: ${name}`, async () => {
       const { run } = await page(browser);
-      const failure = await run(call(name, options));
+      const outside = name.startsWith('archive: ') ? (await archive()).server : undefined;
+      const failure = await run(call('runTest', name, options, outside));
       if (failure) throw new Error(failure);
     }])));
+  for (const [place, { browser, options }] of Object.entries(PLACES)) {
+    if (options.worker === 'none') continue;
+    const name = `${browser}-crossing`;
+    tests[`${place}: archive: what a browser ships is restored natively, and what is shipped natively in a browser`] =
+      async () => {
+        const { run } = await page(browser);
+        const { server: there, restore, ship } = await archive();
+        const digest = await run(call('cross', 'ship', options, there, name));
+        assert.match(digest, /^[0-9a-f]{64}$/);
+        assert.equal(await restore(name, name), digest);
+        assert.equal(await ship(`${name}-native`, name), digest);
+        assert.equal(await run(call('cross', 'restore', options, there, `${name}-native`)), digest);
+      };
+  }
+  tests['Chromium, worker: archive: the worked example of the docs runs as it stands'] = async () => {
+    const { run } = await page('chromium');
+    await worked(root, join(scratch, 'served'), (file) => run(call('runExample', `/scratch/${file}`)));
+  };
   const cleanUp = async () => {
     for (const each of Object.values(opened)) await (await each).close();
     await server?.close();
+    await (await kept)?.close();
+    rmSync(scratch, { recursive: true, force: true });
   };
   return { tests, cleanUp };
 }

@@ -8,8 +8,8 @@ import { project, run, tool } from './projects.mjs';
 
 /** What is published. */
 const FILES = [
-  'LICENSE-APACHE', 'LICENSE-MIT', 'LICENSE-MSGPACK', 'README.md', 'docs/browsers.md', 'index.d.ts', 'index.js',
-  'layers-page.js', 'layers-worker.js', 'layers.d.ts', 'layers.js', 'layers/datastore.d.ts', 'layers/sds.d.ts',
+  'LICENSE-APACHE', 'LICENSE-MIT', 'LICENSE-MSGPACK', 'README.md', 'docs/archive.md', 'docs/browsers.md', 'index.d.ts', 'index.js',
+  'layers-page.js', 'layers-worker.js', 'layers.d.ts', 'layers.js', 'layers/archive.d.ts', 'layers/datastore.d.ts', 'layers/sds.d.ts',
   'layers/write-behind.d.ts', 'package.json', 'page.js', 'persistency-layers.wasm', 'persistency.wasm', 'worker.js',
 ];
 /** What is loaded by its address; nobody imports names from it. */

@@ -15,6 +15,8 @@ const OPTIONS = ["worker", "workerUrl", "wasmUrl", "wasmModule"];
 
 /** The uncounted handle of an open job. */
 let plain;
+/** A root's line, unless it is closed; for layers. */
+export let lineOf;
 
 /** A set of jobs under one name of this origin, with a Web Worker of its own. */
 export class Persistency {
@@ -22,6 +24,10 @@ export class Persistency {
 
   // A static block would be taken apart for Safari 15, and every private name of the class with it.
   static #plain = (plain = (root, id) => root.#open(id).plain);
+  static #line = (lineOf = (root) => {
+    root.#check();
+    return root.#link;
+  });
 
   #root;
   #link;

@@ -2,13 +2,43 @@
 
 import * as core from "persistency";
 import * as layers from "persistency/layers";
-import type { Bytes, ChannelSnapshot, Job, JobPersistence } from "persistency/layers";
+import type { Bytes, ChannelSnapshot, Commit, Job, JobPersistence, Persistency } from "persistency/layers";
 import type { Equal, Expect, Given } from "./equal.js";
 
 declare const job: Job;
 declare const store: JobPersistence;
 
 export type Everything = Expect<Exclude<keyof typeof core, keyof typeof layers> extends never ? true : false>;
+
+declare const root: Persistency;
+const server = { url: new URL("https://example.org/archives"), headers: [["authorization", "Bearer t"]] } as const;
+const archive = await layers.Archive.attach(job, server, { cut: { ageMs: 1000, early: false }, maxAttempts: 3 });
+const reader = await layers.ArchiveReader.open(root, { url: "/archives" }, "alpha", { generation: new Uint8Array(16) });
+const archives = {
+  shipped: archive.ship(),
+  restorable: reader.archivedSeq(),
+  found: reader.findSegment(1n),
+  restored: reader.restore("beta", { to: { timeMs: 7 }, onProgress: ({ seq }) => void (seq satisfies bigint) }),
+  imported: layers.importJob(root, "beta", layers.exportJob(job)),
+};
+for await (const segment of reader.listSegments()) (await reader.fetch(segment)) satisfies readonly Commit[];
+for await (const { state, error } of archive.watch()) if (state === "stalled") throw error;
+for await (const part of layers.exportJob(job)) new Blob([part]);
+
+export type Archives = [
+  Expect<Equal<Given<typeof archives.shipped>, bigint>>,
+  Expect<Equal<Given<typeof archives.restorable>, bigint | undefined>>,
+  Expect<Equal<Given<typeof archives.found>, layers.SegmentInfo | undefined>>,
+  Expect<Equal<Given<typeof archives.restored>, layers.Restored>>,
+  Expect<Equal<Given<typeof archives.imported>, layers.Restored>>,
+];
+
+// @ts-expect-error: an archive has a server
+void layers.Archive.attach(job);
+// @ts-expect-error: a moment is a seq or a time
+void reader.restore("beta", { to: { seq: 1n, timeMs: 1 } });
+// @ts-expect-error: read at a root
+void layers.ArchiveReader.open(job, server, "alpha");
 
 const sds = {
   open: layers.JobPersistence.open(job),

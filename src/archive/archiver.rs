@@ -66,13 +66,22 @@ impl Archiver {
     /// `Unsupported` if the job is open for reading only; `InvalidArgument` or `TooLarge` for a bad name
     /// or option; `Corrupt` or `VersionTooNew` for what the store holds; and what the store answers.
     pub async fn attach(&self, job: &Job, store: Arc<dyn Store>, options: ArchiveOptions) -> Result<Archive> {
-        let ArchiverOptions { call_timeout, clock, .. } = &self.core.options;
+        let ArchiverOptions { call_timeout, clock, election, .. } = &self.core.options;
         let store: Arc<dyn Store> = Arc::new(TimedStore::new(store, clock.clone(), whole_ms(*call_timeout)));
         let shipper = attach(job, store, options, clock).await?;
-        let shared = Arc::new(Shared::new(shipper.archived()));
+        let state = match election {
+            None => ArchiveState::Shipping,
+            Some(_) => ArchiveState::Following,
+        };
+        let shared = Arc::new(Shared::new(shipper.archived(), state));
+        let candidate = election.as_ref().map(|election| {
+            let asked = Arc::clone(&shared);
+            election.join(&shipper.election_name(), Box::new(move |seq| asked.ask(seq)))
+        });
+        let candidate = candidate.transpose()?.map(Arc::from);
         let id = self.core.next_id.fetch_add(1, Ordering::Relaxed);
         let holder = shipper.holder().to_owned();
-        self.core.mailbox.send(Command::Attach(id, Box::new(shipper), Arc::clone(&shared)));
+        self.core.mailbox.send(Command::Attach(id, Box::new(shipper), Arc::clone(&shared), candidate));
         let handle = Handle { id, shared, archiver: self.clone(), job: job.clone(), holder };
         Ok(Archive { handle: Arc::new(handle) })
     }

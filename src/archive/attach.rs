@@ -56,7 +56,7 @@ pub(super) async fn find(
     let known = Known { bases, newest };
     // Asked now: what another archive ships may have been committed since.
     let seq = job.position().await?.seq;
-    if let Some((end, _)) = known.end()
+    if let Some((end, ..)) = known.end()
         && end > seq
     {
         let id = Quoted(job.id());
@@ -78,10 +78,10 @@ struct Known {
 }
 
 impl Known {
-    /// The seq up to which the archive goes, and the chain there.
-    fn end(&self) -> Option<(u64, u64)> {
-        let base = self.bases.first().map(|base| (base.from, base.chain));
-        let segment = self.newest.as_ref().map(|mark| (mark.last_seq, mark.chain_after));
+    /// The seq up to which the archive goes, the chain there, and the bytes of segments until then.
+    fn end(&self) -> Option<(u64, u64, u64)> {
+        let base = self.bases.first().map(|base| (base.from, base.chain, base.bytes_until));
+        let segment = self.newest.as_ref().map(|mark| (mark.last_seq, mark.chain_after, mark.bytes_until));
         // Where both end with the same seq their chains are the same.
         base.max(segment)
     }
@@ -104,10 +104,12 @@ async fn start(
     known: &Known,
     held: u64,
 ) -> Result<Start> {
-    let Some((end, chain)) = known.end() else {
+    let Some((end, chain, bytes_until)) = known.end() else {
         return Ok(Start {
             seq: held,
             chain: 0,
+            bytes_until: 0,
+            bytes_until_base: 0,
             whole_at: 0,
             archived: None,
             base_at: Some(held),
@@ -117,8 +119,17 @@ async fn start(
     };
     let whole_at = known.whole_at(end);
     let archived = (end >= whole_at).then_some(end);
-    let at_end =
-        Start { seq: end, chain, whole_at, archived, base_at: None, begins_empty: false, probe: false };
+    let at_end = Start {
+        seq: end,
+        chain,
+        bytes_until,
+        bytes_until_base: known.bases.first().map_or(bytes_until, |base| base.bytes_until),
+        whole_at,
+        archived,
+        base_at: None,
+        begins_empty: false,
+        probe: false,
+    };
     if known.bases.is_empty() {
         // Segments that nothing can be restored from: their base was left half, or has been removed.
         return Ok(Start { archived: None, base_at: Some(end.max(held)), ..at_end });
@@ -131,12 +142,15 @@ async fn start(
     // segment or a base ended.
     if held < end {
         let before = catalog::segment_before(store, names, generation, held).await?;
-        let chain = match before.filter(|mark| mark.last_seq == held) {
-            Some(mark) => Some(mark.chain_after),
-            None => known.bases.iter().find(|base| base.from == held).map(|base| base.chain),
+        let there = match before.filter(|mark| mark.last_seq == held) {
+            Some(mark) => Some((mark.chain_after, mark.bytes_until)),
+            None => {
+                let base = known.bases.iter().find(|base| base.from == held);
+                base.map(|base| (base.chain, base.bytes_until))
+            }
         };
-        if let Some(chain) = chain {
-            return Ok(Start { seq: held, chain, probe: true, ..at_end });
+        if let Some((chain, bytes_until)) = there {
+            return Ok(Start { seq: held, chain, bytes_until, probe: true, ..at_end });
         }
     }
     Ok(at_end)

@@ -27,6 +27,8 @@ pub(super) struct Taking {
     from: u64,
     /// The chain of the history at `from`; none if a new history begins there.
     chain: Option<u64>,
+    /// Bytes of the segments up to there.
+    bytes_until: u64,
     /// Whether it is known that there were no rows at `from`, which then is 0.
     is_empty: bool,
     scanned: Scanned,
@@ -55,14 +57,19 @@ pub(super) async fn begins_empty(job: &Job, from: u64) -> Result<bool> {
 }
 
 impl Taking {
-    /// Begins at `from`, where it is empty if [`begins_empty`] says so, whatever has been committed by now.
-    pub(super) fn new(generation: [u8; 16], from: u64, chain: Option<u64>, is_empty: bool) -> Self {
+    /// Begins at `from`, with the chain and the bytes of segments there; it is empty if [`begins_empty`] says so, whatever has been committed by now.
+    pub(super) fn new(
+        generation: [u8; 16],
+        (from, chain, bytes_until): (u64, Option<u64>, u64),
+        is_empty: bool,
+    ) -> Self {
         let builder = Builder::new(Kind::Rows, generation, chain_start(Kind::Rows, &generation, from));
         let scanned = if is_empty { Scanned::All } else { Scanned::Nothing };
         Taking {
             generation,
             from,
             chain,
+            bytes_until,
             is_empty,
             scanned,
             records: 0,
@@ -90,7 +97,8 @@ impl Taking {
         if self.sealed.is_none() {
             if let Err(error) = self.read(job, options.cut.bytes.min(PIECE_BYTES_MAX)).await {
                 // A scan does not go on after an error.
-                *self = Taking::new(self.generation, self.from, self.chain, self.is_empty);
+                let at = (self.from, self.chain, self.bytes_until);
+                *self = Taking::new(self.generation, at, self.is_empty);
                 return Err(error);
             }
             self.sealed = self.builder.seal();
@@ -150,6 +158,7 @@ impl Taking {
             time_ms,
             chain,
             rows: self.rows,
+            bytes_until: self.bytes_until,
             pieces: self.pieces.clone(),
         };
         let name = names.base(self.from);

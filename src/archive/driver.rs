@@ -15,17 +15,19 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::Job;
 
+use super::election::{Candidate, follow};
 use super::options::{ArchiverOptions, CutPolicy};
 use super::progress::{ArchiveState, Shared};
 use super::scheduler::{Lane, Reported, Scheduler};
 use super::shipper::{Shipper, Turn};
 
 /// How often the log's growth is looked at while something waits to be shipped.
-const LOOK_MS: u64 = 1_000;
+pub(super) const LOOK_MS: u64 = 1_000;
 
 /// What the loop is told; names archives by their numbers.
 pub(super) enum Command {
-    Attach(u64, Box<Shipper>, Arc<Shared>),
+    /// With whom it is to be chosen as, if it has to be.
+    Attach(u64, Box<Shipper>, Arc<Shared>, Option<Arc<dyn Candidate>>),
     Resume(u64),
     /// Ends the archive at once.
     Stop(u64),
@@ -51,7 +53,7 @@ impl Mailbox {
     pub(super) fn send(&self, command: Command) {
         match (&mut *self.lock(), command) {
             (Some(commands), command) => commands.push(command),
-            (None, Command::Attach(_, _, shared)) => shared.end(Some(gone())),
+            (None, Command::Attach(_, _, shared, _)) => shared.end(Some(gone())),
             (None, _) => {}
         }
         self.notify.notify_one();
@@ -73,7 +75,7 @@ struct Leaving(Arc<Mailbox>);
 impl Drop for Leaving {
     fn drop(&mut self) {
         for command in self.0.lock().take().unwrap_or_default() {
-            if let Command::Attach(_, _, shared) = command {
+            if let Command::Attach(_, _, shared, _) = command {
                 shared.end(Some(gone()));
             }
         }
@@ -95,6 +97,8 @@ fn gone() -> Error {
 enum Event {
     /// There is something to ship up to this seq; or the job has ended.
     Due(u64, Result<u64>),
+    /// It is to ship; or it never will.
+    Chosen(u64, Box<Shipper>, Result<()>),
     /// A turn has ended.
     Turned(u64, u64, Box<Shipper>, Result<Turn>),
     /// It was stopped.
@@ -105,10 +109,12 @@ enum Event {
 struct Attached {
     lane: Lane,
     shared: Arc<Shared>,
-    /// Away while it has a turn.
+    /// Away while it has a turn, or waits to be chosen.
     shipper: Option<Box<Shipper>>,
     /// Ends what it waits for.
     abort: AbortHandle,
+    /// Stays chosen until it is dropped.
+    _candidate: Option<Arc<dyn Candidate>>,
 }
 
 struct Driver {
@@ -169,9 +175,11 @@ impl Driver {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Attach(id, shipper, shared) => self.attach(id, shipper, shared),
+            Command::Attach(id, shipper, shared, candidate) => self.attach(id, shipper, shared, candidate),
             Command::Resume(id) => {
-                if let Some(archive) = self.attached.get(&id) {
+                // One that follows has nothing to resume.
+                let ships = |archive: &&Attached| !archive.shared.now().is_following();
+                if let Some(archive) = self.attached.get(&id).filter(ships) {
                     self.scheduler.resume(archive.lane);
                     archive.shared.publish(None, ArchiveState::Shipping);
                 }
@@ -181,14 +189,34 @@ impl Driver {
         }
     }
 
-    fn attach(&mut self, id: u64, shipper: Box<Shipper>, shared: Arc<Shared>) {
+    fn attach(
+        &mut self,
+        id: u64,
+        shipper: Box<Shipper>,
+        shared: Arc<Shared>,
+        candidate: Option<Arc<dyn Candidate>>,
+    ) {
         let lane = self.scheduler.add();
         self.lanes.insert(lane, id);
         let (abort, _) = AbortHandle::new_pair();
+        let follows = candidate.clone().map(|candidate| (candidate, Arc::clone(&shared), self.clock.clone()));
+        self.attached.insert(id, Attached { lane, shared, shipper: None, abort, _candidate: candidate });
+        match follows {
+            None => self.begin(id, shipper),
+            Some((candidate, shared, clock)) => {
+                let chosen = follow(shipper, candidate, shared, clock);
+                self.run_for(id, chosen.map(move |(shipper, chosen)| Event::Chosen(id, shipper, chosen)));
+            }
+        }
+    }
+
+    /// Ships from now on.
+    fn begin(&mut self, id: u64, shipper: Box<Shipper>) {
+        let Some(archive) = self.attached.get_mut(&id) else { return };
         // What was committed before has waited long enough.
         let behind = Some(shipper.job.committed_seq()).filter(|seq| *seq > shipper.seq());
         let overdue = shipper.overdue().or(behind);
-        self.attached.insert(id, Attached { lane, shared, shipper: Some(shipper), abort });
+        archive.shipper = Some(shipper);
         match overdue {
             Some(target) => self.submit(id, target),
             None => self.wait(id),
@@ -249,7 +277,13 @@ impl Driver {
     fn take(&mut self, event: Event) {
         match event {
             Event::Due(id, Ok(target)) => self.submit(id, target),
-            Event::Due(id, Err(error)) => self.end(id, Some(error)),
+            Event::Due(id, Err(error)) | Event::Chosen(id, _, Err(error)) => self.end(id, Some(error)),
+            Event::Chosen(id, shipper, Ok(())) => {
+                if let Some(archive) = self.attached.get(&id) {
+                    archive.shared.publish(None, ArchiveState::Shipping);
+                }
+                self.begin(id, shipper);
+            }
             Event::Turned(id, target, shipper, turned) => self.turned(id, target, shipper, turned),
             Event::Stopped => {}
         }
@@ -289,7 +323,7 @@ impl Driver {
 }
 
 /// Whether trying again cannot help.
-fn is_final(error: &Error) -> bool {
+pub(super) fn is_final(error: &Error) -> bool {
     matches!(
         error.kind(),
         ErrorKind::Conflict
@@ -313,7 +347,17 @@ async fn due(
     let written_by_now = async || job.info().await.map_or(0, |info| info.log_written_bytes);
     let written_at = written_by_now().await;
     let mut committed = job.watch_committed_seq();
-    committed.at_least(seq + 1).await?;
+    loop {
+        // Another tab may have committed what this one has not heard of.
+        if *asked.borrow_and_update() > committed.seq() {
+            job.position().await?;
+        }
+        select_biased! {
+            reached = committed.at_least(seq + 1).fuse() => break reached.map(drop)?,
+            // The sender lives as long as the archive, and this ends with it.
+            _ = asked.changed().fuse() => {}
+        }
+    }
     let since_ms = clock.monotonic_ms();
     let mut written = 0;
     loop {

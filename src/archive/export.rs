@@ -105,7 +105,7 @@ impl Job {
         let from = self.hold_log(&export.holder).await?;
         export.generation = self.position().await?.generation;
         let is_empty = begins_empty(self, from).await?;
-        export.stage = Stage::Rows(Box::new(Taking::new(export.generation, from, None, is_empty)));
+        export.stage = Stage::Rows(Box::new(Taking::new(export.generation, (from, None, 0), is_empty)));
         Ok(export)
     }
 }
@@ -247,6 +247,15 @@ impl Import {
         }
         self.buffer.drain(..taken);
         Ok(())
+    }
+
+    /// Gives the import up: nothing is left of the job. Dropping it does the same in the background.
+    ///
+    /// # Errors
+    ///
+    /// Those of deleting it.
+    pub async fn abandon(self) -> Result<()> {
+        self.filling.abandon().await
     }
 
     /// Ends the import: the job is there, durable and closed, as it was exported.

@@ -1,10 +1,12 @@
 //! When a segment is cut, when a base is taken, and how much an archiver does at one time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 
+use super::election::Election;
 use super::scheduler::Bounds;
 
 /// When what has been committed is shipped: as soon as one of these is reached.
@@ -143,6 +145,8 @@ pub struct ArchiverOptions {
     pub(super) bounds: Bounds,
     pub(super) call_timeout: Duration,
     pub(super) clock: Clock,
+    /// None where nobody else can have the job open.
+    pub(super) election: Option<Arc<dyn Election>>,
 }
 
 impl Default for ArchiverOptions {
@@ -157,6 +161,7 @@ impl Default for ArchiverOptions {
             },
             call_timeout: Duration::from_secs(120),
             clock: Clock::system(),
+            election: None,
         }
     }
 }
@@ -202,6 +207,12 @@ impl ArchiverOptions {
     /// The clock that measures ages, backoffs and timeouts.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
+        self
+    }
+
+    /// Ships only what it is chosen for, where others may have the same jobs open; by default it ships always.
+    pub fn election(mut self, election: Arc<dyn Election>) -> Self {
+        self.election = Some(election);
         self
     }
 

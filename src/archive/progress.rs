@@ -10,6 +10,9 @@ use crate::error::{Error, ErrorKind, Result};
 pub enum ArchiveState {
     /// It ships, or waits for something to ship.
     Shipping,
+    /// Somebody else ships the job, as an [`Election`](super::Election) has it: another tab, in a browser. Goes
+    /// on by itself when that one goes.
+    Following,
     /// It failed, and tries again by itself.
     Retrying {
         /// How often in a row.
@@ -51,9 +54,9 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(archived: Option<u64>) -> Self {
+    pub(super) fn new(archived: Option<u64>, state: ArchiveState) -> Self {
         let (archived_seq, restorable) = (archived.unwrap_or(0), archived.is_some());
-        let progress = ArchiveProgress { archived_seq, restorable, state: ArchiveState::Shipping };
+        let progress = ArchiveProgress { archived_seq, restorable, state };
         Shared { progress: watch::Sender::new(progress), asked: watch::Sender::new(0) }
     }
 
@@ -100,13 +103,17 @@ impl ArchiveProgress {
         matches!(self.state, ArchiveState::Ended { .. })
     }
 
+    pub(super) fn is_following(&self) -> bool {
+        matches!(self.state, ArchiveState::Following)
+    }
+
     /// Whether it has come to `seq`; an error if it does not go on by itself.
     pub(super) fn reached(&self, seq: u64) -> Option<Result<u64>> {
         if self.restorable && self.archived_seq >= seq {
             return Some(Ok(self.archived_seq));
         }
         let error = match &self.state {
-            ArchiveState::Shipping | ArchiveState::Retrying { .. } => return None,
+            ArchiveState::Shipping | ArchiveState::Following | ArchiveState::Retrying { .. } => return None,
             ArchiveState::Stalled { error } | ArchiveState::Ended { error: Some(error) } => error.clone(),
             ArchiveState::Ended { error: None } => {
                 Error::new(ErrorKind::Closed, "the archive has been closed")

@@ -93,7 +93,11 @@ impl ArchiveReader {
     }
 
     fn of_life(store: Arc<dyn Store>, archive: &ArchiveName, generation: [u8; 16]) -> Self {
-        ArchiveReader { store, names: archive.of(&generation), generation }
+        Self::of_names(store, archive.of(&generation), generation)
+    }
+
+    pub(super) fn of_names(store: Arc<dyn Store>, names: LifeNames, generation: [u8; 16]) -> Self {
+        ArchiveReader { store, names, generation }
     }
 
     /// The life of the job whose archive this is.
@@ -140,7 +144,7 @@ impl ArchiveReader {
         let name = self.names.data(&segment.mark);
         let bytes = get_whole(&*self.store, &name).await?;
         let read = Segment::decode(Kind::History, &bytes).map_err(|error| error.in_context(&name))?;
-        match read.mark == segment.mark {
+        match (SegmentMark { bytes_until: segment.mark.bytes_until, ..read.mark }) == segment.mark {
             true => Ok(read.commits),
             false => Err(Error::new(ErrorKind::Corrupt, format!("{name}: it is another segment"))),
         }

@@ -14,6 +14,7 @@ use super::base::Taking;
 use super::catalog;
 use super::format::{Builder, Kind, LifeNames, Sealed, Segment, SegmentMark};
 use super::options::ArchiveOptions;
+use super::reader::ArchiveReader;
 use super::store::{Store, put_settled};
 
 /// Bytes of records after which a comparison with the log forgets them.
@@ -25,6 +26,9 @@ pub(super) struct Start {
     /// The archive has everything up to here, in the chain.
     pub(super) seq: u64,
     pub(super) chain: u64,
+    /// Bytes of all segments up to there, and up to the newest base.
+    pub(super) bytes_until: u64,
+    pub(super) bytes_until_base: u64,
     /// Nothing can be restored before the archive has come here.
     pub(super) whole_at: u64,
     /// Up to where it can be restored now, if it can.
@@ -39,7 +43,8 @@ pub(super) struct Start {
 
 impl Start {
     fn taking(&self, generation: [u8; 16]) -> Option<Taking> {
-        self.base_at.map(|from| Taking::new(generation, from, None, self.begins_empty))
+        let taking = |from| Taking::new(generation, (from, None, self.bytes_until), self.begins_empty);
+        self.base_at.map(taking)
     }
 }
 
@@ -66,10 +71,10 @@ pub(super) struct Shipper {
     cut_at: Option<u64>,
     /// Goes on behind the last segment, if it has been read to its end only.
     log: Option<LogReader>,
-    /// Bytes shipped since the last base.
-    bytes_since_base: u64,
     /// Up to where the log has been released.
     released: u64,
+    /// Others may have shipped since the state was found.
+    is_stale: bool,
 }
 
 impl Shipper {
@@ -94,8 +99,8 @@ impl Shipper {
             taking,
             cut_at: None,
             log: None,
-            bytes_since_base: 0,
             released: 0,
+            is_stale: false,
         }
     }
 
@@ -114,9 +119,28 @@ impl Shipper {
         &self.holder
     }
 
+    /// What those who could ship this life of the job under this name have in common.
+    pub(super) fn election_name(&self) -> String {
+        format!("{}/{}", self.holder, self.names.life())
+    }
+
+    /// Has the next turn look at the store first, where others may have shipped.
+    pub(super) fn look_anew(&mut self) {
+        self.is_stale = true;
+    }
+
+    /// Up to where the job can be restored with what is in the store, whoever has shipped it.
+    pub(super) async fn in_store(&self) -> Result<Option<u64>> {
+        let (store, names) = (Arc::clone(&self.store), self.names.clone());
+        ArchiveReader::of_names(store, names, self.generation).archived_seq().await
+    }
+
     /// The seq up to which there is something to ship before anything new is committed.
     pub(super) fn overdue(&self) -> Option<u64> {
-        let behind = self.taking.is_some() || self.state.probe || self.state.seq < self.state.whole_at;
+        let behind = self.is_stale
+            || self.taking.is_some()
+            || self.state.probe
+            || self.state.seq < self.state.whole_at;
         behind.then(|| self.job.committed_seq().max(self.state.whole_at))
     }
 
@@ -138,6 +162,12 @@ impl Shipper {
     }
 
     async fn step(&mut self, target: u64) -> Result<Turn> {
+        if self.is_stale {
+            let found = find(&self.job, &*self.store, &self.names, &self.generation, &self.holder).await?;
+            self.go_on_from(found);
+            self.is_stale = false;
+            return Ok(Turn::More);
+        }
         if let Some(mut taking) = self.taking.take() {
             let taken = taking.step(&self.job, &*self.store, &self.names, &self.options).await;
             match taken {
@@ -147,7 +177,7 @@ impl Shipper {
                         self.state.whole_at = mark.to;
                         self.reached(mark.from);
                     }
-                    self.bytes_since_base = 0;
+                    self.state.bytes_until_base = mark.bytes_until;
                     self.log = None;
                 }
                 Ok(None) => self.taking = Some(taking),
@@ -210,6 +240,7 @@ impl Shipper {
 
     async fn put(&mut self, sealed: Sealed) -> Result<()> {
         let Sealed { mark, bytes } = sealed;
+        let mark = SegmentMark { bytes_until: self.state.bytes_until.saturating_add(mark.bytes), ..mark };
         let whole = |bytes: &[u8]| Segment::decode(Kind::History, bytes).map(drop);
         let name = self.names.data(&mark);
         if put_settled(&*self.store, &name, &bytes, whole).await?.is_some() {
@@ -267,9 +298,11 @@ impl Shipper {
         (self.state.seq, self.state.chain) = (mark.last_seq, mark.chain_after);
         self.cut_at = None;
         self.reached(mark.last_seq);
-        self.bytes_since_base = self.bytes_since_base.saturating_add(mark.bytes);
-        if self.bytes_since_base >= self.options.base_after.0 && !self.state.probe {
-            self.taking = Some(Taking::new(self.generation, mark.last_seq, Some(self.state.chain), false));
+        self.state.bytes_until = mark.bytes_until;
+        let since_base = mark.bytes_until.saturating_sub(self.state.bytes_until_base);
+        if since_base >= self.options.base_after.0 && !self.state.probe {
+            let at = (mark.last_seq, Some(mark.chain_after), mark.bytes_until);
+            self.taking = Some(Taking::new(self.generation, at, false));
         }
     }
 
@@ -290,11 +323,17 @@ impl Shipper {
             }
             found.base_at = Some(to);
         }
+        self.go_on_from(found);
+        Ok(())
+    }
+
+    fn go_on_from(&mut self, mut found: Start) {
         found.archived = found.archived.max(self.state.archived);
+        // What was known of that moment is true for ever, though rows may have come since.
+        found.begins_empty |= self.state.begins_empty && found.base_at == self.state.base_at;
         self.state = found;
         self.taking = self.state.taking(self.generation);
         (self.log, self.cut_at) = (None, None);
-        Ok(())
     }
 
     /// The log behind what is archived.

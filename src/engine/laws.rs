@@ -20,8 +20,8 @@ mod writes;
 use std::sync::Arc;
 
 use super::{
-    Change, Engine, EngineError, Found, Get, Got, Look, OpenMode, Page, PageRequest, Point, Query, Seen,
-    Site, Space, Verify, Want, Write,
+    Change, Engine, EngineError, Found, Get, Got, LOG_KEY_BYTES, Look, OpenMode, Page, PageRequest, Point,
+    Query, Seen, Site, Space, Verify, Want, Write,
 };
 use crate::batch::Batch;
 use crate::key::Key;
@@ -179,7 +179,14 @@ fn point(category: &str, key: impl AsRef<[u8]>) -> Point {
 }
 
 fn log_point(key: impl AsRef<[u8]>) -> Point {
-    Point { space: Space::Log, key: key.as_ref().to_vec() }
+    Point { space: Space::Log, key: log_key(key) }
+}
+
+/// A key that begins like this.
+fn log_key(key: impl AsRef<[u8]>) -> Vec<u8> {
+    let mut key = key.as_ref().to_vec();
+    key.resize(LOG_KEY_BYTES, 0);
+    key
 }
 
 /// A look at the whole payload.

@@ -301,12 +301,16 @@ impl Verify {
 pub(crate) enum Space {
     /// The rows of a category.
     Rows(Arc<str>),
-    /// The commit log; values are at most [`LOG_PART_BYTES_MAX`](crate::limits::LOG_PART_BYTES_MAX)
-    /// and a small header.
+    /// The commit log. Its keys are numbers below 2^63 in [`LOG_KEY_BYTES`], of which bounds of spans may leave
+    /// the last ones away; values are at most [`LOG_PART_BYTES_MAX`](crate::limits::LOG_PART_BYTES_MAX) and a
+    /// small header.
     Log,
     /// The job's record under [`RECORD_KEY`], and the engine's own notes under other keys.
     Meta,
 }
+
+/// Bytes of a key in [`Space::Log`].
+pub(crate) const LOG_KEY_BYTES: usize = 8;
 
 /// The key of the job's record in [`Space::Meta`].
 pub(crate) const RECORD_KEY: &[u8] = b"record";

@@ -80,6 +80,8 @@ impl Host {
             streams: Table::default(),
             running: Table::default(),
             orphans: RefCell::default(),
+            #[cfg(feature = "layers")]
+            objects: Rc::default(),
         });
         ROOTS.with(|roots| roots.insert(number, Rc::clone(&root)));
         Ok(Host { root })
@@ -121,6 +123,9 @@ struct Root {
     running: Table<Option<AbortHandle>>,
     /// Calls under which their jobs end; answered when they have.
     orphans: RefCell<Vec<Asked>>,
+    /// What layers have open without a job.
+    #[cfg(feature = "layers")]
+    objects: Rc<layers::Objects>,
 }
 
 /// An open job.
@@ -161,7 +166,7 @@ impl Root {
             #[cfg(feature = "layers")]
             50 => self.call_layer(number, may_cancel, about, body),
             #[cfg(feature = "layers")]
-            51 => self.tenant(about).and_then(|tenant| tenant.objects.leave(body)),
+            51 => self.objects(about).and_then(|(_, objects)| objects.leave(body)),
             _ if question::is_one(operation) => self.ask(number, may_cancel, about, operation, body),
             _ => Call::decode(operation, body).and_then(|call| self.begin(number, may_cancel, about, call)),
         };
@@ -231,9 +236,19 @@ impl Root {
     /// Has a layer answer a call: see [`layers`].
     #[cfg(feature = "layers")]
     fn call_layer(self: &Rc<Self>, number: u32, may_cancel: bool, about: u32, body: &[u8]) -> Result<()> {
-        let tenant = self.tenant(about)?;
-        self.run(number, may_cancel, tenant.objects.call(&tenant.job, body)?);
+        let (owner, objects) = self.objects(about)?;
+        self.run(number, may_cancel, objects.call(&owner, body)?);
         Ok(())
+    }
+
+    /// What layers have open over a job, or for 0 over the root.
+    #[cfg(feature = "layers")]
+    fn objects(&self, about: u32) -> Result<(layers::Owner, Rc<layers::Objects>)> {
+        if about == 0 {
+            return Ok((layers::Owner::Root(self.persistency.clone()), Rc::clone(&self.objects)));
+        }
+        let tenant = self.tenant(about)?;
+        Ok((layers::Owner::Job(tenant.job.clone()), Rc::clone(&tenant.objects)))
     }
 
     /// Carries out a call that has to be awaited, and answers it.

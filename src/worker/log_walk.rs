@@ -1,10 +1,14 @@
 //! A walk along the commit log: page by page, until there are commits enough for one answer.
 
-use super::recent::CommitsPage;
+use super::recent::{CommitsPage, weight};
 use crate::commit_log::{self, Assembler};
 use crate::engine::{EngineError, Page, PageRequest, Space};
 use crate::limits;
 use crate::range::Span;
+
+/// Bytes of the log that are read at one time, and of commits that are enough for an answer: in memory they
+/// are larger.
+const ENOUGH_BYTES: usize = limits::COMMITS_PAGE_BYTES_MAX / 2;
 
 /// The commits after a seq that the log still holds, with the gap before them.
 pub(crate) struct LogWalk {
@@ -38,28 +42,36 @@ impl LogWalk {
             span: self.span.clone(),
             reverse: false,
             rows_max: limits::PAGE_ROWS_MAX,
-            bytes_max: limits::COMMITS_PAGE_BYTES_MAX,
+            bytes_max: ENOUGH_BYTES,
             keys_only: false,
         }
     }
 
-    /// Takes that page; whether it was the last one that is needed.
-    pub(crate) fn take(&mut self, page: &Page) -> Result<bool, EngineError> {
+    /// Takes that page of a log that begins at `first_seq`; whether it was the last one that is needed.
+    pub(crate) fn take(&mut self, page: &Page, first_seq: u64) -> Result<bool, EngineError> {
+        // A value can begin before what is wanted, and before what is left of the log.
+        let from = first_seq.max(self.after + 1);
+        let commits = &mut self.found.commits;
         for (key, value) in &page.rows {
-            self.bytes += value.len();
-            let Some(commit) = self.assembler.push(key, value)? else { continue };
-            match self.found.commits.last() {
-                None if commit.seq > self.after + 1 => {
-                    self.found.lost = Some((self.after + 1, commit.seq - 1))
-                }
+            let before = commits.len();
+            self.assembler.push(key, value, from, commits)?;
+            let Some(next) = commits.get(before).map(|commit| commit.seq) else { continue };
+            match commits[..before].last() {
+                None if next > self.after + 1 => self.found.lost = Some((self.after + 1, next - 1)),
                 // Trimmed between two pages: the next answer begins with what is lost.
-                Some(last) if commit.seq != last.seq + 1 => return Ok(true),
+                Some(last) if next != last.seq + 1 => {
+                    commits.truncate(before);
+                    return Ok(true);
+                }
                 _ => {}
             }
-            self.found.commits.push(commit);
+            self.bytes += commits[before..].iter().map(weight).sum::<usize>();
+            if self.bytes >= limits::COMMITS_PAGE_BYTES_MAX {
+                return Ok(true);
+            }
         }
         // A page may end inside a commit: one that began is read to its end.
-        let enough = !self.found.commits.is_empty() && self.bytes >= limits::COMMITS_PAGE_BYTES_MAX;
+        let enough = !self.found.commits.is_empty() && self.bytes >= ENOUGH_BYTES;
         self.span.start = self.assembler.resume_key();
         Ok(enough || !page.more)
     }

@@ -298,11 +298,13 @@ mod tests {
         let mut entries: Vec<_> = (0..CHUNKS_MAX)
             .map(|chunk| pending.enter(puts(chunk * fill..(chunk + 1) * fill).operations()))
             .collect();
-        assert!(!touched(&pending, CHUNKS_MAX * fill));
+        // A filter may take some rows for those of a write, but not many.
+        let others = CHUNKS_MAX * fill..CHUNKS_MAX * fill + 100;
+        assert!(others.clone().any(|number| !touched(&pending, number)));
         entries.push(pending.enter(puts([0]).operations()));
-        assert!(touched(&pending, CHUNKS_MAX * fill));
+        assert!(others.clone().all(|number| touched(&pending, number)));
         entries.pop();
-        assert!(!touched(&pending, CHUNKS_MAX * fill));
+        assert!(others.clone().any(|number| !touched(&pending, number)));
     }
 
     #[test]

@@ -65,6 +65,7 @@ impl Recent {
     }
 }
 
-fn weight(commit: &Commit) -> usize {
+/// Bytes of a commit in memory, about.
+pub(super) fn weight(commit: &Commit) -> usize {
     commit.operations.iter().map(|op| op.bytes() + size_of_val(op)).sum()
 }

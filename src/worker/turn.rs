@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::batch::{CheckedBatch, Expected, Op, Precondition};
-use crate::commit_log::{self, Commit};
+use crate::commit_log::{self, LogWriter};
 use crate::engine::row_key::{Bounds, category_prefix, row_key};
 use crate::engine::table::Table;
 use crate::engine::{EngineError, Look, Point, Space, Want, Write};
@@ -157,7 +157,7 @@ impl Turn {
 }
 
 /// The state of a decision between two tasks.
-struct Decision {
+struct Decision<'a> {
     stamp: Stamp,
     record: Record,
     /// The rows that some task looks at, by their row keys, ascending.
@@ -166,10 +166,12 @@ struct Decision {
     /// deleted over and over cost nothing once they are empty.
     present: Table,
     writes: Vec<Write>,
+    /// The commits that are logged.
+    log: LogWriter<'a>,
     time_ms: u64,
 }
 
-impl Decision {
+impl<'a> Decision<'a> {
     /// `found` is what was found of each of the turn's [`looks`].
     fn new(turn: &Turn, record: Record, found: impl Iterator<Item = Option<Vec<u8>>>) -> Self {
         let (mut watched, mut present) = (Vec::new(), Table::default());
@@ -180,13 +182,18 @@ impl Decision {
             watched.push(row);
         }
         let time_ms = turn.stamp.unix_ms.max(record.last_commit_ms);
-        Decision { stamp: turn.stamp, record, watched, present, writes: Vec::new(), time_ms }
+        let log = LogWriter::new(time_ms, turn.stamp.writer);
+        Decision { stamp: turn.stamp, record, watched, present, writes: Vec::new(), log, time_ms }
     }
 
-    fn task(&mut self, task: &Task) -> Answer {
+    fn task(&mut self, task: &'a Task) -> Answer {
         match task {
             Task::Batch { batch, report_existed } => self.batch(batch, *report_existed),
-            Task::Log(change) => self.log_change(change),
+            Task::Log(change) => {
+                // What is trimmed has been written before.
+                self.end_log();
+                self.log_change(change)
+            }
             Task::Sync => self.done(false),
             #[cfg(feature = "archive")]
             Task::Filled => {
@@ -195,13 +202,14 @@ impl Decision {
             }
             Task::Drop => {
                 self.record.dropped = true;
+                self.end_log();
                 self.writes.push(Write::Empty);
                 self.done(false)
             }
         }
     }
 
-    fn batch(&mut self, batch: &CheckedBatch, report_existed: bool) -> Answer {
+    fn batch(&mut self, batch: &'a CheckedBatch, report_existed: bool) -> Answer {
         for (index, precondition) in batch.preconditions.iter().enumerate() {
             if !self.holds(precondition) {
                 return Answer::Conflict(index);
@@ -217,12 +225,7 @@ impl Decision {
             self.watch(op);
         }
         self.writes.push(Write::Rows(Arc::clone(&batch.operations)));
-        self.log(Commit {
-            seq: self.record.committed_seq,
-            time_ms: self.time_ms,
-            writer: self.stamp.writer,
-            operations: Arc::clone(&batch.operations),
-        });
+        self.log(batch);
         self.done(existed)
     }
 
@@ -273,14 +276,17 @@ impl Decision {
         }
     }
 
-    fn log(&mut self, commit: Commit) {
-        if !self.record.log.is_on() {
-            self.record.log.first_seq = self.record.committed_seq + 1;
-            return;
+    fn log(&mut self, batch: &'a CheckedBatch) {
+        let Record { committed_seq: seq, log, .. } = &mut self.record;
+        if log.is_on() {
+            self.log.push(*seq, &batch.operations, batch.bytes, &mut log.end_offset, &mut self.writes);
+        } else {
+            log.first_seq = *seq + 1;
         }
-        let (parts, end_offset) = commit_log::encode(&commit, self.record.log.end_offset);
-        self.writes.extend(parts);
-        self.record.log.end_offset = end_offset;
+    }
+
+    fn end_log(&mut self) {
+        self.log.flush(&mut self.record.log.end_offset, &mut self.writes);
     }
 
     fn log_change(&mut self, change: &LogChange) -> Answer {
@@ -330,6 +336,7 @@ impl Decision {
     }
 
     fn finish(mut self, before: &Record) -> (Option<Vec<Write>>, Record) {
+        self.end_log();
         let unsynced = self.stamp.log_unsynced || self.record.durable_seq != self.record.committed_seq;
         let marked = self.stamp.durable && unsynced;
         if self.writes.is_empty() && self.record == *before && !marked {

@@ -15,6 +15,8 @@ use crate::{ROOT, kind, number};
 const SMALL: &str = "size=3m";
 /// Bytes that it is given later.
 const LARGER: &str = "size=16m";
+/// Bytes of a payload that is kept beside its key.
+const SMALL_PIECE: usize = 500;
 /// Bytes of a payload of which not many fit.
 const PIECE: usize = 64 * 1024;
 
@@ -111,6 +113,49 @@ pub async fn a_full_medium() {
     let p = Persistency::open(&dir).unwrap();
     let job = p.open_job("job").await.unwrap();
     assert_eq!(job.get("d", number(1)).await.unwrap().unwrap().len(), 1 << 20);
+    assert_eq!(job.check().await.unwrap(), Vec::<String>::new());
+    p.close().await.unwrap();
+    report("finished");
+}
+
+#[test]
+fn a_medium_that_is_full_of_small_rows_lets_them_be_deleted() {
+    run_mounting("full_of_small_rows");
+}
+
+pub async fn full_of_small_rows() {
+    let dir = mounted();
+    let p = Persistency::open(&dir).unwrap();
+    let job = p.open_job("job").await.unwrap();
+    // In no order, and committed one by one.
+    let key = |n: i64| number(n * 7919 % 100_003);
+    let payload = |n: i64| vec![n as u8; SMALL_PIECE];
+    let mut written = Vec::new();
+    let refused = loop {
+        let n = written.len() as i64;
+        match job.put_acked("c", key(n), payload(n)).await {
+            Ok(_) => written.push(n),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!((refused.kind(), refused.outcome()), (ErrorKind::StorageFull, Outcome::NotApplied));
+    assert!(written.len() > 500, "{}", written.len());
+    for round in 0..3 {
+        for n in written.drain(..written.len() / 3) {
+            assert!(job.delete_acked("c", key(n)).await.unwrap(), "deletes work, round {round}");
+        }
+        job.flush().await.unwrap();
+        assert_eq!(job.count("c", ..).await.unwrap(), written.len() as u64);
+        for &n in &written {
+            assert!(job.get("c", key(n)).await.unwrap().unwrap() == payload(n));
+        }
+    }
+    job.compact().await.unwrap();
+    job.put_acked("c", key(-1), payload(1)).await.unwrap();
+    p.close().await.unwrap();
+    let p = Persistency::open(&dir).unwrap();
+    let job = p.open_job("job").await.unwrap();
+    assert_eq!(job.count("c", ..).await.unwrap(), written.len() as u64 + 1);
     assert_eq!(job.check().await.unwrap(), Vec::<String>::new());
     p.close().await.unwrap();
     report("finished");

@@ -11,6 +11,9 @@ facts! {
     everywhere:
         the_log_is_off_by_default,
         a_kept_log_tells_every_commit_whole,
+        commits_written_together_are_read_and_released_one_by_one,
+        many_small_commits_are_read_in_order_from_anywhere,
+        a_log_of_the_last_bytes_keeps_so_many_of_small_commits,
         commits_have_times_that_never_decrease_and_their_writer,
         reading_the_log_ends_at_its_present_end,
         a_log_of_the_last_bytes_is_trimmed,
@@ -94,6 +97,80 @@ async fn a_kept_log_tells_every_commit_whole(root: &TestRoot) {
     assert_eq!(seqs(&read(&job, 1).await), [2]);
     let info = job.info().await.unwrap();
     assert_eq!((info.log, info.log_first_seq), (PLENTY, 1));
+    assert!(job.check().await.unwrap().is_empty());
+}
+
+/// Puts that are accepted one after another and committed as they have piled up.
+async fn pile_up(job: &Job, keys: std::ops::Range<u32>, payload: usize) {
+    for number in keys {
+        job.persist_put("m", key!("channel", number).unwrap(), vec![number as u8; payload]).await.unwrap();
+    }
+    job.flush().await.unwrap();
+}
+
+async fn commits_written_together_are_read_and_released_one_by_one(root: &TestRoot) {
+    let job = root.job().await;
+    job.hold_log("holder").await.unwrap();
+    pile_up(&job, 0..300, 100).await;
+    for released in [1, 7, 150, 299] {
+        assert_eq!(job.advance_log("holder", released).await.unwrap(), released);
+        assert_eq!(job.info().await.unwrap().log_first_seq, released + 1);
+        let items = read(&job, 0).await;
+        assert_eq!(items[0], WatchItem::Lagged { from: 1, to: released });
+        assert_eq!(seqs(&items[1..]), (released + 1..=300).collect::<Vec<_>>());
+        assert_eq!(seqs(&read(&job, released).await), (released + 1..=300).collect::<Vec<_>>());
+        assert_eq!(job.check().await.unwrap(), Vec::<String>::new());
+    }
+    pile_up(&job, 300..310, 100).await;
+    job.advance_log("holder", 300).await.unwrap();
+    assert_eq!(seqs(&read(&job, 304).await), [305, 306, 307, 308, 309, 310]);
+    // One that begins anew sees nothing of what has been released.
+    job.release_log("holder").await.unwrap();
+    job.hold_log("another").await.unwrap();
+    pile_up(&job, 310..312, 100).await;
+    let items = read(&job, 0).await;
+    assert_eq!((&items[0], seqs(&items[1..])), (&WatchItem::Lagged { from: 1, to: 310 }, vec![311, 312]));
+}
+
+async fn many_small_commits_are_read_in_order_from_anywhere(root: &TestRoot) {
+    const COMMITS: u32 = 12_000;
+    let job = logged(root, PLENTY).await;
+    pile_up(&job, 0..COMMITS, 3).await;
+    for after in [0, 1, 5000, 11_999, 12_000] {
+        let items = read(&job, after).await;
+        assert_eq!(seqs(&items), (after + 1..=COMMITS.into()).collect::<Vec<_>>());
+        for commit in commits(&items) {
+            let number = commit.seq as u32 - 1;
+            let key = key!("channel", number).unwrap();
+            let put = Op::Put { category: "m".into(), key, payload: vec![number as u8; 3] };
+            assert_eq!(&*commit.operations, [put]);
+        }
+    }
+}
+
+async fn a_log_of_the_last_bytes_keeps_so_many_of_small_commits(root: &TestRoot) {
+    const KEEP: u64 = 100_000;
+    let job = logged(root, LogRetention::LastBytes(KEEP)).await;
+    for round in 0..10 {
+        pile_up(&job, round * 600..(round + 1) * 600, 100).await;
+    }
+    // Trimming comes after what somebody waits for.
+    let mut first = 1;
+    for _ in 0..100_000 {
+        first = job.info().await.unwrap().log_first_seq;
+        if first > 3000 {
+            break;
+        }
+    }
+    let items = read(&job, first - 1).await;
+    assert_eq!(seqs(&items), (first..=6000).collect::<Vec<_>>());
+    let bytes = |item: &WatchItem| match item {
+        WatchItem::Commit(commit) => commit.operations.len() as u64 * 130,
+        other => panic!("{other:?}"),
+    };
+    let kept: u64 = items.iter().map(bytes).sum();
+    assert!(kept >= KEEP && first > 3000, "{kept} bytes from {first} on");
+    assert_eq!(read(&job, 0).await[0], WatchItem::Lagged { from: 1, to: first - 1 });
     assert!(job.check().await.unwrap().is_empty());
 }
 

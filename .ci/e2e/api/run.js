@@ -4,6 +4,7 @@
 import * as core from "/pkg/index.js";
 import * as layers from "/pkg/layers.js";
 import { equal } from "./checks.js";
+import { crossing } from "./layers/archive.js";
 import { layerTests, tests } from "./tests.js";
 
 /** Milliseconds that one test may take. */
@@ -18,11 +19,14 @@ globalThis.addEventListener("unhandledrejection", (event) => {
 let roots = 0;
 
 /** What a test is given: the package's first or second entry, and ways to open what is closed when the test is over. */
-function makeContext(persistency, options) {
+function makeContext(persistency, options, archives) {
   const opened = [];
   return {
     ...persistency,
     options,
+    archives,
+    /** Has the server of archives answer, or refuse everything as one that is busy. */
+    setServer: (up) => fetch(`${archives.url}${up ? "up" : "down"}`, { method: "POST" }),
     /** A root's name that nobody has. */
     freshName: () => `api-${Date.now()}-${roots += 1}`,
     async open(name = this.freshName(), more = {}) {
@@ -40,8 +44,31 @@ function makeContext(persistency, options) {
   };
 }
 
-globalThis.runTest = async (name, options) => {
-  const context = makeContext(name in layerTests ? layers : core, options);
+/** Calls one of `crossing` and answers what that does. */
+globalThis.cross = async (name, options, archives, ...args) => {
+  const context = makeContext(layers, options, archives);
+  try {
+    return await crossing[name](context, ...args);
+  } finally {
+    await context.cleanUp();
+  }
+};
+
+/** Runs a module, and answers what it says with console.log, a line for each call. */
+globalThis.runExample = async (address) => {
+  const { log } = console;
+  const said = [];
+  console.log = (...words) => said.push(words.join(" "));
+  try {
+    await import(address);
+  } finally {
+    console.log = log;
+  }
+  return said;
+};
+
+globalThis.runTest = async (name, options, archives) => {
+  const context = makeContext(name in layerTests ? layers : core, options, archives);
   let timer;
   try {
     await Promise.race([

@@ -3,6 +3,7 @@
 
 import { deathTests } from "./deaths.js";
 import { jobTests } from "./jobs.js";
+import { archiveTests } from "./layers/archive.js";
 import { datastoreTests } from "./layers/datastore.js";
 import { remoteTests } from "./layers/remote.js";
 import { sdsTests } from "./layers/sds.js";
@@ -18,4 +19,4 @@ export const tests = {
 };
 
 /** Those of the package's second entry, a file for each layer. */
-export const layerTests = { ...remoteTests, ...sdsTests, ...datastoreTests, ...writeBehindTests };
+export const layerTests = { ...remoteTests, ...sdsTests, ...datastoreTests, ...writeBehindTests, ...archiveTests };

@@ -4,27 +4,54 @@
 import { signalOf } from "../bytes.js";
 import { closed, invalid, PersistencyError } from "../error.js";
 import { Job, tenantOf } from "../job.js";
+import { DEADLINE_MS } from "../limits.js";
+import { lineOf, Persistency } from "../persistency.js";
 import { pause, RETRIES_MAX, RETRY_MS, Steps } from "../stream.js";
 import { jobClosed } from "../tenant.js";
 import { OP } from "../wire.js";
 import { answerOf, packed } from "./message.js";
 
-/** The number that stands for the job itself, whose methods open the layers. */
-const JOB = 0;
+/** The number that stands for the job or root itself, whose methods open the layers. */
+const OWNER = 0;
 
 let nextObject = 1;
 
 /** Drops what the worker holds for objects that nobody holds any more; knows them by number only. */
 const abandoned = new FinalizationRegistry((held) => leave(held));
 
+/** A root as layers see it: they make calls about it as about a job, by the number that no job has. */
+class Root {
+  number = 0;
+  #root;
+
+  constructor(root) {
+    this.#root = root;
+    this.link = lineOf(root);
+  }
+
+  isOpen() {
+    try {
+      return lineOf(this.#root) === this.link;
+    } catch {
+      return false;
+    }
+  }
+
+  async call(operation, write, signal, patient = false) {
+    return lineOf(this.#root).call(operation, this.number, write, { deadlineMs: DEADLINE_MS, signal, patient });
+  }
+}
+
 /** An object of a layer, in the worker. */
 export class Remote {
-  #job;
+  /** The job, or the root. */
+  #owner;
   #parent;
   #method;
   #args;
   #lasts;
   #again;
+  #patient;
   /** What of it is in the worker: `{ promise, number, life, answer, callers }`, the last those who wait for it. */
   #opened;
   /** The number for when this is abandoned: nothing that leads back here may be kept. */
@@ -32,26 +59,31 @@ export class Remote {
   #closed = false;
 
   /**
-   * `owner` is a Job, whose `method` is a layer's name, or another Remote whose `method` makes this one.
+   * `owner` is a Job or a root, whose `method` is a layer's name, or another Remote whose `method` makes this one.
    *
    * It is opened again with the arguments that `again(answer)` gives for what the first opening answered, the same
-   * ones by default. With `lasts: false` it cannot be: calls after the worker's death answer `Closed`.
+   * ones by default. With `lasts: false` it cannot be: calls after the worker's death answer `Closed`. A `patient`
+   * one may take as long as it likes to be opened.
    */
-  constructor(owner, method, args = [], { lasts = true, again } = {}) {
+  constructor(owner, method, args = [], { lasts = true, again, patient = false } = {}) {
     this.#parent = owner instanceof Remote ? owner : undefined;
-    this.#job = this.#parent ? this.#parent.#job : owner;
-    if (!(this.#job instanceof Job)) throw invalid("a layer is opened over a Job of persistency/layers");
+    const isRoot = owner instanceof Persistency;
+    this.#owner = this.#parent ? this.#parent.#owner : isRoot ? new Root(owner) : owner;
+    if (!this.#parent && !isRoot && !(owner instanceof Job)) {
+      throw invalid("a layer is opened over a Job, or a Persistency, of persistency/layers");
+    }
+    this.#patient = patient;
     this.#method = method;
-    this.#args = packed(args);
+    this.#args = packed(args).slice();
     this.#lasts = lasts;
     this.#again = again;
-    this.#held = { tenant: tenantOf(this.#job) };
+    this.#held = { tenant: this.#parent ? this.#parent.#held.tenant : tenantOf(owner) ?? this.#owner };
     abandoned.register(this, this.#held, this);
   }
 
   /** Whether it takes calls. */
   get isOpen() {
-    return !this.#closed && this.#job.isOpen() && (this.#parent?.isOpen ?? true);
+    return !this.#closed && this.#owner.isOpen() && (this.#parent?.isOpen ?? true);
   }
 
   /** Whether what was open of it went with its worker. */
@@ -71,8 +103,9 @@ export class Remote {
    * A `patient` call has no deadline: it waits for as long as the worker lives.
    */
   async call(method, args = [], { signal, patient } = {}) {
-    const bytes = packed(args);
-    return this.#with(({ number }) => this.#send(number, 0, method, bytes, signal, patient), signal);
+    let bytes = packed(args);
+    const send = ({ number }) => this.#send(number, 0, method, bytes, signal, patient);
+    return this.#with(send, signal, () => { bytes = bytes.slice(); });
   }
 
   /** Has the worker drop it; safe to repeat. Calls under way go on. */
@@ -84,18 +117,19 @@ export class Remote {
   }
 
   /** Calls a method that makes the object of this number. */
-  async #make(number, method, bytes) {
-    return this.#with((opened) => this.#send(opened.number, number, method, bytes));
+  async #make(number, method, bytes, patient) {
+    return this.#with((opened) => this.#send(opened.number, number, method, bytes, undefined, patient));
   }
 
   /**
    * Runs `use` with what is open in the worker: before this returns if it is known to be there, and otherwise in
-   * the order of calls.
+   * the order of calls, of which `later` is told before this returns.
    */
-  async #with(use, signal) {
+  async #with(use, signal, later) {
     this.#check();
     signal?.throwIfAborted();
     if (this.#isThere(this.#opened) && this.#opened.callers === 0) return use(this.#opened);
+    later?.();
     for (;;) {
       const opened = this.#opened ??= this.#open();
       opened.callers += 1;
@@ -121,11 +155,11 @@ export class Remote {
     const opened = { number: nextObject, callers: 0 };
     nextObject = nextObject === 0xffff_ffff ? 1 : nextObject + 1;
     const made = this.#parent
-      ? this.#parent.#make(opened.number, this.#method, this.#args)
-      : this.#send(JOB, opened.number, this.#method, this.#args);
+      ? this.#parent.#make(opened.number, this.#method, this.#args, this.#patient)
+      : this.#send(OWNER, opened.number, this.#method, this.#args, undefined, this.#patient);
     opened.promise = made.then((answer) => {
       opened.answer = answer;
-      if (this.#again) this.#args = packed(this.#again(answer));
+      if (this.#again) this.#args = packed(this.#again(answer)).slice();
       this.#again = undefined;
       opened.life = this.#held.tenant.link.life;
       this.#held.opened = opened;
@@ -148,7 +182,7 @@ export class Remote {
   #check() {
     if (this.#closed) throw closed("layer");
     this.#parent?.#check();
-    if (!this.#job.isOpen()) throw this.#held.tenant.ended ?? jobClosed();
+    if (!this.#owner.isOpen()) throw this.#held.tenant.ended ?? (this.#owner instanceof Root ? closed("root") : jobClosed());
   }
 }
 

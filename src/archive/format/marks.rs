@@ -22,13 +22,15 @@ pub(crate) struct SegmentMark {
     pub(crate) bytes: u64,
     /// The CRC-64 with which it ends.
     pub(crate) checksum: u64,
+    /// Bytes of all segments up to here, this one included.
+    pub(crate) bytes_until: u64,
 }
 
 impl SegmentMark {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = frame::begin(SEGMENT_MARK, &self.generation);
         let seqs_and_times = [self.first_seq, self.last_seq, self.first_ms, self.last_ms];
-        let sums = [self.chain_before, self.chain_after, self.bytes, self.checksum];
+        let sums = [self.chain_before, self.chain_after, self.bytes, self.checksum, self.bytes_until];
         for field in seqs_and_times.into_iter().chain(sums) {
             out.extend(field.to_be_bytes());
         }
@@ -38,10 +40,10 @@ impl SegmentMark {
 
     /// Reads a mark; `VersionTooNew` or `Corrupt`.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self> {
-        let (generation, reader, _) = frame::open(bytes, SEGMENT_MARK)?;
-        reader.whole(|reader| {
+        let frame = frame::open(bytes, SEGMENT_MARK)?;
+        frame.whole(|reader| {
             let mark = SegmentMark {
-                generation,
+                generation: frame.generation,
                 first_seq: reader.u64()?,
                 last_seq: reader.u64()?,
                 first_ms: reader.u64()?,
@@ -50,6 +52,7 @@ impl SegmentMark {
                 chain_after: reader.u64()?,
                 bytes: reader.u64()?,
                 checksum: reader.u64()?,
+                bytes_until: reader.u64()?,
             };
             (mark.first_seq <= mark.last_seq).then_some(mark)
         })
@@ -69,6 +72,8 @@ pub(crate) struct BaseMark {
     /// The chain of the history at `from`.
     pub(crate) chain: u64,
     pub(crate) rows: u64,
+    /// Bytes of all segments up to `from`.
+    pub(crate) bytes_until: u64,
     pub(crate) pieces: Vec<BasePiece>,
 }
 
@@ -83,7 +88,7 @@ pub(crate) struct BasePiece {
 impl BaseMark {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = frame::begin(BASE_MARK, &self.generation);
-        for field in [self.from, self.to, self.time_ms, self.chain, self.rows] {
+        for field in [self.from, self.to, self.time_ms, self.chain, self.rows, self.bytes_until] {
             out.extend(field.to_be_bytes());
         }
         // A piece is megabytes of rows: their number is far below 2^32.
@@ -99,15 +104,16 @@ impl BaseMark {
 
     /// Reads a mark; `VersionTooNew` or `Corrupt`.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self> {
-        let (generation, reader, _) = frame::open(bytes, BASE_MARK)?;
-        reader.whole(|reader| {
+        let frame = frame::open(bytes, BASE_MARK)?;
+        frame.whole(|reader| {
             let mut mark = BaseMark {
-                generation,
+                generation: frame.generation,
                 from: reader.u64()?,
                 to: reader.u64()?,
                 time_ms: reader.u64()?,
                 chain: reader.u64()?,
                 rows: reader.u64()?,
+                bytes_until: reader.u64()?,
                 pieces: Vec::new(),
             };
             for _ in 0..reader.u32()? {
@@ -142,12 +148,13 @@ impl Life {
 
     /// Reads a life; `VersionTooNew` or `Corrupt`.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self> {
-        let (generation, reader, _) = frame::open(bytes, LIFE)?;
-        reader.whole(|reader| {
+        let frame = frame::open(bytes, LIFE)?;
+        frame.whole(|reader| {
             let (number, attached_ms) = (reader.u64()?, reader.u64()?);
             let [len] = reader.array()?;
             let job = std::str::from_utf8(reader.take(usize::from(len))?).ok()?.to_owned();
-            Some(Life { generation, number, attached_ms, job })
+            // No job is called nothing.
+            (len > 0).then_some(Life { generation: frame.generation, number, attached_ms, job })
         })
     }
 }

@@ -6,12 +6,15 @@
 //! offset  bytes  field
 //!      0      4  "PSTA"
 //!      4      1  kind: 1 segment, 2 rows, 3 mark of a segment, 4 mark of a base, 5 life
-//!      5      1  compression: 0 none
+//!      5      1  compression of what the kind says: 0 none, 1 LZ4; segments and rows alone have the latter
 //!      6      2  format number, 1
 //!      8     16  generation of the job
 //!     24    ...  what the kind says
 //!    end      8  CRC-64 (XZ) of everything before
 //! ```
+//!
+//! With compression 1 what the kind says is written as the number of its bytes (4), at most 256 MiB, and
+//! an LZ4 block of it. The offsets below are those before that.
 //!
 //! **Segment** (1): consecutive commits. **Rows** (2): a piece of a base snapshot, written as commits too
 //! that only put; their seqs count its records from 1, time and writer are 0.
@@ -43,6 +46,7 @@
 //!     64      8  chain after
 //!     72      8  bytes of the segment's object
 //!     80      8  its last 8 bytes, the CRC-64
+//!     88      8  bytes of the objects of all segments up to here: how long the chain is
 //! ```
 //!
 //! **Mark of a base** (4): written after all its rows.
@@ -54,7 +58,8 @@
 //!     40      8  time, unix ms: no commit up to `to` is later
 //!     48      8  chain of the history at `from`, with which the segment after `from` begins
 //!     56      8  how many rows there are
-//!     64      4  number of pieces, each: last record (8), bytes (8), CRC-64 of the object (8)
+//!     64      8  bytes of the objects of all segments up to `from`
+//!     72      4  number of pieces, each: last record (8), bytes (8), CRC-64 of the object (8)
 //! ```
 //!
 //! **Life** (5): one generation of the archived job. The last one is the one that is shipped.

@@ -44,6 +44,11 @@ pub(crate) struct LifeNames {
 }
 
 impl LifeNames {
+    /// Before all names, without a slash at the end.
+    pub(crate) fn life(&self) -> &str {
+        &self.prefix
+    }
+
     /// Before the reversed first seq of a segment.
     pub(crate) fn segments(&self) -> String {
         format!("{}/segments/", self.prefix)

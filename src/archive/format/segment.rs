@@ -57,7 +57,7 @@ pub(crate) struct Builder {
     records: Vec<u8>,
 }
 
-/// A segment that is ready to be stored.
+/// A segment that is ready to be stored; its mark does not know yet what was before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Sealed {
     pub(crate) mark: SegmentMark,
@@ -115,7 +115,7 @@ impl Builder {
         }
         bytes.extend(done.records);
         bytes.extend(done.chain.to_be_bytes());
-        let checksum = frame::end(&mut bytes);
+        let (bytes, checksum) = frame::end_compressed(bytes);
         let mark = SegmentMark {
             generation: done.generation,
             first_seq,
@@ -126,12 +126,13 @@ impl Builder {
             chain_after: done.chain,
             bytes: bytes.len() as u64,
             checksum,
+            bytes_until: 0,
         };
         Some(Sealed { mark, bytes })
     }
 }
 
-/// A segment as it was read: every checksum in it is right.
+/// A segment as it was read: every checksum in it is right. Its mark does not know what was before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Segment {
     pub(crate) mark: SegmentMark,
@@ -145,8 +146,8 @@ impl Segment {
     ///
     /// `VersionTooNew` or `Corrupt`.
     pub(crate) fn decode(kind: Kind, bytes: &[u8]) -> Result<Self> {
-        let (generation, reader, checksum) = frame::open(bytes, kind.number())?;
-        reader.whole(|reader| {
+        let frame = frame::open(bytes, kind.number())?;
+        frame.whole(|reader| {
             let [first_seq, last_seq, first_ms, last_ms, chain_before] = five(reader)?;
             let mut chain = chain_before;
             let mut commits: Vec<Commit> = Vec::new();
@@ -168,7 +169,7 @@ impl Segment {
                 return None;
             }
             let mark = SegmentMark {
-                generation,
+                generation: frame.generation,
                 first_seq,
                 last_seq,
                 first_ms,
@@ -176,7 +177,8 @@ impl Segment {
                 chain_before,
                 chain_after: chain,
                 bytes: bytes.len() as u64,
-                checksum,
+                checksum: frame.checksum,
+                bytes_until: 0,
             };
             Some(Segment { mark, commits })
         })

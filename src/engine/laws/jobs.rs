@@ -134,7 +134,7 @@ pub(crate) async fn rows_survive_reopen(site: impl Site) {
         let engine = open_as(&site, "job", mode, b"never written").await.expect("opens");
         let expected = [(vec![0], vec![7; 100_000]), (vec![1], vec![7; 100_000])];
         assert!(page(&*engine, whole(rows("c"))).await.rows == expected, "{mode:?}");
-        assert_eq!(keys(&*engine, Space::Log).await, [[0], [1]], "{mode:?}");
+        assert_eq!(keys(&*engine, Space::Log).await, [log_key([0]), log_key([1])], "{mode:?}");
         assert_eq!(record(&*engine).await, Some(b"record false".to_vec()), "{mode:?}");
         assert_undamaged(&*engine).await;
         engine.close().await.expect("closes");

@@ -168,7 +168,7 @@ pub(crate) async fn empty_spans_find_and_delete_nothing(site: impl Site) {
         apply_writes(&*engine, vec![batch_write(batch), Write::DeleteSpan(Space::Log, empty)]).await;
     }
     assert_eq!(count(&*engine, "c", Span::all()).await, 3);
-    assert_eq!(keys(&*engine, Space::Log).await, [b"a"]);
+    assert_eq!(keys(&*engine, Space::Log).await, [log_key("a")]);
     end(&site, engine, "job").await;
 }
 
@@ -390,7 +390,7 @@ pub(crate) async fn log_and_meta_are_not_rows(site: impl Site) {
     for category in names {
         apply_batch(&*engine, Batch::new().clear(category)).await;
     }
-    assert_eq!(keys(&*engine, Space::Log).await, [b"k"]);
+    assert_eq!(keys(&*engine, Space::Log).await, [log_key("k")]);
     assert_eq!(record(&*engine).await, Some(FIRST_RECORD.to_vec()));
     assert_undamaged(&*engine).await;
     end(&site, engine, "job").await;

@@ -174,7 +174,7 @@ pub(crate) async fn writes_apply_in_order(site: impl Site) {
     let expected = expected.map(|(key, payload)| (key.as_bytes().to_vec(), payload.as_bytes().to_vec()));
     assert_eq!(page(&*engine, whole(rows("c"))).await.rows, expected);
     assert_eq!(categories(&*engine).await, ["c"]);
-    assert_eq!(page(&*engine, whole(Space::Log)).await.rows, [(vec![2], b"last".to_vec())]);
+    assert_eq!(page(&*engine, whole(Space::Log)).await.rows, [(log_key([2]), b"last".to_vec())]);
     assert_undamaged(&*engine).await;
     end(&site, engine, "job").await;
 }

@@ -5,13 +5,14 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rusqlite::Connection;
 
 use super::fault::Result;
 use super::files::Files;
+use super::overlay::Shared;
 use super::{read, schema};
 use crate::engine::{Direct, Fault, NotDirectly, Wanted};
 use crate::limits::SMALL_GET_BYTES_MAX;
@@ -25,6 +26,8 @@ const CACHE_KIB: i32 = 16 * 1024;
 /// The connections for direct reads, each opened when it is first needed.
 pub(super) struct DirectReads {
     files: Files,
+    /// What the journal says of rows; whoever closes the engine forgets it.
+    overlay: Arc<Shared>,
     connections: Mutex<Connections>,
     returned: Condvar,
     /// Whether there has been a read since somebody asked.
@@ -46,9 +49,10 @@ struct Lent<'a> {
 }
 
 impl DirectReads {
-    pub(super) fn new(files: Files) -> Self {
+    pub(super) fn new(files: Files, overlay: Arc<Shared>) -> Self {
         DirectReads {
             files,
+            overlay,
             connections: Mutex::default(),
             returned: Condvar::new(),
             used: AtomicBool::new(false),
@@ -106,6 +110,14 @@ impl Direct for DirectReads {
     fn row(&self, wanted: &Wanted<'_>) -> Result<Option<Vec<u8>>, NotDirectly> {
         if !self.used.load(Ordering::Relaxed) {
             self.used.store(true, Ordering::Relaxed);
+        }
+        // Of what the overlay says nothing the tree holds what is committed by now, or something newer.
+        if let Some(over) = self.overlay.row(wanted.category, wanted.key).ok_or(NotDirectly)? {
+            return match over {
+                Some(payload) if wanted.presence_only => Ok(Some(payload[..0].to_vec())),
+                Some(payload) if payload.len() > SMALL_GET_BYTES_MAX => Err(NotDirectly),
+                over => Ok(over.map(|payload| payload.to_vec())),
+            };
         }
         let mut lent = self.lend().ok_or(NotDirectly)?;
         let conn = lent.conn.as_ref().ok_or(NotDirectly)?;

@@ -4,7 +4,8 @@
 //!
 //! A job's gets and writes run where they are called, on the worker's thread and its one connection;
 //! long reads run beside them on a thread and a connection of their own, each in a view of its own; and
-//! single rows can be read on any thread, from a few further connections.
+//! single rows can be read on any thread, from a few further connections. Small commits go to a journal
+//! first, see [`journal`], and what it says lies over the tree of rows for all of them.
 //!
 //! Pages are 16 KiB and payloads up to an eighth of one stay in the key tree, since that measured best
 //! among 4, 8 and 16 KiB. Bytes on disk per byte of rows (keys of 20 bytes, in random order), and
@@ -29,11 +30,14 @@
 //! | get, hot | 0.79 | 0.89 |
 //! | scan of 1,000 rows | 0.63 | 0.85 |
 //!
-//! Only a commit of a single row, which writes its page and that of the record, would gain from smaller
-//! ones, and a get outside of the cache. The cache of a connection for gets is 16 MiB: with 8 MiB gets
-//! among 100,000 rows of 100 bytes take 1.9 times as long, with more they are no faster. Memory-mapped
-//! reads are not used, since a medium that fails would end the process. Room that is reserved further
-//! ahead than a commit needs, and looking less often whether a checkpoint is due, brought nothing.
+//! Only a commit of a single row, which writes the journal's last page, would gain from smaller ones, and a
+//! get outside of the cache. The cache of a connection for gets is 16 MiB: with 8 MiB gets among 100,000 rows
+//! of 100 bytes take 1.9 times as long, with more they are no faster. Memory-mapped reads are not used, since
+//! a medium that fails would end the process. Looking less often whether a checkpoint is due brought nothing.
+//!
+//! What the journal is for: of 64 rows that are committed together in no order, each into a page of its own,
+//! one costs SQLite 23 µs of processor, and as part of an entry 0.6 µs; loading rows in no order is five times
+//! as fast, what the folds cost included.
 
 #[cfg(all(target_family = "wasm", target_os = "unknown"))]
 compile_error!("the SQLite engine is native; in the browser jobs are kept by IndexedDB");
@@ -42,9 +46,13 @@ mod direct;
 mod engine;
 mod fault;
 mod files;
+mod fold;
+mod journal;
+mod log_table;
 mod migrate;
 #[cfg(test)]
 pub(crate) mod mortal;
+mod overlay;
 mod owner;
 mod read;
 mod reader;
@@ -52,6 +60,7 @@ mod schema;
 #[cfg(test)]
 mod tests;
 mod write;
+mod writing;
 
 use std::path::{Path, PathBuf, absolute};
 use std::sync::Arc;

@@ -51,13 +51,13 @@ impl Site for MortalSite {
         };
         let opening = async { self.inner.open_now(id, mode, &first_record, migrated) };
         let inner = self.boundaries.around("open", opening).await?;
-        if let Some(Main::Writer(conn)) = &mut *inner.main.borrow_mut() {
+        if let Some(Main::Writer(writing)) = &mut *inner.main.borrow_mut() {
             // Everything is written by then, but nothing of it counts.
             let committing = move || {
                 (boundaries.0)("before commit");
                 false
             };
-            conn.commit_hook(Some(committing))?;
+            writing.conn.commit_hook(Some(committing))?;
         }
         Ok(Box::new(MortalEngine { inner, boundaries: self.boundaries.clone() }))
     }

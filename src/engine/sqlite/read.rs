@@ -1,17 +1,22 @@
-//! Reads: what an engine reads, as statements on one connection.
+//! Reads: what an engine reads, as statements on one connection and what the overlay says beside them.
 //!
 //! Never writes, and never keeps a view open after it has answered. Statements are prepared once per
 //! shape and connection.
 
-use std::str;
+use std::cmp::Ordering;
+use std::sync::Arc;
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Params, Row};
 
 use super::fault::Result;
+use super::journal;
+use super::log_table;
+use super::overlay::{Over, Overlay, Shared};
+use crate::engine::row_key::{after_category, category_prefix, split_row_key};
 use crate::engine::{
-    EngineError, Fault, Found, Get, Got, Look, Page, PageRequest, Point, Query, RECORD_KEY, Seen, Space,
-    Verify, Want, Wanted,
+    EngineError, Fault, Found, Get, Got, Look, Page, PageRequest, Point, Query, Seen, Space, Verify, Want,
+    Wanted,
 };
 use crate::range::Span;
 
@@ -19,7 +24,10 @@ const ROW: &str = "SELECT payload, big FROM rows WHERE category = ?1 AND key = ?
 const ROW_IS_THERE: &str = "SELECT 1 FROM rows WHERE category = ?1 AND key = ?2";
 const BIG: &str = "SELECT payload FROM payloads WHERE id = ?1";
 const BIG_LENGTH: &str = "SELECT length(payload) FROM payloads WHERE id = ?1";
-const RECORD: &str = "SELECT value FROM meta WHERE key = ?1";
+
+/// How often a view is begun anew because a commit came between it and the overlay, before the view reads the
+/// journal itself.
+const VIEWS_MAX: usize = 8;
 
 /// A transaction that is rolled back unless it is committed, also when a panic unwinds through it.
 pub(super) struct Transaction<'c>(&'c Connection);
@@ -56,23 +64,70 @@ impl Drop for Transaction<'_> {
     }
 }
 
-/// Answers a query from one view, together with the record if it is wanted.
-pub(super) fn answer(conn: &Connection, query: &Query, verify: Verify) -> Result<Seen> {
-    let view = Transaction::reading(conn)?;
+/// What one state of the job looks like: the tree, and what lies over it.
+pub(super) struct View<'c> {
+    conn: &'c Connection,
+    overlay: Overlay,
+    _snapshot: Option<Transaction<'c>>,
+}
+
+impl<'c> View<'c> {
+    /// What the connection that writes sees, on its own thread, for as long as it writes nothing.
+    pub(super) fn of_writer(conn: &'c Connection, overlay: Overlay) -> Self {
+        View { conn, overlay, _snapshot: None }
+    }
+
+    /// Begins a view beside a writer of this engine, which keeps the shared overlay.
+    pub(super) fn beside_writer(conn: &'c Connection, shared: &Shared) -> Result<Self> {
+        for _ in 0..VIEWS_MAX {
+            let snapshot = Transaction::reading(conn)?;
+            if let Some(overlay) = shared.at(journal::version(conn)?) {
+                return Ok(View { conn, overlay, _snapshot: Some(snapshot) });
+            }
+        }
+        let snapshot = Transaction::reading(conn)?;
+        let overlay = journal::load(conn)?.overlay;
+        Ok(View { conn, overlay, _snapshot: Some(snapshot) })
+    }
+
+    /// Begins a view beside a writer elsewhere; `known` is the overlay that the last such view read.
+    pub(super) fn beside_stranger(conn: &'c Connection, known: &Shared) -> Result<Self> {
+        let snapshot = Transaction::reading(conn)?;
+        let overlay = match known.at(journal::version(conn)?) {
+            Some(overlay) => overlay,
+            None => {
+                let contents = journal::load(conn)?;
+                known.replace(contents.overlay.clone(), contents.version);
+                contents.overlay
+            }
+        };
+        Ok(View { conn, overlay, _snapshot: Some(snapshot) })
+    }
+
+    /// What the overlay knows of a point; none if it knows nothing.
+    fn over(&self, point: &Point) -> Option<&Over> {
+        match &point.space {
+            Space::Rows(category) => self.overlay.get(category, &point.key),
+            Space::Log | Space::Meta => None,
+        }
+    }
+}
+
+/// Answers a query, together with the record if it is wanted.
+pub(super) fn answer(view: &View<'_>, query: &Query, verify: Verify) -> Result<Seen> {
     let found = match query {
-        Query::Get(get) => Found::Got(payloads(conn, get)?),
-        Query::Page(request) => Found::Page(read_page(conn, request)?),
-        Query::Count { category, span } => Found::Count(count(conn, category, span)?),
-        Query::Categories { bytes_max } => Found::Categories(read_categories(conn, *bytes_max)?),
-        Query::Damage => Found::Damage(damage(conn)?),
+        Query::Get(get) => Found::Got(payloads(view, get)?),
+        Query::Page(request) => Found::Page(read_page(view, request)?),
+        Query::Count { category, span } => Found::Count(count(view, category, span)?),
+        Query::Categories { bytes_max } => Found::Categories(read_categories(view, *bytes_max)?),
+        Query::Damage => Found::Damage(damage(view.conn)?),
         // What the files occupy no connection can tell.
         Query::Size => Found::Size(None),
     };
     let record = match verify.wants(&found) {
-        true => Some(first_blob(conn, RECORD, [RECORD_KEY])?),
+        true => Some(journal::record(view.conn)?),
         false => None,
     };
-    drop(view);
     Ok(Seen { found, record })
 }
 
@@ -94,43 +149,34 @@ pub(super) fn row(conn: &Connection, wanted: &Wanted<'_>, bytes_max: usize) -> R
     with_payload(conn, row, (0, 1), |bytes| Ok(Some(bytes.to_vec())))
 }
 
-/// Answers a read of points.
-pub(super) fn get(conn: &Connection, get: &Get, verify: Verify) -> Result<Seen> {
-    // A single statement is one view by itself.
-    if let ([_], Verify::Never) = (&*get.points, verify) {
-        return Ok(Seen::without_record(Found::Got(payloads(conn, get)?)));
-    }
-    answer(conn, &Query::Get(get.clone()), verify)
-}
-
 /// The values of points, for the decision of a transaction that is under way.
-pub(super) fn values(conn: &Connection, looks: &[Look]) -> Result<Vec<Option<Vec<u8>>>> {
-    looks.iter().map(|look| glance(conn, look)).collect()
+pub(super) fn values(view: &View<'_>, looks: &[Look]) -> Result<Vec<Option<Vec<u8>>>> {
+    looks.iter().map(|look| glance(view, look)).collect()
 }
 
 /// As much of a point's value as a decision wants to see.
-fn glance(conn: &Connection, look: &Look) -> Result<Option<Vec<u8>>> {
+fn glance(view: &View<'_>, look: &Look) -> Result<Option<Vec<u8>>> {
     match look.want {
-        Want::Presence => Ok(is_present(conn, &look.point)?.then(Vec::new)),
+        Want::Presence => Ok(is_present(view, &look.point)?.then(Vec::new)),
         // One byte more than it wants tells that there is more.
         Want::Payload(max) => {
-            value(conn, &look.point, |bytes| bytes[..bytes.len().min(max.saturating_add(1))].to_vec())
+            value(view, &look.point, |bytes| bytes[..bytes.len().min(max.saturating_add(1))].to_vec())
         }
     }
 }
 
-fn payloads(conn: &Connection, get: &Get) -> Result<Got> {
+fn payloads(view: &View<'_>, get: &Get) -> Result<Got> {
     let mut found = Vec::with_capacity(get.points.len());
     let mut bytes = 0;
     for point in &get.points {
         if get.presence_only {
-            found.push(is_present(conn, point)?.then(Vec::new));
+            found.push(is_present(view, point)?.then(Vec::new));
         } else if bytes > get.bytes_max {
             // There is too much already: sizes are enough, and what was read is of no use.
             found = Vec::new();
-            bytes += length(conn, point)?;
+            bytes += length(view, point)?;
         } else if let Some((payload, length)) =
-            value(conn, point, |found| within(found, get.bytes_max - bytes))?
+            value(view, point, |found| within(found, get.bytes_max - bytes))?
         {
             found.push(Some(payload));
             bytes += length;
@@ -147,7 +193,14 @@ fn within(bytes: &[u8], room: usize) -> (Vec<u8>, usize) {
 }
 
 /// What `take` makes of a point's value.
-fn value<T>(conn: &Connection, point: &Point, take: impl Fn(&[u8]) -> T) -> Result<Option<T>> {
+fn value<T>(view: &View<'_>, point: &Point, take: impl Fn(&[u8]) -> T) -> Result<Option<T>> {
+    if let Some(over) = view.over(point) {
+        return Ok(over.as_deref().map(take));
+    }
+    if *point == Point::record() {
+        return Ok(journal::record(view.conn)?.as_deref().map(take));
+    }
+    let conn = view.conn;
     let sql = match point.space {
         Space::Rows(_) => ROW,
         Space::Log => "SELECT value, NULL FROM log WHERE key = ?1",
@@ -156,7 +209,15 @@ fn value<T>(conn: &Connection, point: &Point, take: impl Fn(&[u8]) -> T) -> Resu
     first(conn, sql, point, |row| with_payload(conn, row, (0, 1), |bytes| Ok(take(bytes))))
 }
 
-fn is_present(conn: &Connection, point: &Point) -> Result<bool> {
+fn is_present(view: &View<'_>, point: &Point) -> Result<bool> {
+    match view.over(point) {
+        Some(over) => Ok(over.is_some()),
+        None => is_stored(view.conn, point),
+    }
+}
+
+/// Whether the tree, or one of the job's own spaces, has it.
+fn is_stored(conn: &Connection, point: &Point) -> Result<bool> {
     let sql = match point.space {
         Space::Rows(_) => ROW_IS_THERE,
         Space::Log => "SELECT 1 FROM log WHERE key = ?1",
@@ -165,7 +226,11 @@ fn is_present(conn: &Connection, point: &Point) -> Result<bool> {
     Ok(first(conn, sql, point, |_| Ok(()))?.is_some())
 }
 
-fn length(conn: &Connection, point: &Point) -> Result<usize> {
+fn length(view: &View<'_>, point: &Point) -> Result<usize> {
+    if let Some(over) = view.over(point) {
+        return Ok(over.as_ref().map_or(0, |payload| payload.len()));
+    }
+    let conn = view.conn;
     let sql = match point.space {
         Space::Rows(_) => "SELECT length(payload), big FROM rows WHERE category = ?1 AND key = ?2",
         Space::Log => "SELECT length(value), NULL FROM log WHERE key = ?1",
@@ -188,7 +253,8 @@ fn first<T>(
     let mut statement = conn.prepare_cached(sql)?;
     let mut rows = match &point.space {
         Space::Rows(category) => statement.query((category.as_bytes(), &*point.key))?,
-        Space::Log | Space::Meta => statement.query([&*point.key])?,
+        Space::Log => statement.query([log_table::number(&point.key)?])?,
+        Space::Meta => statement.query([&*point.key])?,
     };
     rows.next()?.map(read).transpose()
 }
@@ -231,15 +297,34 @@ fn lost_payload() -> EngineError {
     EngineError::new(Fault::Corrupt, "a row's payload is not there")
 }
 
-fn read_page(conn: &Connection, request: &PageRequest) -> Result<Page> {
+fn read_page(view: &View<'_>, request: &PageRequest) -> Result<Page> {
     let mut page = Page::default();
     if request.span.is_empty() {
         return Ok(page);
     }
+    let conn = view.conn;
+    if request.space == Space::Log {
+        return log_table::read_page(conn, request);
+    }
+    let (prefix_bytes, mut over) = match &request.space {
+        Space::Rows(category) if !view.overlay.is_empty() => {
+            (category_prefix(category).len(), Some(view.overlay.span(category, &request.span)))
+        }
+        _ => (0, None),
+    };
+    let mut next_over = || {
+        let over = over.as_mut()?;
+        let (row, over) = if request.reverse { over.next_back() } else { over.next() }?;
+        Some((&row[prefix_bytes..], over.as_deref()))
+    };
+    let mut above = next_over();
     let sql = page_sql(request);
     let mut statement = conn.prepare_cached(&sql)?;
-    // One row more than wanted tells whether there is more.
-    let limit = i64::try_from(request.rows_max).unwrap_or(i64::MAX).saturating_add(1);
+    // One row more than wanted tells whether there is more; of those that are stored any number may be hidden.
+    let limit = match above {
+        None => i64::try_from(request.rows_max).unwrap_or(i64::MAX).saturating_add(1),
+        Some(_) => i64::MAX,
+    };
     let start = &*request.span.start;
     let mut rows = match (&request.space, request.span.end.as_deref()) {
         (Space::Rows(category), Some(end)) => statement.query((limit, start, category.as_bytes(), end))?,
@@ -248,24 +333,47 @@ fn read_page(conn: &Connection, request: &PageRequest) -> Result<Page> {
         (Space::Log | Space::Meta, None) => statement.query((limit, start))?,
     };
     let mut bytes = 0;
-    while let Some(row) = rows.next()? {
-        let key = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
-        if page.rows.len() >= request.rows_max {
-            page.more = true;
+    let mut take = |key: &[u8], payload: &[u8]| {
+        bytes += key.len() + payload.len();
+        page.more =
+            page.rows.len() >= request.rows_max || (bytes > request.bytes_max && !page.rows.is_empty());
+        if !page.more {
+            page.rows.push(key, payload);
+        }
+        Ok(!page.more)
+    };
+    let mut below = rows.next()?;
+    loop {
+        let stored = match below {
+            Some(row) => Some(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?),
+            None => None,
+        };
+        // Which of the two comes first; where both have the row, what lies above hides what lies below.
+        let order = match (stored, above) {
+            (None, None) => break,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(stored), Some((key, _))) if request.reverse => key.cmp(stored),
+            (Some(stored), Some((key, _))) => stored.cmp(key),
+        };
+        let goes_on = match (order, below, stored, above) {
+            (Ordering::Less, Some(_), Some(key), _) if request.keys_only => take(key, &[])?,
+            (Ordering::Less, Some(row), Some(key), _) => {
+                with_payload(conn, row, (1, 2), |payload| take(key, payload))?
+            }
+            (_, _, _, Some((key, Some(payload)))) => {
+                take(key, if request.keys_only { &[] } else { payload })?
+            }
+            _ => true,
+        };
+        if !goes_on {
             break;
         }
-        let mut take = |payload: &[u8]| {
-            bytes += key.len() + payload.len();
-            let fits = page.rows.is_empty() || bytes <= request.bytes_max;
-            if fits {
-                page.rows.push(key, payload);
-            }
-            Ok(fits)
-        };
-        let fits = if request.keys_only { take(&[])? } else { with_payload(conn, row, (1, 2), take)? };
-        if !fits {
-            page.more = true;
-            break;
+        if order != Ordering::Less {
+            above = next_over();
+        }
+        if order != Ordering::Greater {
+            below = rows.next()?;
         }
     }
     Ok(page)
@@ -275,10 +383,9 @@ fn page_sql(request: &PageRequest) -> String {
     let (columns, table, filter) = match (&request.space, request.keys_only) {
         (Space::Rows(_), false) => ("key, payload, big", "rows", " AND category = ?3"),
         (Space::Rows(_), true) => ("key", "rows", " AND category = ?3"),
-        (Space::Log, false) => ("key, value, NULL", "log", ""),
-        (Space::Log, true) => ("key", "log", ""),
-        (Space::Meta, false) => ("key, value, NULL", "meta", ""),
-        (Space::Meta, true) => ("key", "meta", ""),
+        // The log has been read by `log_table`.
+        (Space::Log | Space::Meta, false) => ("key, value, NULL", "meta", ""),
+        (Space::Log | Space::Meta, true) => ("key", "meta", ""),
     };
     let end = match (&request.span.end, &request.space) {
         (None, _) => "",
@@ -289,47 +396,87 @@ fn page_sql(request: &PageRequest) -> String {
     format!("SELECT {columns} FROM {table} WHERE key >= ?2{filter}{end} ORDER BY key {direction} LIMIT ?1")
 }
 
-fn count(conn: &Connection, category: &str, span: &Span) -> Result<u64> {
+fn count(view: &View<'_>, category: &Arc<str>, span: &Span) -> Result<u64> {
     if span.is_empty() {
         return Ok(0);
     }
-    let category = category.as_bytes();
+    let conn = view.conn;
+    let name = category.as_bytes();
     let start = &*span.start;
-    let count = match span.end.as_deref() {
+    let mut count: u64 = match span.end.as_deref() {
         Some(end) => conn
             .prepare_cached("SELECT count(*) FROM rows WHERE category = ?1 AND key >= ?2 AND key < ?3")?
-            .query_row((category, start, end), |row| row.get(0)),
+            .query_row((name, start, end), |row| row.get(0))?,
         None => conn
             .prepare_cached("SELECT count(*) FROM rows WHERE category = ?1 AND key >= ?2")?
-            .query_row((category, start), |row| row.get(0)),
+            .query_row((name, start), |row| row.get(0))?,
     };
-    Ok(count?)
+    if view.overlay.is_empty() {
+        return Ok(count);
+    }
+    let prefix_bytes = category_prefix(category).len();
+    for (row, over) in view.overlay.span(category, span) {
+        let point = Point { space: Space::Rows(Arc::clone(category)), key: row[prefix_bytes..].to_vec() };
+        match (over.is_some(), is_stored(conn, &point)?) {
+            (true, false) => count += 1,
+            (false, true) => count -= 1,
+            _ => {}
+        }
+    }
+    Ok(count)
 }
 
 /// Leaps from category to category, so that the rows between cost nothing.
-fn read_categories(conn: &Connection, bytes_max: usize) -> Result<Vec<String>> {
+fn read_categories(view: &View<'_>, bytes_max: usize) -> Result<Vec<String>> {
     let mut categories = Vec::<String>::new();
     let mut bytes = 0;
-    loop {
-        let next = match categories.last() {
-            None => first_blob(conn, "SELECT category FROM rows ORDER BY category LIMIT 1", ())?,
-            Some(last) => first_blob(
-                conn,
-                "SELECT category FROM rows WHERE category > ?1 ORDER BY category LIMIT 1",
-                [last.as_bytes()],
-            )?,
-        };
-        let Some(next) = next else { return Ok(categories) };
-        bytes += next.len();
-        if bytes > bytes_max {
-            let message = format!("the names of the categories have more than {bytes_max} bytes");
-            return Err(EngineError::new(Fault::TooLarge, message));
+    let mut last = None;
+    while let Some(name) = next_category(view, last.as_deref())? {
+        if has_rows(view, &name)? {
+            bytes += name.len();
+            if bytes > bytes_max {
+                let message = format!("the names of the categories have more than {bytes_max} bytes");
+                return Err(EngineError::new(Fault::TooLarge, message));
+            }
+            categories.push(name.clone());
         }
-        let name = str::from_utf8(&next).map_err(|error| {
-            EngineError::new(Fault::Corrupt, "a category is not UTF-8").with_source(error)
-        })?;
-        categories.push(name.to_owned());
+        last = Some(name);
     }
+    Ok(categories)
+}
+
+/// The category behind this one of which the tree or the overlay says something.
+fn next_category(view: &View<'_>, last: Option<&str>) -> Result<Option<String>> {
+    let conn = view.conn;
+    let stored = match last {
+        None => first_blob(conn, "SELECT category FROM rows ORDER BY category LIMIT 1", ())?,
+        Some(last) => first_blob(
+            conn,
+            "SELECT category FROM rows WHERE category > ?1 ORDER BY category LIMIT 1",
+            [last.as_bytes()],
+        )?,
+    };
+    let stored = stored
+        .map(String::from_utf8)
+        .transpose()
+        .map_err(|error| EngineError::new(Fault::Corrupt, "a category is not UTF-8").with_source(error))?;
+    let from = last.map_or(Some(Vec::new()), |last| after_category(&category_prefix(last)));
+    let over = from.and_then(|from| view.overlay.first_from(from)).and_then(split_row_key);
+    Ok(match (stored, over) {
+        (Some(stored), Some((over, _))) => Some(stored.min(over)),
+        (stored, over) => stored.or(over.map(|(name, _)| name)),
+    })
+}
+
+/// Whether rows of a category are left; where the overlay says nothing of it there are some.
+fn has_rows(view: &View<'_>, category: &str) -> Result<bool> {
+    let span = Span { start: Vec::new(), end: None };
+    if view.overlay.span(category, &span).next().is_none() {
+        return Ok(true);
+    }
+    let space = Space::Rows(category.into());
+    let first = PageRequest { space, span, reverse: false, rows_max: 1, bytes_max: 0, keys_only: true };
+    Ok(!read_page(view, &first)?.rows.is_empty())
 }
 
 /// Looks for damage in SQLite's structures, and for payloads that do not belong to exactly one row.
@@ -342,6 +489,7 @@ fn damage(conn: &Connection) -> Result<Vec<String>> {
 
 fn find_damage(conn: &Connection) -> Result<Vec<String>> {
     let mut findings = Vec::new();
+    journal::load(conn)?;
     let mut statement = conn.prepare("PRAGMA integrity_check")?;
     let mut rows = statement.query(())?;
     while let Some(row) = rows.next()? {

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `rows` | (category, key) in key order, each with its payload, or with the number of a big one |
 //! | `payloads` | payloads of more than [`INLINE_BYTES_MAX`] bytes |
+//! | `journal` | what small commits did to rows, and the job's record, until they are folded |
 //! | `log` | the commit log |
 //! | `meta` | the job's record and the engine's notes |
 
@@ -51,7 +52,12 @@ const TABLES: &str = "
         CHECK ((payload IS NULL) <> (big IS NULL))
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE payloads (id INTEGER PRIMARY KEY, payload BLOB NOT NULL) STRICT;
-    CREATE TABLE log (key BLOB NOT NULL PRIMARY KEY, value BLOB NOT NULL) STRICT;
+    CREATE TABLE journal (
+        number INTEGER PRIMARY KEY,
+        record BLOB NOT NULL,
+        operations BLOB NOT NULL
+    ) STRICT;
+    CREATE TABLE log (key INTEGER PRIMARY KEY, value BLOB NOT NULL) STRICT;
     CREATE TABLE meta (key BLOB NOT NULL PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
 ";
 

@@ -3,6 +3,7 @@
 //! Never relies on times; what a crash leaves is made by copying files while they are in use.
 
 mod files;
+mod journal;
 mod migration;
 mod running;
 

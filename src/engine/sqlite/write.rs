@@ -7,6 +7,7 @@
 use rusqlite::{CachedStatement, Connection, OptionalExtension};
 
 use super::fault::Result;
+use super::log_table;
 use super::schema::INLINE_BYTES_MAX;
 use crate::batch::Op;
 use crate::engine::{EngineError, Fault, Point, Space, Write};
@@ -36,9 +37,7 @@ impl<'c> Writer<'c> {
             Write::Rows(operations) => operations.iter().try_for_each(|op| self.operate(op)),
             Write::Put(Point { space, key }, value) => {
                 let sql = match space {
-                    Space::Log => {
-                        "INSERT INTO log VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = excluded.value"
-                    }
+                    Space::Log => return log_table::put(conn, key, value),
                     Space::Meta => {
                         "INSERT INTO meta VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = excluded.value"
                     }
@@ -135,7 +134,7 @@ fn big_of(conn: &Connection, category: &[u8], key: &[u8]) -> Result<Option<i64>>
     Ok(big.flatten())
 }
 
-fn delete(conn: &Connection, category: &[u8], key: &[u8]) -> Result<()> {
+pub(super) fn delete(conn: &Connection, category: &[u8], key: &[u8]) -> Result<()> {
     let mut statement =
         conn.prepare_cached("DELETE FROM rows WHERE category = ?1 AND key = ?2 RETURNING big")?;
     let big = statement.query_row((category, key), |row| row.get::<_, Option<i64>>(0)).optional()?;
@@ -171,14 +170,14 @@ fn delete_rows(conn: &Connection, category: &[u8], span: &Span) -> Result<()> {
 }
 
 fn delete_span(conn: &Connection, space: &Space, span: &Span) -> Result<()> {
-    let table = match space {
-        Space::Log => "log",
-        Space::Meta => "meta",
-        Space::Rows(_) => return Err(not_for_rows()),
-    };
     if span.is_empty() {
         return Ok(());
     }
+    let table = match space {
+        Space::Log => return log_table::delete_span(conn, span),
+        Space::Meta => "meta",
+        Space::Rows(_) => return Err(not_for_rows()),
+    };
     let start = &*span.start;
     match span.end.as_deref() {
         Some(end) => conn

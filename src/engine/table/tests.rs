@@ -15,7 +15,7 @@ fn bounds(lower: &[u8], upper: Option<&[u8]>) -> Bounds {
 /// Whether the lists are what the table says of them.
 fn check(table: &Table) {
     let mut before: Option<&Vec<u8>> = None;
-    for List { lower, rows } in &table.lists {
+    for List { lower, rows } in table.lists.iter().map(|list| &**list) {
         assert!((1..=LIST_ROWS_MAX).contains(&rows.len()));
         assert!(before.is_none_or(|before| before < lower && *lower <= rows[0].0));
         assert!(rows.is_sorted_by(|(a, _), (b, _)| a < b), "in order, each once");
@@ -83,7 +83,7 @@ fn rows_that_come_in_order_fill_their_lists() {
 
 #[test]
 fn the_two_ends_of_rows_meet() {
-    let mut table = Table::default();
+    let mut table = Table::<Vec<u8>>::default();
     for number in 0..2 * LIST_ROWS_MAX as u32 {
         table.insert(number.to_be_bytes().to_vec(), Vec::new());
     }
@@ -92,7 +92,30 @@ fn the_two_ends_of_rows_meet() {
         assert!(rows.next().is_some() && rows.next_back().is_some());
     }
     assert_eq!((rows.next(), rows.next_back()), (None, None));
-    let empty = Table::default();
+    let empty = Table::<Vec<u8>>::default();
     assert_eq!((empty.rows().next(), empty.rows().next_back()), (None, None));
     assert_eq!(empty.range(&bounds(b"a", Some(b"b"))).next_back(), None);
+}
+
+#[test]
+fn a_clone_that_shares_its_lists_stays_as_it_is() {
+    let mut random = Random::new(6);
+    let (mut table, mut model) = (Table::<Vec<u8>, Shared>::default(), Model::default());
+    let mut before = Vec::new();
+    for step in 0..6_000 {
+        let key = random.bytes(5);
+        if random.below(10) < 7 {
+            let value = random.bytes(4);
+            assert_eq!(table.insert(key.clone(), value.clone()), model.insert(key, value));
+        } else {
+            assert_eq!(table.remove(&key), model.remove(&key));
+        }
+        if step % 1_000 == 0 {
+            before.push((table.clone(), model.clone()));
+        }
+    }
+    before.push((table, model));
+    for (table, model) in before {
+        assert!(table.rows().eq(model.iter()));
+    }
 }

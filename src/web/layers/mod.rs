@@ -1,9 +1,10 @@
 //! The layers behind the exports: objects of a job that the page calls by numbers that it gives them.
 //!
-//! Means nothing by itself: a layer's own module here makes an [`Object`] of its handles. One operation serves
+//! Means nothing by itself, and serves roots alike, for what is there without a job: a layer's own module here makes an [`Object`] of its handles. One operation serves
 //! all of them, whose body is:
 //!
-//! * the object's number (4 bytes), 0 for the job itself, whose methods are the layers by their names and open them;
+//! * the object's number (4 bytes), 0 for the job or root itself, whose methods are the layers by their names and open
+//!   them;
 //! * the number of the object that the call makes (4), 0 if it makes none;
 //! * the method as a string;
 //! * the arguments as bytes: a MessagePack array of them.
@@ -11,8 +12,9 @@
 //! The answer's body is MessagePack as bytes, or empty where there is nothing to say. A second operation, whose body is
 //! an object's number, drops that object: calls under way on it go on.
 //!
-//! What is malformed is an `InvalidArgument`, whatever it is. Objects end with their job, and with the worker.
+//! What is malformed is an `InvalidArgument`, whatever it is. Objects end with their job or root, and with the worker.
 
+mod archive;
 mod datastore;
 mod message;
 mod sds;
@@ -31,10 +33,11 @@ use super::Table;
 use super::wire::{Input, Output, malformed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::Job;
+use crate::persistency::Persistency;
 
-/// Objects of layers that a job may have.
+/// Objects of layers that a job may have, and a root beside its jobs.
 pub const OBJECTS_MAX: usize = 1024;
-/// Calls on them that may be under way, per job. A stream that is waited for takes one.
+/// Calls on them that may be under way, per job, and per root. A stream that is waited for takes one.
 pub const CALLS_MAX: usize = 4096;
 /// Bytes that these calls may bring; a single one may bring more.
 pub const CALL_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -51,14 +54,46 @@ pub trait Object {
     async fn call(&self, method: &str, args: Args<'_>) -> Result<Answer>;
 }
 
-/// Opens a layer over the job.
-async fn open(job: &Job, layer: &str, args: Args<'_>) -> Result<Answer> {
-    match layer {
-        "datastore" => datastore::open(job, args),
-        "sds" => sds::open(job, args),
-        "writeBehind" => write_behind::open(job, args),
-        _ => Err(no_method(layer)),
+/// Over what layers are opened.
+#[derive(Clone, Debug)]
+pub enum Owner {
+    /// A job.
+    Job(Job),
+    /// A root, for what is there without a job.
+    Root(Persistency),
+}
+
+impl Owner {
+    /// Opens a layer.
+    async fn open(&self, layer: &str, args: Args<'_>) -> Result<Answer> {
+        match (self, layer) {
+            (Owner::Job(job), "archive") => archive::attach(job, args).await,
+            (Owner::Job(job), "exportJob") => archive::export(job, args).await,
+            (Owner::Job(job), "datastore") => datastore::open(job, args),
+            (Owner::Job(job), "sds") => sds::open(job, args),
+            (Owner::Job(job), "writeBehind") => write_behind::open(job, args),
+            (Owner::Root(root), "archiveReader") => archive::reader(root, args).await,
+            (Owner::Root(root), "importJob") => archive::import(root, args).await,
+            _ => Err(no_method(layer)),
+        }
     }
+
+    /// Says where an error happened, unless it says so itself.
+    fn explain(&self, error: Error, method: &str) -> Error {
+        match self {
+            Owner::Job(job) if !error.message().starts_with("job ") => job.explain(error, None, method),
+            _ => error,
+        }
+    }
+}
+
+/// Checks that a call of something that is pulled asks for what is next.
+///
+/// # Errors
+///
+/// As [`no_method`] and [`Args::none`].
+pub fn check_next(method: &str, args: Args<'_>) -> Result<()> {
+    if method == "next" { args.none() } else { Err(no_method(method)) }
 }
 
 /// What is answered to a method that the object does not have.
@@ -66,7 +101,7 @@ pub fn no_method(name: &str) -> Error {
     Error::new(ErrorKind::InvalidArgument, format!("no layer or method {name:?}"))
 }
 
-/// The objects of one job.
+/// The objects of one job, or root.
 #[derive(Default)]
 pub struct Objects {
     all: Table<Rc<dyn Object>>,
@@ -101,7 +136,7 @@ impl Objects {
     /// `InvalidArgument` if it describes none; `Overloaded` if there are too many.
     pub fn call(
         self: &Rc<Self>,
-        job: &Job,
+        owner: &Owner,
         body: &[u8],
     ) -> Result<impl Future<Output = Result<Output>> + use<>> {
         let mut input = Input(body);
@@ -118,13 +153,13 @@ impl Objects {
             return Err(malformed());
         }
         let under_way = UnderWay::new(Rc::clone(self), args.len())?;
-        let job = job.clone();
+        let owner = owner.clone();
         Ok(async move {
             let done = async {
                 under_way.0.room(makes)?;
                 let Answer { body, made } = match object {
                     Some(object) => object.call(&method, Args(&args)).await?,
-                    None => open(&job, &method, Args(&args)).await?,
+                    None => owner.open(&method, Args(&args)).await?,
                 };
                 if made.is_some() != (makes != 0) {
                     return Err(malformed());
@@ -140,7 +175,7 @@ impl Objects {
                 }
                 Ok(out)
             };
-            done.await.map_err(|error| explain(&job, error, &method))
+            done.await.map_err(|error| owner.explain(error, &method))
         })
     }
 
@@ -151,7 +186,7 @@ impl Objects {
         }
         Err(Error::new(
             ErrorKind::Overloaded,
-            format!("the job has {OBJECTS_MAX} objects of layers, the limit"),
+            format!("there are {OBJECTS_MAX} objects of layers, the limit"),
         ))
     }
 }
@@ -178,9 +213,4 @@ impl Drop for UnderWay {
         objects.calls.set(objects.calls.get() - 1);
         objects.bytes.set(objects.bytes.get() - *bytes);
     }
-}
-
-/// Says where an error happened, unless it says so itself.
-fn explain(job: &Job, error: Error, method: &str) -> Error {
-    if error.message().starts_with("job ") { error } else { job.explain(error, None, method) }
 }

@@ -35,8 +35,8 @@ impl Object for Mirror {
     }
 }
 
-async fn job() -> Job {
-    Persistency::open(":memory:").unwrap().open_job("alpha").await.unwrap()
+async fn job() -> Owner {
+    Owner::Job(Persistency::open(":memory:").unwrap().open_job("alpha").await.unwrap())
 }
 
 /// The objects of a job, of which number 1 is a mirror.

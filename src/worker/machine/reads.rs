@@ -253,7 +253,7 @@ impl Machine {
                 Reading::Found(found)
             }
             (Stage::Commits { follow, walk }, Some(Found::Page(page)), Some(record)) => {
-                match walk.take(&page) {
+                match walk.take(&page, record.log.first_seq) {
                     Ok(false) => {
                         run.asked = Asked::Read(Query::Page(walk.request()), Verify::Always);
                         return self.issue(run);

@@ -13,7 +13,7 @@ use super::Machine;
 use super::connection::Failure;
 use super::groups::Group;
 use super::turns::{TurnEnd, TurnRun};
-use crate::commit_log::{part_offset, span};
+use crate::commit_log::{Head, span};
 use crate::engine::{EngineError, Fault, Found, PageRequest, Space};
 use crate::error::{Error, ErrorKind, Quoted, Result};
 use crate::limits;
@@ -40,10 +40,12 @@ enum Work {
     },
 }
 
-/// The search for the last commit that begins at or before `target`: halves the log until it is found.
+/// The search for the last value that begins at or before `target`: halves the log until it is found.
 struct Search {
     low: u64,
     high: u64,
+    /// The first seq of the value that `low` is in.
+    keep_from: u64,
     first_seq: u64,
     target: u64,
     deadline: Option<u64>,
@@ -165,9 +167,14 @@ impl Machine {
         match &mut self.step {
             Some(Step { work: Work::Trim(search), turn: None }) => match result {
                 Ok(Reading::Found(Found::Page(page))) => {
-                    let offset = page.rows.iter().next().and_then(|(_, value)| part_offset(value));
-                    search.narrow(offset);
-                    self.search_on();
+                    let value = page.rows.iter().next().map(|(key, value)| Head::of(key, value));
+                    match value.transpose() {
+                        Ok(value) => {
+                            search.narrow(value);
+                            self.search_on();
+                        }
+                        Err(error) => self.fail_trim(error),
+                    }
                 }
                 Err(Failure::Gone) => self.finish_trim(Some(Fatal::Gone)),
                 Err(Failure::Engine(error)) => self.fail_trim(error),
@@ -335,18 +342,18 @@ impl Machine {
         let LogState { first_seq, end_offset, .. } = *log;
         let (low, high) = (first_seq, self.standing.record.committed_seq);
         let (target, deadline) = (end_offset.saturating_sub(keep), self.link.deadline());
-        Some(Search { low, high, first_seq, target, deadline })
+        Some(Search { low, high, keep_from: low, first_seq, target, deadline })
     }
 
-    /// Reads where the next commit to look at begins; or removes what lies wholly before the one found.
+    /// Reads where the next value to look at begins; or removes what lies wholly before the one found.
     fn search_on(&mut self) {
         let Some(Step { work: Work::Trim(search), .. }) = &self.step else { return };
-        let (deadline, low) = (search.deadline, search.low);
-        if low < search.high {
+        let (deadline, keep_from) = (search.deadline, search.keep_from);
+        if search.low < search.high {
             let request = search.request();
             self.read_page_for_step(request, deadline);
-        } else if low > search.first_seq {
-            self.begin_turn(Arc::new([Task::Log(LogChange::Trim(low - 1))]), deadline, false);
+        } else if keep_from > search.first_seq {
+            self.begin_turn(Arc::new([Task::Log(LogChange::Trim(keep_from - 1))]), deadline, false);
         } else {
             self.finish_trim(None);
         }
@@ -372,7 +379,7 @@ impl Search {
     fn request(&self) -> PageRequest {
         PageRequest {
             space: Space::Log,
-            span: span(self.middle(), self.middle()),
+            span: span(self.middle(), self.high),
             reverse: false,
             rows_max: 1,
             bytes_max: 0,
@@ -380,11 +387,15 @@ impl Search {
         }
     }
 
-    /// Takes where the commit in the middle begins; `None` if it is not there any more.
-    fn narrow(&mut self, offset: Option<u64>) {
-        match offset {
-            Some(offset) if offset <= self.target => self.low = self.middle(),
-            _ => self.high = self.middle() - 1,
+    /// Takes the value that the middle is in; `None` if it is not there any more.
+    fn narrow(&mut self, value: Option<Head>) {
+        let middle = self.middle();
+        match value {
+            Some(Head { first_seq, last_seq, offset, .. }) if offset <= self.target => {
+                (self.low, self.keep_from) = (last_seq.max(middle), first_seq);
+            }
+            Some(Head { first_seq, .. }) => self.high = first_seq.min(middle) - 1,
+            None => self.high = middle - 1,
         }
     }
 }

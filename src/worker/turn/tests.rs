@@ -152,6 +152,49 @@ fn the_log_is_written_while_somebody_wants_it_and_trimmed_as_far_as_released() {
     assert_eq!(none, [Answer::NoHolder, done(10)]);
 }
 
+/// The log's part of a decision's writes: what is stored, as its commits' seqs, and what is deleted.
+fn log_writes(writes: Option<Vec<Write>>) -> Vec<String> {
+    let mut read = commit_log::Assembler::default();
+    let told = writes.unwrap_or_default().into_iter().filter_map(|write| match write {
+        Write::Put(Point { space: Space::Log, key }, value) => {
+            let mut commits = Vec::new();
+            read.push(&key, &value, 0, &mut commits).expect("is whole");
+            Some(commits.iter().map(|commit| commit.seq.to_string()).collect::<Vec<_>>().join(" "))
+        }
+        Write::DeleteSpan(Space::Log, span) => {
+            let held = |seq: &u64| span.contains(&commit_log::span(*seq, *seq).start);
+            Some(format!("without {:?}", (0..30).filter(held).collect::<Vec<_>>()))
+        }
+        _ => None,
+    });
+    told.collect()
+}
+
+#[test]
+fn commits_of_a_turn_share_a_value_and_a_change_of_the_log_comes_between() {
+    let log = |change| Task::Log(change);
+    let name = || "a".to_owned();
+    let held = decided(decide(STAMP, vec![log(LogChange::Hold(name()))], &record(), &[]).1).after;
+    let refused = task(put(1).require_present("c", key(9)));
+    let (writes, verdict) =
+        decide(STAMP, vec![task(put(1)), refused, task(put(2)), task(put(3))], &held, &[]);
+    assert_eq!(log_writes(writes), ["11 12 13"]);
+    assert!(decided(verdict).after.log.end_offset > held.log.end_offset);
+    let tasks = vec![
+        task(put(1)),
+        task(put(2)),
+        log(LogChange::Advance(name(), 11)),
+        task(put(3)),
+        log(LogChange::Release(name())),
+        task(put(4)),
+        log(LogChange::Hold(name())),
+        task(put(5)),
+    ];
+    let (writes, verdict) = decide(STAMP, tasks, &held, &[]);
+    assert_eq!(log_writes(writes), ["11 12", "without [11]", "13", "without [12, 13]", "15"]);
+    assert_eq!(decided(verdict).after.log.first_seq, 15);
+}
+
 #[test]
 fn a_point_is_looked_at_once_and_as_much_as_anybody_wants() {
     let batch = put(1).require_absent("c", key(1)).require_equal("c", key(1), [0; 7]);

@@ -10,6 +10,7 @@ use futures_executor::block_on;
 
 use super::*;
 use crate::engine::sqlite::schema::{CHECKPOINT_FRAMES, INLINE_BYTES_MAX, PAGE_BYTES};
+use crate::engine::sqlite::writing::Writing;
 use crate::engine::{Direct, Fault, Look, NotDirectly, Want, Wanted};
 use crate::error::Outcome;
 use crate::limits::SMALL_GET_BYTES_MAX;
@@ -21,11 +22,16 @@ async fn new_job() -> (tempfile::TempDir, SqliteSite, SqliteEngine) {
 }
 
 fn pragma(engine: &SqliteEngine, name: &str) -> i64 {
-    engine.with_writer(|conn| Ok(conn.pragma_query_value(None, name, |row| row.get(0))?)).unwrap()
+    engine.with_writer(|writing| Ok(writing.conn.pragma_query_value(None, name, |row| row.get(0))?)).unwrap()
 }
 
 fn execute(engine: &SqliteEngine, sql: &str) {
-    engine.with_writer(|conn| Ok(conn.execute_batch(sql)?)).unwrap();
+    engine.with_writer(|writing| Ok(writing.conn.execute_batch(sql)?)).unwrap();
+}
+
+/// Puts everything into the tree, where it can be looked at.
+fn fold(engine: &SqliteEngine) {
+    engine.with_writer(Writing::fold_all).unwrap();
 }
 
 #[tokio::test]
@@ -75,8 +81,8 @@ async fn only_durable_commits_are_synced() {
 /// Has the engine believe that a sync has failed.
 fn fail_sync(engine: &SqliteEngine) {
     let failed = EngineError::new(Fault::SyncFailed, "on purpose");
-    let notice = |conn: &rusqlite::Connection| {
-        engine.notice_failed_sync(conn, &failed);
+    let notice = |writing: &Writing| {
+        writing.notice_failed_sync(&failed);
         Ok(())
     };
     engine.with_writer(notice).unwrap();
@@ -125,6 +131,7 @@ async fn a_job_at_rest_has_its_log_taken_in_and_connects_again() {
 async fn gets_and_writes_go_on_beside_a_long_read_and_later_reads_see_them() {
     let (_dir, _site, engine) = new_job().await;
     put(&engine, "a", "1").await;
+    fold(&engine);
     let (entered, has_entered) = std::sync::mpsc::channel();
     let (leave, may_leave) = std::sync::mpsc::channel::<()>();
     let gate = std::sync::Mutex::new((entered, may_leave));
@@ -142,6 +149,7 @@ async fn gets_and_writes_go_on_beside_a_long_read_and_later_reads_see_them() {
     let pending = poll_fn(|context| Poll::Ready(long.as_mut().poll(context).is_pending())).await;
     has_entered.recv().unwrap();
     put(&engine, "b", "2").await;
+    fold(&engine);
     apply(&engine, Batch::new().put("c", key("c"), "3"), true).await.unwrap();
     assert_eq!(row(&engine, "c", "b").await.unwrap(), b"2");
     leave.send(()).unwrap();
@@ -189,6 +197,7 @@ async fn check_finds_payloads_and_rows_without_each_other() {
         put(&engine, "a", vec![1; 10_000]).await;
         put(&engine, "b", vec![2; 10_000]).await;
         assert_sound(&engine).await;
+        fold(&engine);
         execute(&engine, damage);
         assert!(engine.check().await.unwrap().contains(&finding.to_owned()), "{damage}");
     }
@@ -198,11 +207,14 @@ async fn check_finds_payloads_and_rows_without_each_other() {
 async fn a_row_that_has_lost_its_payload_is_corrupt_and_can_be_written_again() {
     let (_dir, _site, engine) = new_job().await;
     put(&engine, "a", vec![1; 10_000]).await;
+    fold(&engine);
     execute(&engine, "DELETE FROM payloads");
     let points = vec![Point { space: Space::Rows("c".into()), key: b"a".to_vec() }];
     let get = Get { points, presence_only: false, bytes_max: 1 << 20 };
     assert_eq!(engine.get(get, Verify::Never).await.unwrap_err().fault, Fault::Corrupt);
     put(&engine, "a", vec![2; 20_000]).await;
+    assert_eq!(row(&engine, "c", "a").await.unwrap(), vec![2; 20_000]);
+    fold(&engine);
     assert_eq!(row(&engine, "c", "a").await.unwrap(), vec![2; 20_000]);
     assert_sound(&engine).await;
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_bytes::ByteBuf;
 use tokio::sync::Mutex;
 
-use super::super::{Answer, Args, Object, no_method};
+use super::super::{Answer, Args, Object, check_next, no_method};
 use super::content::{Crossing, ToldOf, record_out, records_out, since_out, update_out};
 use crate::datastore::{ChangesPages, Collection, CollectionInfo, Subscription, When};
 use crate::error::Result;
@@ -146,9 +146,4 @@ impl<C: Crossing> Object for Pages<C> {
         let told: Vec<ToldOf<C>> = page.map(since_out::<C>).transpose()?.into_iter().collect();
         Answer::value(&told)
     }
-}
-
-/// Checks that a call of something that is pulled asks for what is next.
-pub fn check_next(method: &str, args: Args<'_>) -> Result<()> {
-    if method == "next" { args.none() } else { Err(no_method(method)) }
 }

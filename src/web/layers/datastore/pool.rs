@@ -5,8 +5,7 @@ use serde::Serialize;
 use serde_bytes::ByteBuf;
 use tokio::sync::{Mutex, RwLock};
 
-use super::super::{Answer, Args, Object, no_method};
-use super::collection::check_next;
+use super::super::{Answer, Args, Object, check_next, no_method};
 use super::content::Crossing;
 use crate::datastore::{Item, ItemId, Lacking, Member, Merged, Pool, PoolInfo, PoolUpdate};
 use crate::error::{Error, ErrorKind, Result};
