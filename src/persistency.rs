@@ -177,14 +177,7 @@ impl Persistency {
 
     /// The open job of this id; `JobNotFound` if it is not open.
     pub fn job(&self, id: &str) -> Result<Job> {
-        let state = lock(&self.core().state);
-        match state.jobs.get(id) {
-            Some(Tenant::Open(handle)) if handle.link.is_open() && !handle.is_filling() => {
-                Ok(Job::new(Arc::clone(handle)))
-            }
-            _ if state.closed => Err(root_closed()),
-            _ => Err(Error::new(ErrorKind::JobNotFound, format!("job {} is not open", Quoted(id)))),
-        }
+        self.core().job(id)
     }
 
     /// Whether the job is open.
@@ -335,6 +328,18 @@ impl Persistency {
 }
 
 impl RootCore {
+    /// The open job of this id.
+    pub(crate) fn job(&self, id: &str) -> Result<Job> {
+        let state = lock(&self.state);
+        match state.jobs.get(id) {
+            Some(Tenant::Open(handle)) if handle.link.is_open() && !handle.is_filling() => {
+                Ok(Job::new(Arc::clone(handle)))
+            }
+            _ if state.closed => Err(root_closed()),
+            _ => Err(Error::new(ErrorKind::JobNotFound, format!("job {} is not open", Quoted(id)))),
+        }
+    }
+
     /// Ownership of the place, taken once; `Busy` if an owner that drains is not through in time.
     async fn claim(&self, options: &JobOptions) -> Result<Arc<dyn Claim>> {
         let deadline = options.deadline_ms().map(|ms| self.clock.monotonic_ms().saturating_add(ms));
@@ -392,7 +397,7 @@ impl RootCore {
                 let (start, link) = self.start(id, &options, claim);
                 self.place.start(Start { filling, ..start })?;
                 let filling = AtomicBool::new(filling);
-                let handle = Arc::new(JobHandle { link, options, filling, _root: Arc::clone(self) });
+                let handle = Arc::new(JobHandle { link, options, filling, root: Arc::clone(self) });
                 state.jobs.insert(id, Tenant::Open(Arc::clone(&handle)));
                 Ok(Tenant::Open(handle))
             }

@@ -456,7 +456,8 @@ class Session {
   #post() {
     const frame = this.#frame.written();
     if (frame.length === 0 || this.dead) return;
-    this.#frame = new Writer();
+    // The next one is often about as long.
+    this.#frame = new Writer(Math.min(frame.length + (frame.length >> 3), FRAME_BYTES));
     try {
       this.#port.post(frame, [frame.buffer]);
     } catch (error) {

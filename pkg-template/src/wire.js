@@ -20,15 +20,21 @@ export const KIND = { value: 0, error: 1, progress: 2, ended: 3 };
 /** The entries of a batch by their codes. */
 export const ENTRY = { put: 0, delete: 1, deleteRange: 2, requireAbsent: 16, requirePresent: 17, requireEqual: 18 };
 
-/** Bytes of room that a writer starts with. */
+/** Bytes of room that a writer starts with, unless it is told. */
 const FIRST_CAPACITY = 256;
 
 /** Bytes that are being written; numbers are big-endian. */
 export class Writer {
-  #bytes = new Uint8Array(FIRST_CAPACITY);
-  #view = new DataView(this.#bytes.buffer);
+  #bytes;
+  #view;
   /** How many bytes have been written. */
   used = 0;
+
+  /** With room for so many bytes. */
+  constructor(capacity = FIRST_CAPACITY) {
+    this.#bytes = new Uint8Array(capacity);
+    this.#view = new DataView(this.#bytes.buffer);
+  }
 
   byte(byte) {
     const at = this.#room(1);

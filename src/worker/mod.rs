@@ -34,7 +34,7 @@ pub(crate) use command::{Answered, Caller};
 pub(crate) use command::{Command, Details, Read, Reading, misanswered};
 pub(crate) use link::{Bounds, Link, WatchGuard};
 pub(crate) use progress::{End, Progress};
-pub(crate) use slot::Slot;
+pub(crate) use slot::{Conflicts, Slot};
 pub(crate) use turn::{Answer, LogChange, Task};
 
 use crate::engine::{Claim, Engine, EngineError, Fault, OpenMode, Query, Sharing, Site, Verify};

@@ -1,6 +1,10 @@
 // Measures the layer `sds` beside the bare core, as `examples/sds_load.rs` does natively: 10 channels with 200
 // operations a second each, at that pace and as fast as it goes. The core is handed finished bytes of the same
 // size; the layer the values of a protocol.
+//
+// At the pace each operation begins when it is due, whether or not those before it have ended, as messages come to a
+// channel: whoever does not keep up has more and more of them under way. As fast as it goes, a channel begins the
+// next one when the last is committed; natively also at the pace.
 
 import { Batch, JobPersistence, Persistency, key } from "../pkg/layers.js";
 
@@ -9,6 +13,8 @@ const PER_SECOND = 200;
 const HISTORY = 1_000;
 const PACED_MS = 5_000;
 const UNPACED_MS = 3_000;
+/** Operations of a channel that are under way at most; what is due beyond it waits, and its time counts. */
+const UNDER_WAY_MAX = 100;
 
 const idOf = (number) => number.toString(16).padStart(64, "0");
 const message = (number) =>
@@ -60,25 +66,59 @@ const layer = (store) => (load, update) => store.saveChannel(load.name, load.met
 
 const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
 
-/** Runs all channels for a while; at the pace an operation's time counts from when it was due. */
+/** Operations as they begin and end. */
+class Measured {
+  times = [];
+  underWay = 0;
+  underWayMax = 0;
+
+  constructor(save) {
+    this.save = save;
+  }
+
+  /** Carries out the next operation of a channel; its time counts from `since`. */
+  async operation(load, since) {
+    this.underWay += 1;
+    this.underWayMax = Math.max(this.underWayMax, this.underWay);
+    await this.save(load, load.step());
+    this.underWay -= 1;
+    this.times.push(performance.now() - since);
+  }
+}
+
+/** Begins a channel's operations when they are due; ends when all have ended. */
+async function pacedChannel(measured, load, started) {
+  const underWay = new Set();
+  for (let due = started; due < started + PACED_MS; due += 1_000 / PER_SECOND) {
+    if (due > performance.now()) await pause(due - performance.now());
+    if (underWay.size >= UNDER_WAY_MAX) await Promise.race(underWay);
+    const operation = measured.operation(load, due).then(() => underWay.delete(operation));
+    underWay.add(operation);
+  }
+  await Promise.all(underWay);
+}
+
+/** Begins an operation when the one before has ended, for a while. */
+async function unpacedChannel(measured, load, started) {
+  while (performance.now() < started + UNPACED_MS) await measured.operation(load, performance.now());
+}
+
+/**
+ * Runs all channels for a while. Who keeps up with the pace does as many operations a second as are due, with few
+ * under way, and has ended soon after the last one was due.
+ */
 async function measure(save, paced) {
-  const started = performance.now();
-  const end = started + (paced ? PACED_MS : UNPACED_MS);
-  const times = [];
-  await Promise.all(some(CHANNELS, async (number) => {
-    const load = new Load(number);
-    for (let due = started; (paced ? due : performance.now()) < end;) {
-      if (paced && due > performance.now()) await pause(due - performance.now());
-      const since = paced ? due : performance.now();
-      await save(load, load.step());
-      times.push(performance.now() - since);
-      due += 1_000 / PER_SECOND;
-    }
-  }));
+  const [measured, started] = [new Measured(save), performance.now()];
+  const channel = paced ? pacedChannel : unpacedChannel;
+  await Promise.all(some(CHANNELS, (number) => channel(measured, new Load(number), started)));
+  const [elapsed, { times, underWayMax }] = [performance.now() - started, measured];
   times.sort((a, b) => a - b);
   const at = (share) => Number(times[Math.floor((times.length - 1) * share)].toFixed(1));
-  const perSecond = Math.round(times.length / ((performance.now() - started) / 1_000));
-  return { operations: times.length, perSecond, medianMs: at(0.5), p99Ms: at(0.99), worstMs: at(1) };
+  return {
+    operations: times.length, perSecond: Math.round(times.length / (elapsed / 1_000)),
+    medianMs: at(0.5), p99Ms: at(0.99), worstMs: at(1), underWayMax,
+    afterwardsMs: paced ? Math.round(elapsed - PACED_MS) : undefined,
+  };
 }
 
 /** For whoever drives the page from outside: what takes part, and one measurement after another. */

@@ -74,7 +74,7 @@ export class Remote {
     }
     this.#patient = patient;
     this.#method = method;
-    this.#args = packed(args);
+    this.#args = packed(args).slice();
     this.#lasts = lasts;
     this.#again = again;
     this.#held = { tenant: this.#parent ? this.#parent.#held.tenant : tenantOf(owner) ?? this.#owner };
@@ -103,8 +103,9 @@ export class Remote {
    * A `patient` call has no deadline: it waits for as long as the worker lives.
    */
   async call(method, args = [], { signal, patient } = {}) {
-    const bytes = packed(args);
-    return this.#with(({ number }) => this.#send(number, 0, method, bytes, signal, patient), signal);
+    let bytes = packed(args);
+    const send = ({ number }) => this.#send(number, 0, method, bytes, signal, patient);
+    return this.#with(send, signal, () => { bytes = bytes.slice(); });
   }
 
   /** Has the worker drop it; safe to repeat. Calls under way go on. */
@@ -122,12 +123,13 @@ export class Remote {
 
   /**
    * Runs `use` with what is open in the worker: before this returns if it is known to be there, and otherwise in
-   * the order of calls.
+   * the order of calls, of which `later` is told before this returns.
    */
-  async #with(use, signal) {
+  async #with(use, signal, later) {
     this.#check();
     signal?.throwIfAborted();
     if (this.#isThere(this.#opened) && this.#opened.callers === 0) return use(this.#opened);
+    later?.();
     for (;;) {
       const opened = this.#opened ??= this.#open();
       opened.callers += 1;
@@ -157,7 +159,7 @@ export class Remote {
       : this.#send(OWNER, opened.number, this.#method, this.#args, undefined, this.#patient);
     opened.promise = made.then((answer) => {
       opened.answer = answer;
-      if (this.#again) this.#args = packed(this.#again(answer));
+      if (this.#again) this.#args = packed(this.#again(answer)).slice();
       this.#again = undefined;
       opened.life = this.#held.tenant.link.life;
       this.#held.opened = opened;

@@ -182,8 +182,12 @@ export class Sequence {
 
 /** Bytes of operations in one entry, unless a single one has more. */
 const ENTRY_BYTES_MAX = 48 * 1024;
-/** Bytes of operations in a commit's last entry, which others read once more before they go on behind it. */
+/**
+ * Bytes of operations in a commit's last entry, which others read once more before they go on behind it; and as long as
+ * there are none, since an entry less is a request less.
+ */
 const LAST_BYTES_MAX = 4 * 1024;
+const LAST_BYTES_ALONE_MAX = 4 * LAST_BYTES_MAX;
 /** The operations, as they cross and as they lie in an entry; write.rs has the same codes. */
 export const WRITE = { put: 0, delete: 1, deleteRange: 2, putApart: 3, putValue: 4, deleteValues: 5, empty: 6 };
 
@@ -214,8 +218,8 @@ export class Operations {
   }
 
   /** What is stored under `number` and those that follow it. */
-  entries(number, record) {
-    if (this.#last.used > LAST_BYTES_MAX) this.#end();
+  entries(number, record, alone = false) {
+    if (this.#last.used > (alone ? LAST_BYTES_ALONE_MAX : LAST_BYTES_MAX)) this.#end();
     const whole = this.#whole.map((operations, at) => entry(number + at, EMPTY, operations));
     return [...whole, entry(number + whole.length, record, this.#last.take())];
   }
@@ -308,27 +312,27 @@ export class Overlay {
     return Object.assign(new Overlay(), this, { rows: [...this.rows] });
   }
 
-  /** Takes in rows, of which the later ones are newer. */
-  #merge(rows) {
-    if (rows.length === 0) return;
+  /** Takes in rows, of which the later ones are newer. Looks at few of those that are there, and moves the rest once. */
+  #merge(added) {
+    const { rows } = this;
     const byKey = (one, other) => compare(one.key, other.key);
-    const added = rows.sort(byKey).filter((row, at) => at + 1 === rows.length || byKey(row, rows[at + 1]) !== 0);
-    const first = this.find(added[0].key);
-    if (added.length === 1) {
-      const replaces = first < this.rows.length && byKey(this.rows[first], added[0]) === 0;
-      this.rows.splice(first, replaces ? 1 : 0, added[0]);
-      return;
+    const fresh = [];
+    let place = 0;
+    added.sort(byKey).forEach((row, at) => {
+      if (at + 1 < added.length && byKey(row, added[at + 1]) === 0) return;
+      // Behind them all are the others, too.
+      if (place < rows.length) place = this.find(row.key);
+      if (place < rows.length && byKey(rows[place], row) === 0) rows[place] = row;
+      else fresh.push({ row, place });
+    });
+    if (fresh.length === 1) return void rows.splice(fresh[0].place, 0, fresh[0].row);
+    let end = rows.length;
+    for (const { row } of fresh) rows.push(row);
+    while (fresh.length > 0) {
+      const { row, place } = fresh.pop();
+      for (; end > place; end--) rows[end + fresh.length] = rows[end - 1];
+      rows[end + fresh.length] = row;
     }
-    const behind = this.rows.splice(first);
-    let [at, take] = [0, 0];
-    while (at < behind.length && take < added.length) {
-      const order = byKey(behind[at], added[take]);
-      this.rows.push(order < 0 ? behind[at] : added[take]);
-      if (order <= 0) at += 1;
-      if (order >= 0) take += 1;
-    }
-    for (; at < behind.length; at++) this.rows.push(behind[at]);
-    for (; take < added.length; take++) this.rows.push(added[take]);
   }
 }
 

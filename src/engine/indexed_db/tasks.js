@@ -391,7 +391,7 @@ class Writer {
     yield* view.rest();
     const { number } = memory;
     const record = this.#record ?? memory.record ?? EMPTY;
-    const entries = operations.entries(number + 1, record);
+    const entries = operations.entries(number + 1, record, memory.alone);
     if (this.#empties) {
       memory.isChanging = true;
       memory.directory = undefined;
