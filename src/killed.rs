@@ -4,6 +4,8 @@
 //! SIGKILL at random moments or at a boundary of a primitive, opens what is left, and compares.
 #![allow(clippy::disallowed_methods, reason = "these tests wait for processes, which only exist natively")]
 
+#[cfg(feature = "archive")]
+mod archiving;
 #[cfg(feature = "write_behind")]
 mod behind;
 mod boundary;
@@ -26,6 +28,8 @@ const SEED: &str = "PERSISTENCY_TEST_SEED";
 /// What a child does.
 async fn play(role: &str) {
     match role {
+        #[cfg(feature = "archive")]
+        "archiver" => archiving::archives_until_it_is_killed().await,
         #[cfg(feature = "write_behind")]
         "behind" => behind::changes_until_it_is_killed().await,
         "life" => boundary::lives_one_life().await,
