@@ -22,7 +22,9 @@ use crate::range::{Span, prefix_range};
 use crate::receipt::Receipt;
 use crate::scan::Scan;
 use crate::watch::{LogReader, Position, Watch};
-use crate::worker::{Answer, Command, Details, Link, LogChange, Read, Reading, Slot, Task, misanswered};
+use crate::worker::{
+    Answer, Command, Conflicts, Details, Link, LogChange, Read, Reading, Slot, Task, misanswered,
+};
 
 /// An open job: one tenant's ordered map of rows, each a (category, key) with a payload.
 ///
@@ -62,7 +64,8 @@ pub(crate) struct JobHandle {
     /// While it is being filled it is no job for others.
     pub(crate) filling: AtomicBool,
     /// Keeps the root open.
-    pub(crate) _root: Arc<RootCore>,
+    #[cfg_attr(not(feature = "layers"), allow(dead_code, reason = "keeps it open, and no more"))]
+    pub(crate) root: Arc<RootCore>,
 }
 
 impl Drop for JobHandle {
@@ -85,6 +88,12 @@ impl Job {
     /// The job's id.
     pub fn id(&self) -> &str {
         &self.link().id
+    }
+
+    /// Another open job of the same root.
+    #[cfg(feature = "layers")]
+    pub(crate) fn beside(&self, id: &str) -> Result<Job> {
+        self.handle.root.job(id)
     }
 
     /// The options with which it is open.
@@ -110,7 +119,13 @@ impl Job {
     ///
     /// `TooLarge`; `Unsupported` if the job is open for reading only.
     pub async fn persist(&self, batch: impl Into<Batch>) -> Result<Receipt> {
-        let slot = self.queue(self.batch_task(batch.into(), false, "persist")?, "persist").await?;
+        self.persist_as(batch.into(), Conflicts::Errors).await
+    }
+
+    /// The same for layers that decide a batch anew if its preconditions do not hold, and whose caller may give
+    /// up meanwhile: such a conflict is no flush's or close's to tell.
+    pub(crate) async fn persist_as(&self, batch: Batch, conflicts: Conflicts) -> Result<Receipt> {
+        let slot = self.queue(self.batch_task(batch, false, "persist")?, "persist", conflicts).await?;
         Ok(Receipt::new(slot, Arc::clone(self.link())))
     }
 
@@ -354,6 +369,20 @@ impl Job {
         self.change_log(name, LogChange::Release(name.to_owned()), "release_log").await.map(drop)
     }
 
+    /// How far filling the job has come, as [`filling`](Job::filling) was told; empty if it was not.
+    #[cfg(feature = "archive")]
+    pub(crate) async fn filled_so_far(&self) -> Result<Vec<u8>> {
+        Ok(self.details("fill").await?.record.extension.clone())
+    }
+
+    /// Remembers with the job how far filling it has come, behind everything that is committed.
+    #[cfg(feature = "archive")]
+    pub(crate) async fn filling(&self, come: Vec<u8>) -> Result<()> {
+        let bytes = come.len();
+        let weighed = Weighed { task: Task::Filling(come), operations: 1, bytes };
+        self.carry_out(weighed, "fill").await.map(drop)
+    }
+
     /// Makes a job of what was being filled, durable; from then on others can open it.
     #[cfg(feature = "archive")]
     pub(crate) async fn filled(&self) -> Result<()> {
@@ -433,7 +462,7 @@ impl Job {
 
     /// Queues a task and waits for it; its seq, and whether a row that it deleted had been there.
     async fn carry_out(&self, weighed: Weighed, operation: &str) -> Result<(u64, bool)> {
-        let slot = self.queue(weighed, operation).await?;
+        let slot = self.queue(weighed, operation, Conflicts::Errors).await?;
         Ok(done(slot.settled().await?))
     }
 
@@ -441,8 +470,9 @@ impl Job {
         &self,
         Weighed { task, operations, bytes }: Weighed,
         operation: &str,
+        conflicts: Conflicts,
     ) -> Result<Arc<Slot>> {
-        let accepted = self.link().accept(task, operations, bytes).await;
+        let accepted = self.link().accept(task, operations, bytes, conflicts).await;
         accepted.map_err(|error| self.explain(error, None, operation))
     }
 

@@ -75,6 +75,9 @@ pub(crate) struct RootCore {
 struct State {
     closed: bool,
     jobs: Names<Tenant>,
+    /// What this root has left half filled, as far as it knows: storage of these ids may be no job.
+    #[cfg(feature = "archive")]
+    half_filled: Names<()>,
 }
 
 /// A job that this root has opened.
@@ -177,14 +180,7 @@ impl Persistency {
 
     /// The open job of this id; `JobNotFound` if it is not open.
     pub fn job(&self, id: &str) -> Result<Job> {
-        let state = lock(&self.core().state);
-        match state.jobs.get(id) {
-            Some(Tenant::Open(handle)) if handle.link.is_open() && !handle.is_filling() => {
-                Ok(Job::new(Arc::clone(handle)))
-            }
-            _ if state.closed => Err(root_closed()),
-            _ => Err(Error::new(ErrorKind::JobNotFound, format!("job {} is not open", Quoted(id)))),
-        }
+        self.core().job(id)
     }
 
     /// Whether the job is open.
@@ -195,7 +191,10 @@ impl Persistency {
     /// The ids of the jobs that exist, open or not, ascending.
     pub async fn list_jobs(&self) -> Result<Vec<String>> {
         self.check_open()?;
-        self.core().place.list().await.map_err(|error| error.in_context("list jobs"))
+        let ids = self.core().place.list().await.map_err(|error| error.in_context("list jobs"))?;
+        #[cfg(feature = "archive")]
+        let ids = self.without_half_filled(ids).await?;
+        Ok(ids)
     }
 
     /// Closes the job: everything accepted is committed and made durable, then its file and thread
@@ -335,6 +334,18 @@ impl Persistency {
 }
 
 impl RootCore {
+    /// The open job of this id.
+    pub(crate) fn job(&self, id: &str) -> Result<Job> {
+        let state = lock(&self.state);
+        match state.jobs.get(id) {
+            Some(Tenant::Open(handle)) if handle.link.is_open() && !handle.is_filling() => {
+                Ok(Job::new(Arc::clone(handle)))
+            }
+            _ if state.closed => Err(root_closed()),
+            _ => Err(Error::new(ErrorKind::JobNotFound, format!("job {} is not open", Quoted(id)))),
+        }
+    }
+
     /// Ownership of the place, taken once; `Busy` if an owner that drains is not through in time.
     async fn claim(&self, options: &JobOptions) -> Result<Arc<dyn Claim>> {
         let deadline = options.deadline_ms().map(|ms| self.clock.monotonic_ms().saturating_add(ms));
@@ -392,7 +403,7 @@ impl RootCore {
                 let (start, link) = self.start(id, &options, claim);
                 self.place.start(Start { filling, ..start })?;
                 let filling = AtomicBool::new(filling);
-                let handle = Arc::new(JobHandle { link, options, filling, _root: Arc::clone(self) });
+                let handle = Arc::new(JobHandle { link, options, filling, root: Arc::clone(self) });
                 state.jobs.insert(id, Tenant::Open(Arc::clone(&handle)));
                 Ok(Tenant::Open(handle))
             }

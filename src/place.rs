@@ -64,6 +64,13 @@ impl Place {
         Ok(ids)
     }
 
+    /// Whether what is stored under this id is no job, because filling it was cut short.
+    #[cfg(feature = "archive")]
+    pub(crate) async fn is_half_filled(&self, id: String) -> Result<bool> {
+        let site = Arc::clone(&self.site);
+        run("list", move || async move { Ok(crate::worker::is_half_filled(&*site, &id).await) }).await
+    }
+
     /// Starts the worker that opens and serves a job.
     pub(crate) fn start(&self, start: Start) -> Result<()> {
         let (site, name) = (Arc::clone(&self.site), start.link.id.clone());

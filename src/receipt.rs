@@ -37,14 +37,6 @@ impl Receipt {
         }
     }
 
-    /// A conflict of this batch is its writer's own affair: if nobody takes it from the receipt, no flush or
-    /// close tells it. For layers that read again and try anew, and whose caller may give up meanwhile.
-    #[cfg_attr(not(feature = "datastore"), allow(dead_code, reason = "for layers that decide anew"))]
-    pub(crate) fn own_conflict(self) -> Self {
-        self.slot.own_conflict();
-        self
-    }
-
     /// Waits until the batch is durable: it survives a loss of power as far as the platform can
     /// promise. Asking for it is what makes a relaxed job sync.
     ///

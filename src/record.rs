@@ -23,7 +23,8 @@
 //!    112      8  log bytes ever written: the offset of the next value
 //!    120      2  number of holders
 //!    122    ...  each holder: length of its name (1), name (UTF-8), seq it has released (8)
-//!           4+n  length and bytes of an extension, kept as they are
+//!           4+n  length and bytes of an extension, kept as they are; while the job is being filled, how far
+//!                that has come, in words of who fills it
 //!             4  CRC-32 (IEEE) of everything before
 //! ```
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use futures_core::Stream;
 
 use crate::batch::check_category;
-use crate::engine::{Found, PageRequest, Query, Space};
+use crate::engine::{Found, Page, PageRequest, Query, Space};
 use crate::error::{Error, Quoted, Result};
 use crate::key::Key;
 use crate::limits;
@@ -76,17 +76,19 @@ impl Scan {
 
     /// The rows, all or those of the first page, and whether there are more.
     async fn page(&self, whole: bool) -> Result<(Vec<Row>, bool)> {
-        let Some(query) = self.query(whole)? else { return Ok((Vec::new(), false)) };
+        let page = self.packed(whole).await?;
+        let mut rows = Vec::with_capacity(page.rows.len());
+        let row =
+            |(key, payload): (&[u8], &[u8])| Row { key: key.to_vec().into(), payload: payload.to_vec() };
+        rows.extend(page.rows.iter().map(row));
+        Ok((rows, page.more))
+    }
+
+    /// The same in the one buffer in which they travelled, for who does not want each row for itself.
+    pub(crate) async fn packed(&self, whole: bool) -> Result<Page> {
+        let Some(query) = self.query(whole)? else { return Ok(Page::default()) };
         match self.link.ask(query, whole).await {
-            Ok(Found::Page(page)) => {
-                let mut rows = Vec::with_capacity(page.rows.len());
-                let row = |(key, payload): (&[u8], &[u8])| Row {
-                    key: key.to_vec().into(),
-                    payload: payload.to_vec(),
-                };
-                rows.extend(page.rows.iter().map(row));
-                Ok((rows, page.more))
-            }
+            Ok(Found::Page(page)) => Ok(page),
             Ok(_) => Err(misanswered()),
             Err(error) => Err(self.explain(error)),
         }

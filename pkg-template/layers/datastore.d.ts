@@ -1,6 +1,6 @@
 // The layer `datastore`: live shared collections and the merge pool.
 
-import type { Bytes, Items, Job, ReadOptions } from "../index.js";
+import type { Bytes, Items, Job, Range, ReadOptions } from "../index.js";
 
 /** What JSON can hold. */
 export type JsonValue = null | boolean | number | string | readonly JsonValue[] | { readonly [name: string]: JsonValue };
@@ -75,9 +75,12 @@ export interface CollectionOptions extends LifetimeOptions {
   readonly keepTombstonesMs?: number | undefined;
   /** How many deletions are remembered at most, the newest ones. */
   readonly maxTombstones?: number | undefined;
-  /** How many records there are at most; a set beyond it is `TooLarge`. */
+  /** How many records there are at most; a set beyond it is `TooLarge`. Before that expired ones are purged. */
   readonly maxRecords?: number | undefined;
-  /** How many bytes the keys and data of all records have at most; a set beyond it is `TooLarge`. */
+  /**
+   * How many bytes the keys and data of all records have at most; a set beyond it is `TooLarge`. Before that expired
+   * ones are purged.
+   */
   readonly maxBytes?: number | undefined;
   /** The field of a JSON record that is its key; `id` by default. */
   readonly primary?: string | undefined;
@@ -89,7 +92,7 @@ export interface PoolOptions extends LifetimeOptions {
   readonly membersNeeded?: number | undefined;
   /** How long a member may be silent before it counts as gone; a minute by default. */
   readonly memberTimeoutMs?: number | undefined;
-  /** How many members there are at most. */
+  /** How many members there are at most; 256 by default, and not more than 2,048. */
   readonly maxMembers?: number | undefined;
   /** How many items a round has at most. */
   readonly maxItems?: number | undefined;
@@ -137,6 +140,17 @@ export interface CollectionBase<Key, Data> extends AsyncDisposable {
   info(options?: ReadOptions): Promise<CollectionInfo>;
   /** The record under this key. */
   get(key: Given<Key>, options?: ReadOptions): Promise<CollectionRecord<Key, Data> | undefined>;
+  /**
+   * The records of a range of keys, in the order of their keys as bytes and in one view; `TooLarge` beyond 64 MiB.
+   * Strings bound it as their bytes in UTF-8. An empty or inverted range holds none.
+   *
+   * @example
+   * ```ts
+   * const drafts = await list.range({ prefix: "draft/" });
+   * const some = await list.range({ gte: "a", lt: "c" });
+   * ```
+   */
+  range(range?: RangeOf<Key> & ReadOptions): Promise<CollectionRecord<Key, Data>[]>;
   /** Deletes the record under this key and remembers that; the seq of the deletion if there was one. */
   delete(key: Given<Key>): Promise<bigint | undefined>;
   /** Deletes the record if it still is the one with this seq; `Conflict` if it is not. */
@@ -167,9 +181,21 @@ export interface CollectionBase<Key, Data> extends AsyncDisposable {
 
 type Given<Key> = Key extends Bytes ? Uint8Array : Key;
 
+/** A range of keys that are bytes, or of keys that are strings. */
+export type RangeOf<Key> = Key extends string ? Range | TextRange : Range;
+
+/** A range of keys that are strings: a prefix, or a bound on each side at most; `{}` is all keys. */
+export type TextRange =
+  | { readonly prefix: string; readonly gt?: never; readonly gte?: never; readonly lt?: never; readonly lte?: never }
+  | (
+    & ({ readonly gt?: string; readonly gte?: never } | { readonly gte?: string; readonly gt?: never })
+    & ({ readonly lt?: string; readonly lte?: never } | { readonly lte?: string; readonly lt?: never })
+    & { readonly prefix?: never }
+  );
+
 /**
  * Records of JSON objects, each under the string that its primary field holds. Values are what `JSON.stringify`
- * makes of them.
+ * makes of them; a number that is not finite, which it would make null, is `InvalidArgument`.
  */
 export interface Collection<Data extends object = { readonly [name: string]: JsonValue }>
   extends CollectionBase<string, Data> {

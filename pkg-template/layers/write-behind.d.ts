@@ -29,9 +29,19 @@ export interface WriteBehindRelation {
   readonly kind?: "requires" | "keptBy";
   /** The category of the rows that name a parent. */
   readonly child: string;
-  /** The category of the parents. */
+  /** The category of the parents: that of a set, or with `parentJob` any of that job. */
   readonly parent: string;
-  /** The key of a row's parent; `undefined` if the row needs none, or keeps none alive. */
+  /**
+   * The job that the parents are in, if it is another one of the same root; only for `"requires"`. No batch spans two
+   * jobs: a parent that is removed or created there while a repair runs here is seen or not, and a page that ends
+   * between a write there and one here can leave an orphan; the next repair finds it. If that job is not open when a
+   * repair looks, the repair rejects with `JobNotFound` and removes nothing.
+   */
+  readonly parentJob?: Job;
+  /**
+   * The key of a row's parent; `undefined` if the row needs none, or keeps none alive. Must answer at once. The worker
+   * waits for the answer as long as the job's deadline says, or for 30 seconds if it has none.
+   */
   readonly parentOf: (key: Bytes, payload: Bytes) => Uint8Array | undefined;
 }
 
@@ -171,7 +181,7 @@ export class WriteBehind {
   private constructor();
   /**
    * Opens the layer over a job, with its sets, parents first: a flush writes upserts in this order and deletes in the
-   * reverse one. Migrates and repairs; a newer version than that of the last migration is `VersionTooNew`, and nothing
+   * reverse one. Migrates and repairs (a worker that has died is replaced without another repair); a newer version than that of the last migration is `VersionTooNew`, and nothing
    * is touched. Load what is stored by `job.rows` or `job.scan` afterwards; nothing is flushed before `start` or
    * `flush`.
    */
@@ -179,11 +189,12 @@ export class WriteBehind {
   /** What was done when it was opened. */
   readonly bootstrap: { readonly versionBefore: number; readonly version: number; readonly repair: RepairReport };
   /**
-   * Removes rows that the relations do not allow, in one atomic batch, durably. Memory is not told: repair before
+   * Removes rows that the relations do not allow, in one atomic batch, durably. Flushes first, so that a row whose
+   * parent is only dirty yet is no orphan; if that fails nothing is removed. Memory is not told: repair before
    * loading, as opening does, or load again.
    */
   repair(): Promise<RepairReport>;
-  /** What a repair would remove; changes nothing. */
+  /** What a repair would remove of what is stored; changes nothing and flushes nothing, so what is only dirty is not seen. */
   repairDryRun(): Promise<RepairReport>;
   /** The weak set of this category; `InvalidArgument` if it was declared without a reader. */
   weak(category: string): WeakRows;
@@ -202,8 +213,8 @@ export class WriteBehind {
   /** Where the engine stands. */
   status(options?: ReadOptions): Promise<WriteBehindStatus>;
   /**
-   * Applies a batch strongly: durable when this resolves with its seq. It is newer than every mark made before it was
-   * accepted; a key that is marked afterwards is flushed as memory has it then, so change memory first.
+   * Applies a batch strongly: durable when this resolves with its seq. It is newer than every mark made before this
+   * call; a key that is marked afterwards is flushed as memory has it then, so change memory first.
    */
   write(batch: Batch): Promise<bigint>;
   /** Gives up what the worker holds for this, without a flush; the job stays open. */

@@ -24,7 +24,7 @@ export class Persistency {
 
   // A static block would be taken apart for Safari 15, and every private name of the class with it.
   static #plain = (plain = (root, id) => root.#open(id).plain);
-  static #line = (lineOf = (root) => {
+  static #line = LAYERS && (lineOf = (root) => {
     root.#check();
     return root.#link;
   });

@@ -90,6 +90,7 @@ const datastore = {
   told: tasks.subscribe("me"),
   blob: blobs.get(new Uint8Array()),
   since: blobs.changesSince(0n),
+  range: blobs.range({ prefix: new Uint8Array([1]) }),
   merged: member.merge([{ id: "a", done: true }]),
   updates: member.updates(),
 };

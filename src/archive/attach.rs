@@ -110,6 +110,8 @@ async fn start(
             chain: 0,
             bytes_until: 0,
             bytes_until_base: 0,
+            last_ms: 0,
+            base_ms: 0,
             whole_at: 0,
             archived: None,
             base_at: Some(held),
@@ -119,11 +121,14 @@ async fn start(
     };
     let whole_at = known.whole_at(end);
     let archived = (end >= whole_at).then_some(end);
+    let base_ms = known.bases.first().map_or(0, |base| base.time_ms);
     let at_end = Start {
         seq: end,
         chain,
         bytes_until,
         bytes_until_base: known.bases.first().map_or(bytes_until, |base| base.bytes_until),
+        last_ms: known.newest.as_ref().map_or(0, |mark| mark.last_ms).max(base_ms),
+        base_ms,
         whole_at,
         archived,
         base_at: None,

@@ -293,6 +293,7 @@ impl Driver {
         let now = self.clock.monotonic_ms();
         let Some(archive) = self.attached.get_mut(&id) else { return };
         let archived = shipper.archived();
+        archive.shared.publish_pruning(shipper.pruning_error());
         archive.shipper = Some(shipper);
         match turned {
             Ok(turn) => {

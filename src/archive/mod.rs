@@ -42,7 +42,8 @@
 //!   choose it: the npm package has one. The others say [`ArchiveState::Following`], and their archived seq follows.
 //! * Failures are visible: [`ArchiveState`] tells whether it ships, retries, has stalled, or has ended and
 //!   why. One job's failures do not hold others up.
-//! * A restore makes a job that is whole, or none; it refuses what is missing or damaged by its name.
+//! * A restore makes a job that is whole, or none; it refuses what is missing or damaged by its name. One that
+//!   was cut short goes on where it stopped when it is called again, also in another process.
 //!
 //! # Stores
 //!
@@ -66,11 +67,10 @@
 //!
 //! # What is not there yet
 //!
-//! * Resuming a restore that was cut short: it starts again from the beginning.
 //! * Word to a running archive that a later life of the job is shipped under its name: only attaching again
 //!   is refused. Its segments are in the way of nobody.
 //! * A writer that loses less to the log.
-//! * Pruning by itself: [`ArchiveReader::prune`] has to be called, and removes nothing of earlier lives.
+//! * Pruning of earlier lives: neither [`ArchiveOptions::keep`] nor [`ArchiveReader::prune`] removes any.
 
 mod archiver;
 mod attach;
@@ -85,6 +85,7 @@ mod progress;
 mod prune;
 mod reader;
 mod restore;
+mod resume;
 mod scheduler;
 mod shipper;
 mod store;

@@ -95,6 +95,7 @@ pub struct ArchiveOptions {
     pub(super) name: Option<String>,
     pub(super) cut: CutPolicy,
     pub(super) base_after: BaseAfter,
+    pub(super) keep: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,6 +129,21 @@ impl ArchiveOptions {
     pub fn base_after_bytes(mut self, bytes: u64) -> Self {
         self.base_after = BaseAfter(bytes);
         self
+    }
+
+    /// Prunes the archive whenever a base has been taken: what is not needed to restore the moments from
+    /// `age` before the last archived commit on goes. Without this everything is kept.
+    ///
+    /// A base is then also taken when the last one is older than that, so that the archive holds commits of about
+    /// twice this time at most. A store that lets nothing be removed goes on being shipped to; see
+    /// [`ArchiveProgress::pruning_error`](super::ArchiveProgress::pruning_error).
+    pub fn keep(mut self, age: Duration) -> Self {
+        self.keep = Some(age);
+        self
+    }
+
+    pub(super) fn keep_ms(&self) -> Option<u64> {
+        self.keep.map(whole_ms)
     }
 
     pub(super) fn check(&self) -> Result<()> {

@@ -43,6 +43,9 @@ pub struct ArchiveProgress {
     pub restorable: bool,
     /// What the archive is doing.
     pub state: ArchiveState,
+    /// Why pruning by [`ArchiveOptions::keep`](super::ArchiveOptions::keep) has failed, if it last has; it is
+    /// tried again with the next base.
+    pub pruning_error: Option<Error>,
 }
 
 /// What handles and loop share of one archive.
@@ -56,7 +59,7 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(archived: Option<u64>, state: ArchiveState) -> Self {
         let (archived_seq, restorable) = (archived.unwrap_or(0), archived.is_some());
-        let progress = ArchiveProgress { archived_seq, restorable, state };
+        let progress = ArchiveProgress { archived_seq, restorable, state, pruning_error: None };
         Shared { progress: watch::Sender::new(progress), asked: watch::Sender::new(0) }
     }
 
@@ -90,6 +93,15 @@ impl Shared {
             progress.restorable |= archived.is_some();
             progress.state = state;
             true
+        });
+    }
+
+    /// Tells how pruning went, if that has changed.
+    pub(super) fn publish_pruning(&self, error: Option<&Error>) {
+        self.progress.send_if_modified(|progress| {
+            let changes = progress.pruning_error.is_some() || error.is_some();
+            progress.pruning_error = error.cloned();
+            changes
         });
     }
 

@@ -29,6 +29,12 @@ impl ArchiveReader {
     /// `InvalidArgument` if `oldest` cannot be restored even now; `Corrupt`, `VersionTooNew`, and what
     /// the store answers.
     pub async fn prune(&self, oldest: RestoreTo) -> Result<Pruned> {
+        let (pruned, _) = self.prune_some(oldest, usize::MAX).await?;
+        Ok(pruned)
+    }
+
+    /// As [`prune`](ArchiveReader::prune), but removes so many objects at most; says whether that was all.
+    pub(super) async fn prune_some(&self, oldest: RestoreTo, most: usize) -> Result<(Pruned, bool)> {
         let bases = self.bases().await?;
         let end = self.end(&bases).await?.unwrap_or(0);
         let reaches = |base: &&BaseMark| match oldest {
@@ -39,31 +45,37 @@ impl ArchiveReader {
         let none = || Error::new(ErrorKind::InvalidArgument, "the archive does not reach back so far");
         let oldest = bases.iter().find(reaches).ok_or_else(none)?;
         let (first_seq, from) = (oldest.to, oldest.from);
-        let mut objects = 0;
+        let mut left = most;
         // Before the first commit there is nothing.
         if let Some(before) = from.checked_sub(1) {
             let names = self.names();
             // What is found first goes first, so that whatever is left at any time is whole.
-            objects += self.remove(&names.bases(), &names.base(before)).await?;
-            objects += self.remove(&names.segments(), &names.segment(from)).await?;
-            objects += self.remove(&names.all_data(), &names.data_up_to(from)).await?;
-            objects += self.remove(&names.all_rows(), &names.rows_up_to(before)).await?;
+            for (prefix, from) in [
+                (names.bases(), names.base(before)),
+                (names.segments(), names.segment(from)),
+                (names.all_data(), names.data_up_to(from)),
+                (names.all_rows(), names.rows_up_to(before)),
+            ] {
+                left -= self.remove(&prefix, &from, left).await?;
+            }
         }
-        Ok(Pruned { objects, first_seq })
+        Ok((Pruned { objects: (most - left) as u64, first_seq }, left > 0))
     }
 
-    /// Removes the objects from this name on.
-    async fn remove(&self, prefix: &str, from: &str) -> Result<u64> {
+    /// Removes so many objects from this name on at most.
+    async fn remove(&self, prefix: &str, from: &str, most: usize) -> Result<usize> {
         let mut removed = 0;
-        loop {
-            let names = self.store().list(prefix, from, LIST_MAX).await?;
+        while removed < most {
+            let limit = LIST_MAX.min(most - removed);
+            let names = self.store().list(prefix, from, limit).await?;
             for name in &names {
                 self.store().delete(name).await?;
             }
-            removed += names.len() as u64;
-            if names.len() < LIST_MAX {
-                return Ok(removed);
+            removed += names.len();
+            if names.len() < limit {
+                break;
             }
         }
+        Ok(removed)
     }
 }

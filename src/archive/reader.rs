@@ -272,7 +272,12 @@ impl ArchiveReader {
 
     pub(super) fn rows(&self, base: BaseMark) -> RowsReader {
         let chain = chain_start(Kind::Rows, &base.generation, base.from);
-        RowsReader { base, piece: 0, chain }
+        self.rows_behind(base, 0, chain)
+    }
+
+    /// The rows behind so many pieces, with the chain there.
+    pub(super) fn rows_behind(&self, base: BaseMark, piece: usize, chain: u64) -> RowsReader {
+        RowsReader { base, piece, chain }
     }
 }
 
@@ -284,6 +289,11 @@ pub(super) struct RowsReader {
 }
 
 impl RowsReader {
+    /// The pieces that have been read, and the chain behind them.
+    pub(super) fn come(&self) -> (usize, u64) {
+        (self.piece, self.chain)
+    }
+
     /// The next piece's rows, as commits that put them.
     pub(super) async fn next(&mut self, reader: &ArchiveReader) -> Result<Option<Vec<Commit>>> {
         let Some(piece) = self.base.pieces.get(self.piece) else { return Ok(None) };

@@ -8,10 +8,11 @@ use crate::batch::Batch;
 use crate::commit_log::Commit;
 use crate::error::{Error, ErrorKind, Quoted, Result};
 use crate::job::Job;
-use crate::persistency::Persistency;
+use crate::persistency::{Filling, Persistency};
 
 use super::format::BaseMark;
 use super::reader::ArchiveReader;
+use super::resume::Come;
 use super::store::Store;
 
 /// Bytes of operations that are written as one batch, one commit excepted.
@@ -73,11 +74,16 @@ impl ArchiveReader {
     /// `progress` is called after every batch. The new job has a generation and seqs of its own; it is
     /// archived like any other.
     ///
+    /// A restore that was cut short, because the future was dropped, the process died, or the store or the
+    /// disk failed, goes on where it stopped when it is called again for this `id`, if what it has written fits
+    /// `to`. Before that there is no such job: who opens `id` gets a new one, and what was written goes.
+    /// [`list_jobs`](Persistency::list_jobs) of another process or tab may name it meanwhile.
+    ///
     /// # Errors
     ///
-    /// `Conflict` if there is such a job already; `InvalidArgument` if `to` lies before or behind what
-    /// is archived; `Corrupt`, naming the object, if something that is needed is missing or damaged; and
-    /// those of opening a job, of writing, and of the store. Nothing is left of the job then.
+    /// `Conflict` if there is such a job already; `Busy` if somebody else fills it; `InvalidArgument` if `to`
+    /// lies before or behind what is archived; `Corrupt`, naming the object, if something that is needed is
+    /// missing or damaged; and those of opening a job, of writing, and of the store.
     pub async fn restore(
         &self,
         root: &Persistency,
@@ -87,16 +93,21 @@ impl ArchiveReader {
     ) -> Result<Restored> {
         let explain = |error: Error| error.in_context(format_args!("job {}, restore", Quoted(id)));
         let plan = self.plan(to).await.map_err(explain)?;
-        let filling = root.fill_job(id).await.map_err(explain)?;
-        let mut writer = Writer::new(filling.job().clone(), progress, plan.base.rows);
-        match self.replay(plan, &mut writer).await {
+        let (mut filling, come) = begin(root, id, &plan).await.map_err(explain)?;
+        filling.keep();
+        let mut writer = Writer::new(filling.job().clone(), progress, come.base.rows);
+        match self.replay(&plan, come, &mut writer).await {
             Ok(seq) => {
                 filling.finish().await.map_err(explain)?;
                 Ok(Restored { generation: self.generation(), seq })
             }
-            Err(error) => {
-                // What may be left is no job, and goes with the next one that is opened under this id.
+            // Trying again would not help.
+            Err(error) if is_final(&error) => {
                 filling.abandon().await.ok();
+                Err(explain(error))
+            }
+            Err(error) => {
+                filling.leave().await.ok();
                 Err(explain(error))
             }
         }
@@ -114,59 +125,117 @@ impl ArchiveReader {
             RestoreTo::Seq(seq) => (seq, u64::MAX),
             RestoreTo::Time(ms) => (end, ms),
         };
-        // The newest one that has nothing of later commits in it.
-        let base = bases.into_iter().find(|base| base.to <= last && base.time_ms <= until_ms);
-        let base = base.ok_or_else(|| outside("the archive does not reach back so far".to_owned()))?;
-        Ok(Plan { base, last, end, until_ms })
+        let plan = Plan { bases, last, end, until_ms };
+        match plan.base() {
+            Some(_) => Ok(plan),
+            None => Err(outside("the archive does not reach back so far".to_owned())),
+        }
     }
 
     /// Hands the rows of the base, then the commits behind it, to the writer; returns the last seq.
     async fn replay<P: FnMut(RestoreProgress) + Send>(
         &self,
-        plan: Plan,
+        plan: &Plan,
+        begin: Begin,
         writer: &mut Writer<P>,
     ) -> Result<u64> {
-        let Plan { base, last, end, until_ms } = plan;
-        let (mut seq, mut chain, to) = (base.from, base.chain, base.to);
-        writer.progress.seq = seq;
-        let mut rows = self.rows(base);
-        while let Some(piece) = rows.next(self).await? {
-            for page in piece {
-                writer.progress.rows += page.operations.len() as u64;
-                writer.take(&page).await?;
+        let Begin { base, mut come } = begin;
+        let (history, to, pieces) = (base.chain, base.to, base.pieces.len() as u64);
+        (writer.progress.seq, writer.progress.rows) = (come.seq, come.rows);
+        if come.pieces < pieces {
+            // What has been written before is no more than there is.
+            let mut rows = self.rows_behind(base, come.pieces as usize, come.chain);
+            while let Some(piece) = rows.next(self).await? {
+                for page in piece {
+                    writer.progress.rows += page.operations.len() as u64;
+                    writer.take(&page).await?;
+                }
+                let (piece, chain) = rows.come();
+                (come.pieces, come.rows) = (piece as u64, writer.progress.rows);
+                come.chain = if come.pieces < pieces { chain } else { history };
+                writer.come = Some(come);
             }
         }
-        'history: while seq < last {
-            let Some(segment) = self.following(seq, chain, end).await? else {
-                let message = format!("the commits behind seq {seq} are not archived");
+        'history: while come.seq < plan.last {
+            let Some(segment) = self.following(come.seq, come.chain, plan.end).await? else {
+                let message = format!("the commits behind seq {} are not archived", come.seq);
                 return Err(Error::new(ErrorKind::InvalidArgument, message));
             };
             for commit in self.fetch(&segment).await? {
-                if commit.seq > last || commit.time_ms > until_ms {
+                if commit.seq > plan.last || commit.time_ms > plan.until_ms {
                     break 'history;
                 }
-                seq = commit.seq;
-                writer.progress.seq = seq;
+                (come.seq, come.time_ms) = (commit.seq, commit.time_ms);
+                writer.progress.seq = come.seq;
                 writer.take(&commit).await?;
             }
-            chain = segment.chain_after();
+            come.chain = segment.chain_after();
+            writer.come = Some(come);
         }
-        if seq < to {
+        if come.seq < to {
+            let seq = come.seq;
             let message = format!("the base goes up to seq {to}, and the commits after it up to seq {seq}");
             return Err(Error::new(ErrorKind::Corrupt, message));
         }
         writer.flush().await?;
-        Ok(seq)
+        Ok(come.seq)
     }
+}
+
+/// The job to fill, and where to go on: from what an earlier restore has left, if that fits.
+async fn begin(root: &Persistency, id: &str, plan: &Plan) -> Result<(Filling, Begin)> {
+    let left = root.go_on_filling_job(id).await?;
+    let come = Come::decode(&left.job().filled_so_far().await?);
+    if let Some(begin) = come.and_then(|come| plan.resumed(come)) {
+        // Before anything is written that goes further.
+        left.job().filling(begin.come.encode()).await?;
+        return Ok((left, begin));
+    }
+    let filling = left.anew().await?;
+    let nothing = || Error::new(ErrorKind::InvalidArgument, "the archive does not reach back so far");
+    let base = plan.base().ok_or_else(nothing)?.clone();
+    let come = Come::new(&base, plan.last, plan.until_ms);
+    Ok((filling, Begin { base, come }))
+}
+
+/// Whether the next restore would come to the same, however far this one has come.
+fn is_final(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::InvalidArgument | ErrorKind::VersionTooNew)
 }
 
 /// What is to be read.
 struct Plan {
-    base: BaseMark,
+    /// Newest first.
+    bases: Vec<BaseMark>,
     /// The last seq that is wanted, and the last one there is.
     last: u64,
     end: u64,
     until_ms: u64,
+}
+
+/// Where a restore begins or goes on.
+struct Begin {
+    base: BaseMark,
+    come: Come,
+}
+
+impl Plan {
+    fn is_within(&self, seq: u64, time_ms: u64) -> bool {
+        seq <= self.last && time_ms <= self.until_ms
+    }
+
+    /// The newest base that has nothing of later commits in it.
+    fn base(&self) -> Option<&BaseMark> {
+        self.bases.iter().find(|base| self.is_within(base.to, base.time_ms))
+    }
+
+    /// Where to go on, if what has been written is nothing that is not wanted.
+    fn resumed(&self, come: Come) -> Option<Begin> {
+        let base = self.bases.iter().find(|base| come.is_from(base))?;
+        let fits = self.is_within(base.to, base.time_ms) && self.is_within(come.last, come.until_ms);
+        let come = Come { last: self.last, until_ms: self.until_ms, ..come };
+        fits.then(|| Begin { base: base.clone(), come })
+    }
 }
 
 /// Writes commits into the new job, several as one batch.
@@ -176,12 +245,14 @@ pub(super) struct Writer<P> {
     bytes: usize,
     told: P,
     progress: RestoreProgress,
+    /// How far the batch goes, if that is to be kept.
+    come: Option<Come>,
 }
 
 impl<P: FnMut(RestoreProgress) + Send> Writer<P> {
     pub(super) fn new(job: Job, told: P, rows_of: u64) -> Self {
         let progress = RestoreProgress { rows: 0, rows_of, seq: 0 };
-        Writer { job, batch: Batch::new(), bytes: 0, told, progress }
+        Writer { job, batch: Batch::new(), bytes: 0, told, progress, come: None }
     }
 
     pub(super) async fn take(&mut self, commit: &Commit) -> Result<()> {
@@ -198,6 +269,10 @@ impl<P: FnMut(RestoreProgress) + Send> Writer<P> {
     pub(super) async fn flush(&mut self) -> Result<()> {
         self.bytes = 0;
         self.job.persist_acked(std::mem::take(&mut self.batch)).await?;
+        // Only now: kept with a batch that then fails it would be before what has been written.
+        if let Some(come) = self.come.take() {
+            self.job.filling(come.encode()).await?;
+        }
         (self.told)(self.progress);
         Ok(())
     }

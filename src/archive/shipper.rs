@@ -15,10 +15,14 @@ use super::catalog;
 use super::format::{Builder, Kind, LifeNames, Sealed, Segment, SegmentMark};
 use super::options::ArchiveOptions;
 use super::reader::ArchiveReader;
+use super::restore::RestoreTo;
 use super::store::{Store, put_settled};
 
 /// Bytes of records after which a comparison with the log forgets them.
 const COMPARE_BYTES: usize = 1024 * 1024;
+
+/// Objects that are pruned in one turn.
+const PRUNED_IN_TURN: usize = 100;
 
 /// Where shipping begins.
 #[derive(Clone, Debug)]
@@ -29,6 +33,9 @@ pub(super) struct Start {
     /// Bytes of all segments up to there, and up to the newest base.
     pub(super) bytes_until: u64,
     pub(super) bytes_until_base: u64,
+    /// Times of the newest segment or base, and of the newest base, unix ms.
+    pub(super) last_ms: u64,
+    pub(super) base_ms: u64,
     /// Nothing can be restored before the archive has come here.
     pub(super) whole_at: u64,
     /// Up to where it can be restored now, if it can.
@@ -42,9 +49,18 @@ pub(super) struct Start {
 }
 
 impl Start {
-    fn taking(&self, generation: [u8; 16]) -> Option<Taking> {
-        let taking = |from| Taking::new(generation, (from, None, self.bytes_until), self.begins_empty);
-        self.base_at.map(taking)
+    /// The base to take first, if there is one: behind a gap, or because the chain is long.
+    fn taking(&self, generation: [u8; 16], options: &ArchiveOptions) -> Option<Taking> {
+        if let Some(from) = self.base_at {
+            return Some(Taking::new(generation, (from, None, self.bytes_until), self.begins_empty));
+        }
+        let since_base = self.bytes_until.saturating_sub(self.bytes_until_base);
+        let age_ms = self.last_ms.saturating_sub(self.base_ms);
+        let is_long =
+            since_base >= options.base_after.0 || options.keep_ms().is_some_and(|keep| age_ms > keep);
+        // While it compares with the log it is not at the end of the chain.
+        let is_due = is_long && !self.probe && self.archived.is_some();
+        is_due.then(|| Taking::new(generation, (self.seq, Some(self.chain), self.bytes_until), false))
     }
 }
 
@@ -75,6 +91,9 @@ pub(super) struct Shipper {
     released: u64,
     /// Others may have shipped since the state was found.
     is_stale: bool,
+    /// Whether there may be something to prune.
+    prunes: bool,
+    pruning_error: Option<Error>,
 }
 
 impl Shipper {
@@ -87,7 +106,7 @@ impl Shipper {
         options: ArchiveOptions,
         state: Start,
     ) -> Self {
-        let taking = state.taking(generation);
+        let taking = state.taking(generation, &options);
         Shipper {
             job,
             store,
@@ -101,6 +120,8 @@ impl Shipper {
             log: None,
             released: 0,
             is_stale: false,
+            prunes: true,
+            pruning_error: None,
         }
     }
 
@@ -122,6 +143,11 @@ impl Shipper {
     /// What those who could ship this life of the job under this name have in common.
     pub(super) fn election_name(&self) -> String {
         format!("{}/{}", self.holder, self.names.life())
+    }
+
+    /// Why pruning has failed, if it has since the last base was taken.
+    pub(super) fn pruning_error(&self) -> Option<&Error> {
+        self.pruning_error.as_ref()
     }
 
     /// Has the next turn look at the store first, where others may have shipped.
@@ -177,7 +203,10 @@ impl Shipper {
                         self.state.whole_at = mark.to;
                         self.reached(mark.from);
                     }
-                    self.state.bytes_until_base = mark.bytes_until;
+                    (self.state.bytes_until_base, self.state.base_ms) = (mark.bytes_until, mark.time_ms);
+                    self.state.last_ms = self.state.last_ms.max(mark.time_ms);
+                    self.state.base_at = None;
+                    (self.prunes, self.pruning_error) = (true, None);
                     self.log = None;
                 }
                 Ok(None) => self.taking = Some(taking),
@@ -193,7 +222,7 @@ impl Shipper {
         }
         let target = target.max(self.state.whole_at);
         if self.state.seq >= target {
-            return Ok(Turn::Through);
+            return Ok(if self.prune_some().await { Turn::More } else { Turn::Through });
         }
         let durable = match self.job.durable_seq() {
             seq if seq >= target => seq,
@@ -203,7 +232,10 @@ impl Shipper {
             let next = self.state.seq + 1;
             match catalog::segment_at(&*self.store, &self.names, &self.generation, next).await? {
                 Some(mark) => self.adopt(mark).await?,
-                None => self.state.probe = false,
+                None => {
+                    self.state.probe = false;
+                    self.taking = self.state.taking(self.generation, &self.options);
+                }
             }
             return Ok(Turn::More);
         }
@@ -299,11 +331,26 @@ impl Shipper {
         self.cut_at = None;
         self.reached(mark.last_seq);
         self.state.bytes_until = mark.bytes_until;
-        let since_base = mark.bytes_until.saturating_sub(self.state.bytes_until_base);
-        if since_base >= self.options.base_after.0 && !self.state.probe {
-            let at = (mark.last_seq, Some(mark.chain_after), mark.bytes_until);
-            self.taking = Some(Taking::new(self.generation, at, false));
+        self.state.last_ms = self.state.last_ms.max(mark.last_ms);
+        self.taking = self.state.taking(self.generation, &self.options);
+    }
+
+    /// Prunes what is older than is to be kept; says whether there may be more. An error keeps nothing from
+    /// being shipped: it is told, and pruning waits for the next base.
+    async fn prune_some(&mut self) -> bool {
+        let Some(keep) = self.options.keep_ms().filter(|_| self.prunes) else { return false };
+        let oldest = RestoreTo::Time(self.state.last_ms.saturating_sub(keep));
+        let reader = ArchiveReader::of_names(Arc::clone(&self.store), self.names.clone(), self.generation);
+        match reader.prune_some(oldest, PRUNED_IN_TURN).await {
+            Ok((_, is_all)) => self.prunes = !is_all,
+            // The archive does not reach back so far yet.
+            Err(error) if error.kind() == ErrorKind::InvalidArgument => self.prunes = false,
+            Err(error) => {
+                log::warn!("job {}, archive could not be pruned: {error}", Quoted(self.job.id()));
+                (self.prunes, self.pruning_error) = (false, Some(error));
+            }
         }
+        self.prunes
     }
 
     fn reached(&mut self, seq: u64) {
@@ -332,7 +379,7 @@ impl Shipper {
         // What was known of that moment is true for ever, though rows may have come since.
         found.begins_empty |= self.state.begins_empty && found.base_at == self.state.base_at;
         self.state = found;
-        self.taking = self.state.taking(self.generation);
+        self.taking = self.state.taking(self.generation, &self.options);
         (self.log, self.cut_at) = (None, None);
     }
 

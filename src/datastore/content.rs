@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::error::Category;
 
+use super::finite;
 use super::layout::{Format, corrupt};
 use crate::error::{Error, ErrorKind, Quoted, Result};
 use crate::key::Key;
@@ -42,7 +43,8 @@ pub struct Bytes(());
 
 /// Records of JSON objects, each under the string that its primary field holds.
 ///
-/// `T` is any serde type that is written as an object; [`serde_json::Value`] takes them all.
+/// `T` is any serde type that is written as an object; [`serde_json::Value`] takes them all. A number that is not
+/// finite is `InvalidArgument`: JSON has no text for it.
 #[derive(Clone, Copy, Debug)]
 pub struct Json<T = Value>(PhantomData<fn() -> T>);
 
@@ -113,6 +115,7 @@ pub(super) fn json_record<T: Serialize>(value: &T, primary: &str) -> Result<(Str
 }
 
 fn json<T: Serialize>(value: &T) -> Result<Value> {
+    finite::check(value)?;
     let value = serde_json::to_value(value).map_err(|cause| {
         Error::new(ErrorKind::InvalidArgument, "a value that JSON cannot hold").with_source(Arc::new(cause))
     })?;

@@ -62,10 +62,8 @@ impl Rows {
     }
 
     /// The key of a record by the key of its row.
-    pub(super) fn record_key(row_key: Key) -> Vec<u8> {
-        let mut key = row_key.into_bytes();
-        key.drain(..9.min(key.len()));
-        key
+    pub(super) fn record_key(row_key: &[u8]) -> &[u8] {
+        row_key.get(9..).unwrap_or_default()
     }
 
     /// When a record was set that will expire, by its seq: [`Dated`].
@@ -264,41 +262,39 @@ impl Change {
 }
 
 /// What has become of a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Record {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Record<'a> {
     pub(super) seq: u64,
     pub(super) stamp_ms: u64,
     /// None if it was deleted.
-    pub(super) data: Option<Vec<u8>>,
+    pub(super) data: Option<&'a [u8]>,
 }
 
 /// What a record's value has beside the data.
 const RECORD_OVERHEAD_BYTES: usize = 17;
 
-impl Record {
-    pub(super) fn encode(seq: u64, stamp_ms: u64, data: Option<&[u8]>) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(RECORD_OVERHEAD_BYTES + data.map_or(0, <[u8]>::len));
-        bytes.extend(seq.to_be_bytes());
-        bytes.extend(stamp_ms.to_be_bytes());
-        bytes.push(u8::from(data.is_none()));
-        bytes.extend(data.unwrap_or_default());
+impl<'a> Record<'a> {
+    pub(super) fn encode(self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(RECORD_OVERHEAD_BYTES + self.data.map_or(0, <[u8]>::len));
+        bytes.extend(self.seq.to_be_bytes());
+        bytes.extend(self.stamp_ms.to_be_bytes());
+        bytes.push(u8::from(self.data.is_none()));
+        bytes.extend(self.data.unwrap_or_default());
         bytes
     }
 
-    pub(super) fn decode(mut bytes: Vec<u8>) -> Result<Self> {
-        let mut reader = Reader(&bytes);
+    pub(super) fn decode(bytes: &'a [u8]) -> Result<Self> {
+        let mut reader = Reader(bytes);
         let (seq, stamp_ms, deleted) = (reader.number()?, reader.number()?, reader.flag()?);
-        bytes.drain(..RECORD_OVERHEAD_BYTES);
-        Ok(Record { seq, stamp_ms, data: (!deleted).then_some(bytes) })
+        Ok(Record { seq, stamp_ms, data: (!deleted).then_some(reader.0) })
     }
 
     /// What a write must know of it.
-    pub(super) fn place(key: &[u8], bytes: &[u8]) -> Result<Place> {
-        let mut reader = Reader(bytes);
-        let (seq, stamp_ms, deleted) = (reader.number()?, reader.number()?, reader.flag()?);
+    pub(super) fn place(key: &[u8], bytes: &'a [u8]) -> Result<Place> {
+        let Record { seq, stamp_ms, data } = Record::decode(bytes)?;
         // A record is smaller than 64 MiB.
-        let bytes = if deleted { 0 } else { (key.len() + reader.0.len()) as u32 };
-        Ok(Place { seq, stamp_ms, deleted, bytes })
+        let bytes = data.map_or(0, |data| (key.len() + data.len()) as u32);
+        Ok(Place { seq, stamp_ms, deleted: data.is_none(), bytes })
     }
 }
 

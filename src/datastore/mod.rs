@@ -71,6 +71,10 @@
 //!   [`members_needed`](PoolOptions::members_needed) says, so that the first one does not converge with itself.
 //! * A member that [leaves](Member::leave), or is not heard of for
 //!   [`member_timeout`](PoolOptions::member_timeout), is not waited for. Without members a pool keeps its items.
+//! * If no member has been heard of for so long, as after the machine was suspended, that says nothing about any
+//!   of them: each has the time once more.
+//! * Of what a member has, the first 1,024 ranges of items are kept. What it has acknowledged far out of the
+//!   order of arrival may be told it again.
 //! * After a round its items are forgotten: one that is merged again is new, and goes round again.
 //!
 //! The state is in the job, so two tabs see one pool, and each is a member.
@@ -114,6 +118,7 @@ mod changes;
 mod collection;
 mod content;
 mod descriptor;
+mod finite;
 mod janitor;
 mod layout;
 mod names;
@@ -142,8 +147,8 @@ pub use options::{
     TTL_DEFAULT,
 };
 pub use pool::{
-    ITEMS_DEFAULT, Item, ItemId, Lacking, MEMBER_TIMEOUT_DEFAULT, MEMBERS_DEFAULT, Member, Merged, Pool,
-    PoolInfo, PoolOptions, PoolUpdate,
+    ITEMS_DEFAULT, Item, ItemId, Lacking, MEMBER_TIMEOUT_DEFAULT, MEMBERS_DEFAULT, MEMBERS_MAX, Member,
+    Merged, Pool, PoolInfo, PoolOptions, PoolUpdate,
 };
 pub use purge::Purged;
 pub use store::Datastore;

@@ -14,6 +14,7 @@ use super::store::Shared;
 use crate::batch::Batch;
 use crate::error::{Error, ErrorKind, Quoted, Result};
 use crate::key::Key;
+use crate::worker::Conflicts;
 
 /// A collection or pool as it was found.
 pub(super) struct Found {
@@ -185,7 +186,7 @@ impl Shared {
 
     /// Commits a batch; whether it was applied, which it is not if one of its preconditions did not hold.
     pub(super) async fn try_batch(&self, batch: Batch) -> Result<bool> {
-        let receipt = self.job.persist(batch).await?.own_conflict();
+        let receipt = self.job.persist_as(batch, Conflicts::Own).await?;
         match receipt.committed().await {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == ErrorKind::Conflict => Ok(false),

@@ -117,14 +117,15 @@ impl CollectionOptions {
         self
     }
 
-    /// How many records there are at most; a set beyond it is `TooLarge`. Expired ones count until they
-    /// are purged.
+    /// How many records there are at most; a set beyond it is `TooLarge`. Where that may happen,
+    /// expired ones are purged first.
     pub fn max_records(mut self, records: u64) -> Self {
         self.records = records;
         self
     }
 
     /// How many bytes the keys and data of all records have at most; a set beyond it is `TooLarge`.
+    /// Where that may happen, expired ones are purged first.
     pub fn max_bytes(mut self, bytes: u64) -> Self {
         self.bytes = bytes;
         self

@@ -124,7 +124,7 @@ impl<'a> Plan<'a> {
             self.put(rows.aging(seq), Dated { seq, stamp_ms, key: key.to_vec() }.encode());
         }
         self.log(seq, key, Some(data));
-        self.put(rows.record(key), Record::encode(seq, stamp_ms, Some(data)));
+        self.put(rows.record(key), Record { seq, stamp_ms, data: Some(data) }.encode());
         // A record is smaller than 64 MiB.
         self.settle(key, Some(Place { seq, stamp_ms, deleted: false, bytes: bytes as u32 }));
         Ok(Done::Applied { seq, stamp_ms })
@@ -157,7 +157,7 @@ impl<'a> Plan<'a> {
         self.look_after(stamp_ms.saturating_add(kept_ms));
         let tombstone = Dated { seq, stamp_ms, key: key.to_vec() };
         self.put(rows.tombstone(seq), tombstone.encode());
-        self.put(rows.record(key), Record::encode(seq, stamp_ms, None));
+        self.put(rows.record(key), Record { seq, stamp_ms, data: None }.encode());
         self.settle(key, Some(Place { seq, stamp_ms, deleted: true, bytes: 0 }));
         self.head.tombstones += 1;
         self.oldest.push_back(tombstone);

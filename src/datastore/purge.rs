@@ -11,6 +11,7 @@ use super::options::{ATTEMPTS_MAX, PURGE_KEY_BYTES_MAX, PURGE_PAGE};
 use super::plan::Plan;
 use super::shelf::Shelf;
 use super::store::{Datastore, Shared};
+use super::writer::Turn;
 use crate::error::{ErrorKind, Result};
 use crate::key::Key;
 
@@ -94,7 +95,7 @@ impl Shared {
         match what {
             What::Collection => {
                 let shelf = self.shelf(&id, found.descriptor, &Head::decode(&found.head)?);
-                match shelf.sweep(purged).await {
+                match shelf.sweep_in_turn(purged).await {
                     // It has been removed meanwhile.
                     Err(error) if error.kind() == ErrorKind::Closed && self.job.is_open() => Ok(true),
                     swept => swept,
@@ -107,9 +108,14 @@ impl Shared {
 }
 
 impl Shelf {
-    /// Buries records and forgets tombstones whose time has passed, a page of each; whether that was done.
-    async fn sweep(&self, purged: &mut Purged) -> Result<bool> {
+    async fn sweep_in_turn(&self, purged: &mut Purged) -> Result<bool> {
         let mut turn = self.turn().await;
+        self.sweep(&mut turn, purged).await
+    }
+
+    /// Buries records and forgets tombstones whose time has passed, a page of each, with nothing under way;
+    /// whether that was done.
+    pub(super) async fn sweep(&self, turn: &mut Turn, purged: &mut Purged) -> Result<bool> {
         let (head, now_ms) = (self.head().await?, self.now_ms());
         let parameters = &self.descriptor.parameters;
         let kept_ms = parameters.tombstones_kept_ms();
@@ -139,7 +145,7 @@ impl Shelf {
         let forgot = forgotten.iter().filter(|tombstone| plan.forget(tombstone)).count();
         plan.look_after_next(due.unwrap_or(0));
         let buried = expired.iter().filter(|record| plan.expire(&record.key, record.seq)).count();
-        let applied = self.commit(&mut turn, plan).await?;
+        let applied = self.commit(turn, plan).await?;
         if applied {
             purged.records += buried as u64;
             purged.tombstones += forgot as u64;

@@ -13,7 +13,6 @@ use super::store::Shared;
 use super::writer::Writer;
 use crate::error::{Error, ErrorKind, Quoted, Result};
 use crate::key::Key;
-use crate::limits::PAGE_ROWS_MAX;
 use crate::scan::Row;
 
 /// An open collection.
@@ -107,8 +106,9 @@ impl Shelf {
             self.head().await?;
             return Ok(None);
         };
-        let told = told(key.to_vec(), stored)?;
-        Ok((told.data.is_some() && self.is_handed_out(&told, self.now_ms())).then_some(told))
+        let record = Record::decode(&stored)?;
+        let is_there = record.data.is_some() && self.is_handed_out(&record, self.now_ms());
+        Ok(is_there.then(|| Told::new(key, record)))
     }
 
     /// The records of a range of keys in one view.
@@ -122,24 +122,24 @@ impl Shelf {
             Bound::Unbounded => open,
         };
         let range = (at(start, Bound::Included(rows.record(&[]))), at(end, Bound::Excluded(all.end)));
-        let found = self.shared.job.scan(ROWS, range).await?;
+        let found = self.shared.job.scan(ROWS, range).packed(true).await?.rows;
         if found.is_empty() {
             // So is what a collection that is gone has left.
             self.head().await?;
         }
         let (now_ms, mut records) = (self.now_ms(), Vec::with_capacity(found.len()));
-        for row in found {
-            let told = told(Rows::record_key(row.key), row.payload)?;
-            if told.data.is_some() && self.is_handed_out(&told, now_ms) {
-                records.push(told);
+        for (row_key, stored) in &found {
+            let record = Record::decode(stored)?;
+            if record.data.is_some() && self.is_handed_out(&record, now_ms) {
+                records.push(Told::new(Rows::record_key(row_key), record));
             }
         }
         Ok(records)
     }
 
     /// An expired record is not; that one was deleted is.
-    fn is_handed_out(&self, told: &Told, now_ms: u64) -> bool {
-        told.data.is_none() || !expired(&self.descriptor, told.stamp_ms, now_ms)
+    fn is_handed_out(&self, record: &Record<'_>, now_ms: u64) -> bool {
+        record.data.is_none() || !expired(&self.descriptor, record.stamp_ms, now_ms)
     }
 
     /// All changes after `after` in one view: from the recent ones, or else from all records.
@@ -161,10 +161,11 @@ impl Shelf {
                 Err(error) => return Err(error),
             }
         }
-        let mut rows = self.shared.job.scan(ROWS, self.rows().head_and_records()).await?.into_iter();
-        let head = Head::decode(&rows.next().ok_or_else(|| self.gone())?.payload)?;
+        let page = self.shared.job.scan(ROWS, self.rows().head_and_records()).packed(true).await?;
+        let (most, mut rows) = (page.rows.len(), page.rows.iter());
+        let head = Head::decode(rows.next().ok_or_else(|| self.gone())?.1)?;
         self.check_head(&head)?;
-        let changes = self.records(after, rows)?;
+        let changes = self.records(after, most, rows)?;
         Ok(Page { changes, to: head.seq.max(after), head: Some(head) })
     }
 
@@ -178,24 +179,25 @@ impl Shelf {
     /// What has become of keys from the row `from` on after `after`, as many as one page holds; and the row
     /// to go on from, if there are more.
     pub(super) async fn records_from(&self, from: Key, after: u64) -> Result<(Vec<Told>, Option<Key>)> {
-        let (job, end) = (&self.shared.job, self.rows().head_and_records().end);
-        let page = job.scan(ROWS, from..end.clone()).stream().next().await.transpose()?.unwrap_or_default();
-        let mut next = page.last().map(|row| Key::from_bytes([row.key.as_bytes(), &[0]].concat()));
-        if let Some(from) = &next
-            && page.len() < PAGE_ROWS_MAX
-            && job.scan(ROWS, from.clone()..end).limit(1).keys_only().await?.is_empty()
-        {
-            next = None;
-        }
-        Ok((self.records(after, page.into_iter())?, next))
+        let end = self.rows().head_and_records().end;
+        let page = self.shared.job.scan(ROWS, from..end).packed(false).await?;
+        let last = if page.more { page.rows.iter().last() } else { None };
+        let next = last.map(|(key, _)| Key::from_bytes([key, &[0]].concat()));
+        Ok((self.records(after, page.rows.len(), page.rows.iter())?, next))
     }
 
-    fn records(&self, after: u64, rows: impl Iterator<Item = Row>) -> Result<Vec<Told>> {
-        let (now_ms, mut changes) = (self.now_ms(), Vec::with_capacity(rows.size_hint().0));
-        for row in rows {
-            let told = told(Rows::record_key(row.key), row.payload)?;
-            if told.seq > after && self.is_handed_out(&told, now_ms) {
-                changes.push(told);
+    /// In the order of the seqs; of so many rows at most.
+    fn records<'r>(
+        &self,
+        after: u64,
+        most: usize,
+        rows: impl Iterator<Item = (&'r [u8], &'r [u8])>,
+    ) -> Result<Vec<Told>> {
+        let (now_ms, mut changes) = (self.now_ms(), Vec::with_capacity(most));
+        for (row_key, stored) in rows {
+            let record = Record::decode(stored)?;
+            if record.seq > after && self.is_handed_out(&record, now_ms) {
+                changes.push(Told::new(Rows::record_key(row_key), record));
             }
         }
         // Moves each once, however many there are.
@@ -219,11 +221,10 @@ impl Shelf {
         for row in rows.into_iter().rev() {
             let seq = seq_of(&row.key)?;
             let Change { stamp_ms, key, data } = Change::decode(row.payload)?;
-            let told = Told { seq, stamp_ms, key, data };
-            if !seen.contains(&told.key) {
-                seen.insert(told.key.clone());
-                if self.is_handed_out(&told, now_ms) {
-                    changes.push(told);
+            if !seen.contains(&key) {
+                seen.insert(key.clone());
+                if self.is_handed_out(&Record { seq, stamp_ms, data: data.as_deref() }, now_ms) {
+                    changes.push(Told { seq, stamp_ms, key, data });
                 }
             }
         }
@@ -242,7 +243,8 @@ impl Shelf {
     }
 }
 
-fn told(key: Vec<u8>, stored: Vec<u8>) -> Result<Told> {
-    let Record { seq, stamp_ms, data } = Record::decode(stored)?;
-    Ok(Told { seq, stamp_ms, key, data })
+impl Told {
+    fn new(key: &[u8], Record { seq, stamp_ms, data }: Record<'_>) -> Self {
+        Told { seq, stamp_ms, key: key.to_vec(), data: data.map(<[u8]>::to_vec) }
+    }
 }

@@ -107,7 +107,11 @@ async fn check_collection(job: &Job, descriptor: &Descriptor, what: &str) {
         match row.key.as_bytes()[8] {
             0 => drop(changes.insert(seq_of(&row.key).unwrap(), Change::decode(row.payload).unwrap())),
             1 => head = Head::decode(&row.payload).unwrap(),
-            2 => drop(records.insert(Rows::record_key(row.key), Record::decode(row.payload).unwrap())),
+            2 => {
+                let key = Rows::record_key(row.key.as_bytes()).to_vec();
+                let Record { seq, stamp_ms, data } = Record::decode(&row.payload).unwrap();
+                records.insert(key, (seq, stamp_ms, data.map(<[u8]>::to_vec)));
+            }
             space @ (3 | 4) => {
                 let Dated { seq, key, stamp_ms } = Dated::decode(&row.key, &row.payload).unwrap();
                 dated.insert((space == 3, seq, key, stamp_ms));
@@ -117,13 +121,13 @@ async fn check_collection(job: &Job, descriptor: &Descriptor, what: &str) {
     }
     assert_eq!(records.len(), dated.len(), "{what}");
     let mut counted = Head::default();
-    for (key, record) in &records {
-        let change = &changes[&record.seq];
-        assert_eq!((&change.key, change.stamp_ms), (key, record.stamp_ms), "{what}");
-        assert_eq!(change.data, record.data, "{what}");
-        let is_dated = (record.data.is_none(), record.seq, key.clone(), record.stamp_ms);
+    for (key, (seq, stamp_ms, data)) in &records {
+        let change = &changes[seq];
+        assert_eq!((&change.key, change.stamp_ms), (key, *stamp_ms), "{what}");
+        assert_eq!(change.data, *data, "{what}");
+        let is_dated = (data.is_none(), *seq, key.clone(), *stamp_ms);
         assert!(dated.contains(&is_dated), "{what}: {is_dated:?}");
-        match &record.data {
+        match data {
             Some(data) => {
                 counted.records += 1;
                 counted.bytes += (key.len() + data.len()) as u64;

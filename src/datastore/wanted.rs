@@ -59,6 +59,14 @@ impl Wanted {
         }
     }
 
+    /// What a set adds to the bytes of the records, at most.
+    pub(super) fn set_bytes(&self) -> Option<usize> {
+        match self {
+            Wanted::Set { key, data, .. } => Some(key.len() + data.len()),
+            Wanted::Delete { .. } | Wanted::Touch => None,
+        }
+    }
+
     pub(super) fn is_delete(&self) -> bool {
         matches!(self, Wanted::Delete { .. })
     }

@@ -18,6 +18,7 @@ use super::layout::{Dated, Head, Place, ROWS, Record, What};
 use super::names::too_often;
 use super::options::ATTEMPTS_MAX;
 use super::plan::Plan;
+use super::purge::Purged;
 use super::shelf::Shelf;
 use super::store::lock;
 use super::wanted::{Done, Wanted};
@@ -25,6 +26,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 use crate::receipt::Receipt;
 use crate::room::{Room, Share, Size, Taking};
+use crate::worker::Conflicts;
 
 /// Changes that wait for their turn; further callers wait in their own future.
 const QUEUE_CHANGES_MAX: usize = 16 * 1024;
@@ -212,6 +214,7 @@ impl Shelf {
 
     /// Decides a group and has the job accept its batch.
     async fn accept(&self, turn: &mut Turn, group: &[Arc<[Wanted]>]) -> Result<()> {
+        let (mut swept, mut idle) = (Purged::default(), 0);
         loop {
             // One that seems to have expired may have slid on in another tab.
             let remembered = turn.head.take().filter(|head| !head.expired(self.now_ms()));
@@ -223,6 +226,18 @@ impl Shelf {
                     self.head().await?
                 }
             };
+            // Nobody sees what has expired, so it takes nobody's room.
+            let is_due = head.due_ms != 0 && self.now_ms() >= head.due_ms;
+            if is_due && self.may_be_full(&head, group) && idle < ATTEMPTS_MAX {
+                if is_remembered {
+                    // Another tab may have made room.
+                    continue;
+                }
+                let before = swept;
+                self.sweep(turn, &mut swept).await?;
+                idle = if swept == before { idle + 1 } else { 0 };
+                continue;
+            }
             let places = self.places(&turn.known, group).await?;
             let oldest = self.oldest(&head, group).await?;
             let mut plan = Plan::new(&self.descriptor, head.clone(), self.now_ms(), places, oldest);
@@ -238,12 +253,23 @@ impl Shelf {
                 }
                 return Ok(());
             };
-            let receipt = self.shared.job.persist(batch).await?.own_conflict();
+            let receipt = self.shared.job.persist_as(batch, Conflicts::Own).await?;
             // Nothing is awaited from here on.
             let entries = self.taken(group.len()).into_iter().zip(results).collect();
             turn.under_way = Some(UnderWay { receipt, head: after, places, entries });
             return Ok(());
         }
+    }
+
+    /// Whether the bounds may keep something of the group out.
+    fn may_be_full(&self, head: &Head, group: &[Arc<[Wanted]>]) -> bool {
+        let parameters = &self.descriptor.parameters;
+        let sets = group.iter().flat_map(|wanted| wanted.iter()).filter_map(Wanted::set_bytes);
+        let (records, bytes) = sets.fold((head.records, head.bytes), |(records, bytes), set| {
+            (records + 1, bytes.saturating_add(set as u64))
+        });
+        parameters.record_ttl_ms() != 0
+            && (records > parameters.records_max() || bytes > parameters.bytes_max())
     }
 
     fn taken(&self, entries: usize) -> Vec<Entry> {

@@ -130,6 +130,11 @@ pub(crate) trait Engine {
         false
     }
 
+    /// Whether somebody else has the job open too, as far as the technology can tell.
+    fn has_others(&self) -> bool {
+        false
+    }
+
     /// Connects again after `Lost`, without ever creating: `Missing` if the store has gone.
     async fn reconnect(&self) -> Result<(), EngineError> {
         Ok(())

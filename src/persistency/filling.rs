@@ -1,18 +1,19 @@
 //! Jobs that are filled before they are jobs: there is none, or all of it. Knows nothing of what fills them.
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Quoted, Result};
 use crate::job::Job;
 use crate::worker::Command;
 
-use super::Persistency;
+use super::{Persistency, Tenant, lock};
 
 /// A job that is being filled: for everybody else there is none, until [`Filling::finish`].
 ///
-/// Dropped before that it is deleted, in the background; after the death of the process by whoever opens
-/// or drops it next.
+/// Dropped before that it is deleted in the background, or kept to be gone on with; after the death of the
+/// process by whoever opens or drops it next, unless he goes on.
 pub(crate) struct Filling {
     root: Persistency,
     job: Job,
+    is_kept: bool,
     done: bool,
 }
 
@@ -22,14 +23,27 @@ impl Filling {
         &self.job
     }
 
+    /// From now on what is there is kept when this is dropped.
+    pub(crate) fn keep(&mut self) {
+        self.is_kept = true;
+    }
+
     /// Makes it a job like any other, durable; closed, unless that would delete it.
     pub(crate) async fn finish(mut self) -> Result<()> {
         self.job.filled().await?;
         self.done = true;
+        lock(&self.root.core().state).half_filled.remove(self.job.id());
         match self.root.core().place.is_memory() {
             true => Ok(()),
             false => self.root.close_job(self.job.id()).await,
         }
+    }
+
+    /// Closes it as it is, for a later [`Persistency::go_on_filling_job`].
+    pub(crate) async fn leave(mut self) -> Result<()> {
+        self.done = true;
+        self.leaves();
+        self.root.close_job(self.job.id()).await
     }
 
     /// Deletes it.
@@ -37,25 +51,82 @@ impl Filling {
         self.done = true;
         self.root.drop_job(self.job.id()).await
     }
+
+    /// The same job with nothing in it.
+    pub(crate) async fn anew(self) -> Result<Self> {
+        if self.is_new().await? {
+            return Ok(self);
+        }
+        let (root, id) = (self.root.clone(), self.job.id().to_owned());
+        self.abandon().await?;
+        let filling = root.go_on_filling_job(&id).await?;
+        match filling.is_new().await? {
+            true => Ok(filling),
+            false => {
+                Err(Error::new(ErrorKind::Busy, format!("job {} is filled by somebody else", Quoted(&id))))
+            }
+        }
+    }
+
+    /// Whether nothing has been written into it.
+    async fn is_new(&self) -> Result<bool> {
+        Ok(self.job.position().await?.seq == 0)
+    }
+
+    fn leaves(&self) {
+        lock(&self.root.core().state).half_filled.insert(self.job.id(), ());
+    }
 }
 
 impl Drop for Filling {
     fn drop(&mut self) {
-        if !self.done {
-            drop(self.root.core().begin_end(self.job.id(), Command::Drop));
+        if self.done {
+            return;
         }
+        let last = if self.is_kept { Command::Close } else { Command::Drop };
+        if self.is_kept {
+            self.leaves();
+        }
+        drop(self.root.core().begin_end(self.job.id(), last));
     }
 }
 
 impl Persistency {
-    /// Creates a job that is to be filled before it is one.
+    /// Creates a job that is to be filled before it is one. What filling it has left before is deleted.
     ///
     /// # Errors
     ///
-    /// `Conflict` if there is such a job already; else as [`open_job_with`](Persistency::open_job_with).
+    /// `Conflict` if there is such a job already; `Busy` if somebody else fills it; else as
+    /// [`open_job_with`](Persistency::open_job_with).
     pub(crate) async fn fill_job(&self, id: &str) -> Result<Filling> {
+        self.go_on_filling_job(id).await?.anew().await
+    }
+
+    /// As [`fill_job`](Persistency::fill_job), but goes on with what filling it has left before.
+    pub(crate) async fn go_on_filling_job(&self, id: &str) -> Result<Filling> {
         let job = self.open_tenant_to(id, None, true).await?;
-        Ok(Filling { root: self.clone(), job, done: false })
+        Ok(Filling { root: self.clone(), job, is_kept: false, done: false })
+    }
+}
+
+impl Persistency {
+    /// Of these ids those of jobs: not what is being filled here, or was left half filled.
+    pub(super) async fn without_half_filled(&self, mut ids: Vec<String>) -> Result<Vec<String>> {
+        let half_filled = {
+            let state = lock(&self.core().state);
+            let is_filling =
+                |id: &str| matches!(state.jobs.get(id), Some(Tenant::Open(job)) if job.is_filling());
+            ids.retain(|id| !is_filling(id));
+            state.half_filled.names()
+        };
+        for id in half_filled {
+            let Ok(at) = ids.binary_search(&id) else { continue };
+            // Somebody may have made it a job since.
+            if self.core().place.is_half_filled(id).await? {
+                ids.remove(at);
+            }
+        }
+        Ok(ids)
     }
 }
 

@@ -14,7 +14,7 @@ use super::errors::{gone, stopped, timed_out};
 use super::inbox::{Inbox, Taking};
 use super::pending::Pending;
 use super::progress::{End, Milestones, Progress, Reach};
-use super::slot::{Slot, Ticket};
+use super::slot::{Conflicts, Slot, Ticket};
 use super::turn::Task;
 use crate::clock::Clock;
 use crate::engine::{Direct, Found, NotDirectly, Query, Wanted};
@@ -93,17 +93,23 @@ impl Link {
     ///
     /// A task larger than the whole queue takes all of it, so it is accepted alone when the queue is
     /// empty. Waiting callers are served in the order in which they came.
-    pub(crate) async fn accept(&self, task: Task, operations: usize, bytes: usize) -> Result<Arc<Slot>> {
+    pub(crate) async fn accept(
+        &self,
+        task: Task,
+        operations: usize,
+        bytes: usize,
+        conflicts: Conflicts,
+    ) -> Result<Arc<Slot>> {
         self.check_open()?;
         let deadline = self.deadline();
         let size = Size { count: operations, bytes };
         if let Some(credit) = self.room.try_take(size) {
-            return self.queue(task, credit, deadline);
+            return self.queue(task, credit, deadline, conflicts);
         }
         let accepted = async {
             let mut taking = self.room.take(size);
             let credit = (&mut taking).await.ok_or_else(|| self.closed())?;
-            self.queue(task, credit, deadline)
+            self.queue(task, credit, deadline, conflicts)
         };
         self.clock.until(deadline, accepted).await.ok_or_else(timed_out)?
     }
@@ -115,7 +121,7 @@ impl Link {
             .room
             .try_take(Size { count: operations, bytes })
             .ok_or_else(|| Error::new(ErrorKind::Overloaded, "the job's queue is full"))?;
-        self.queue(task, credit, self.deadline())
+        self.queue(task, credit, self.deadline(), Conflicts::Errors)
     }
 
     /// Has the worker carry out a read and awaits its answer.
@@ -374,8 +380,16 @@ impl Link {
         }
     }
 
-    fn queue(&self, task: Task, credit: Share, deadline: Option<u64>) -> Result<Arc<Slot>> {
+    fn queue(
+        &self,
+        task: Task,
+        credit: Share,
+        deadline: Option<u64>,
+        conflicts: Conflicts,
+    ) -> Result<Arc<Slot>> {
         let (slot, ticket) = Slot::pair();
+        // Before anybody else can see it: a flush may look at the result as soon as it is there.
+        slot.treat(conflicts);
         self.send_task(task, ticket, deadline, credit)?;
         Ok(slot)
     }

@@ -34,7 +34,7 @@ pub(crate) use command::{Answered, Caller};
 pub(crate) use command::{Command, Details, Read, Reading, misanswered};
 pub(crate) use link::{Bounds, Link, WatchGuard};
 pub(crate) use progress::{End, Progress};
-pub(crate) use slot::Slot;
+pub(crate) use slot::{Conflicts, Slot};
 pub(crate) use turn::{Answer, LogChange, Task};
 
 use crate::engine::{Claim, Engine, EngineError, Fault, OpenMode, Query, Sharing, Site, Verify};
@@ -48,7 +48,7 @@ use rest::Resting;
 pub(crate) struct Start {
     pub(crate) link: Arc<Link>,
     pub(crate) mode: OpenMode,
-    /// Whether it is created to be filled, and is no job for others before that is done.
+    /// Whether it is to be filled, and is no job for others before that is done: created, or gone on with.
     pub(crate) filling: bool,
     pub(crate) durable_always: bool,
     /// What the stored retention is to become.
@@ -168,8 +168,8 @@ impl Drop for EndGuard {
     }
 }
 
-/// Opens the job's store and finds its record; what a deletion or a filling that was cut short has left
-/// is deleted first.
+/// Opens the job's store and finds its record; what a deletion that was cut short has left is deleted first,
+/// and what a filling has left by who does not go on with it.
 async fn open(
     site: &dyn Site,
     link: &Arc<Link>,
@@ -211,7 +211,8 @@ async fn open_store(
             }
         };
         let is_ours = record.generation == first.generation;
-        if !record.dropped && (is_ours || !record.filling && !filling) {
+        let is_filled_by_others = record.filling && !is_ours && engine.has_others();
+        if !record.dropped && record.filling == filling && !is_filled_by_others {
             return Ok((engine, record));
         }
         engine.close().await?;
@@ -221,8 +222,20 @@ async fn open_store(
         if mode == OpenMode::ReadOnly {
             return Err(errors::gone());
         }
+        if is_filled_by_others && !record.dropped {
+            return Err(Error::new(ErrorKind::Busy, "somebody else fills the job"));
+        }
         site.destroy(&link.id).await?;
     }
+}
+
+/// Whether what is stored under this id is no job, because filling it was cut short.
+#[cfg(feature = "archive")]
+pub(crate) async fn is_half_filled(site: &dyn Site, id: &str) -> bool {
+    let Ok(engine) = site.open(id, OpenMode::ReadOnly, Vec::new()).await else { return false };
+    let record = read_record(&*engine).await;
+    close(&*engine).await;
+    record.is_ok_and(|record| record.filling)
 }
 
 async fn read_record(engine: &dyn Engine) -> Result<Record> {

@@ -25,9 +25,19 @@ struct State {
     reported: bool,
     /// Whether a flush or close has told the error.
     told: bool,
-    /// Whether a precondition that did not hold is no error to anybody else.
-    own_conflict: bool,
+    conflicts: Conflicts,
     waiting: Waiting,
+}
+
+/// What a precondition that does not hold is to others than who holds the receipt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Conflicts {
+    /// An error like any other, which a flush or close tells if the receipt does not.
+    #[default]
+    Errors,
+    /// Part of how the caller works, who decides anew, and never told by a flush or close.
+    #[cfg_attr(not(feature = "datastore"), allow(dead_code, reason = "for layers that decide anew"))]
+    Own,
 }
 
 /// The worker's end of a slot; dropped unsettled it answers that the worker stopped.
@@ -52,10 +62,9 @@ impl Slot {
         Settled { slot: self, number: None }
     }
 
-    /// A precondition that does not hold is part of how the caller works, and never told by a flush or close.
-    #[cfg_attr(not(feature = "datastore"), allow(dead_code, reason = "for layers that decide anew"))]
-    pub(crate) fn own_conflict(&self) {
-        self.lock().own_conflict = true;
+    /// Says what a conflict is to others.
+    pub(crate) fn treat(&self, conflicts: Conflicts) {
+        self.lock().conflicts = conflicts;
     }
 
     /// Takes note that a flush or close has told its error; those that wait already tell it too.
@@ -72,7 +81,7 @@ impl Slot {
     pub(crate) fn unreported(&self) -> Unreported {
         let state = self.lock();
         match &state.result {
-            Some(Err(error)) if state.own_conflict && error.kind() == ErrorKind::Conflict => {
+            Some(Err(error)) if state.conflicts == Conflicts::Own && error.kind() == ErrorKind::Conflict => {
                 Unreported::Nothing
             }
             Some(Err(error)) if !state.reported && state.waiting.is_empty() => {

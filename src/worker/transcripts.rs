@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::command::{Command, QueuedTask};
 use super::link::{Bounds, Link};
-use super::slot::Slot;
+use super::slot::{Conflicts, Slot};
 use super::turn::{Answer, Task};
 use super::waiters::{KeptErrors, Until, Waiter};
 use crate::batch::{Batch, CheckedBatch};
@@ -119,7 +119,9 @@ impl Play {
 
     fn persist(&mut self, name: String, (operations, bytes): (usize, usize)) {
         let (link, task) = (Arc::clone(&self.link), task(&name));
-        self.call(name, async move { End::Accepted(link.accept(task, operations, bytes).await.unwrap()) });
+        self.call(name, async move {
+            End::Accepted(link.accept(task, operations, bytes, Conflicts::Errors).await.unwrap())
+        });
     }
 
     fn settle(&mut self, name: &str, result: Result<Answer>) {

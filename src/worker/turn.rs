@@ -43,6 +43,9 @@ pub(crate) enum Task {
     Sync,
     /// Marks the generation as dropped and empties the job.
     Drop,
+    /// Remembers how far filling the job has come.
+    #[cfg(feature = "archive")]
+    Filling(Vec<u8>),
     /// Makes a job of what was being filled.
     #[cfg(feature = "archive")]
     Filled,
@@ -196,8 +199,14 @@ impl<'a> Decision<'a> {
             }
             Task::Sync => self.done(false),
             #[cfg(feature = "archive")]
+            Task::Filling(come) => {
+                self.record.extension.clone_from(come);
+                self.done(false)
+            }
+            #[cfg(feature = "archive")]
             Task::Filled => {
                 self.record.filling = false;
+                self.record.extension.clear();
                 self.done(false)
             }
             Task::Drop => {

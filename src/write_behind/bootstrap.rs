@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use super::elsewhere::Patience;
 use super::fence;
 use super::repair::{self, RepairReport, each_row};
 use super::schema::{Migration, OWN_CATEGORY, Schema};
@@ -28,9 +29,26 @@ pub struct Bootstrap {
     pub loaded: Vec<(String, u64)>,
 }
 
-pub(super) async fn bring_up(job: &Job, schema: &Schema) -> Result<Bootstrap> {
+/// Which life of its program's memory an engine is opened in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Life {
+    /// It begins with what is stored.
+    First,
+    /// It goes on, and may have what is not stored yet.
+    Further,
+}
+
+pub(super) async fn bring_up(
+    job: &Job,
+    schema: &Schema,
+    patience: &Patience,
+    life: Life,
+) -> Result<Bootstrap> {
     let version_before = migrate(job, schema).await?;
-    let repair = repair::repair(job, &schema.sets, &schema.relations).await?;
+    if life == Life::Further {
+        return Ok(Bootstrap { version_before, version: schema.version(), ..Bootstrap::default() });
+    }
+    let repair = repair::repair(job, &schema.sets, &schema.relations, patience).await?;
     let mut loaded = Vec::new();
     for set in &schema.sets {
         let Some(load) = &set.loader else { continue };

@@ -2,12 +2,16 @@
 //!
 //! Holds no values and reads none: what a key's value is, is asked when the set is flushed.
 
-use std::collections::HashMap;
+use std::cell::RefCell;
 use std::fmt;
+use std::hash::{BuildHasher, Hasher};
 use std::marker::PhantomData;
 use std::ops::{Add, Sub};
 
 use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+use smallvec::SmallVec;
 
 use super::options::SetBounds;
 use crate::error::{Error, ErrorKind, Result};
@@ -42,15 +46,65 @@ pub enum Mark {
 /// # Ok::<(), persistency::Error>(())
 /// ```
 pub struct DirtySet<K> {
-    /// Hashed fast, and with a seed of its own for each set: keys can come from strangers.
-    marks: HashMap<Key, Mark, RandomState>,
+    marks: HashTable<(Bytes, Mark)>,
+    /// Hashes fast, and with a seed of its own for each set: keys can come from strangers.
+    hasher: RandomState,
     bytes: usize,
     bounds: SetBounds,
     /// What each row's category adds to a batch.
     category_bytes: usize,
-    /// Holds a key while it is looked up, so that marking one that is marked allocates nothing.
-    encoded: Vec<u8>,
     of: PhantomData<fn(&K)>,
+}
+
+/// A marked key, within the table if it is short: most marks are on keys that have them, and finding that takes one
+/// look at memory.
+type Bytes = SmallVec<[u8; 16]>;
+
+/// Bytes of a key's encoding that a thread keeps room for.
+const ENCODED_BYTES_KEPT: usize = 4096;
+
+thread_local! {
+    /// Room for a key while it is looked up, so that marking one that is marked allocates nothing.
+    static ENCODED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Calls `with` with a key's bytes.
+#[inline]
+pub(super) fn encoded<T>(
+    key: &(impl KeyPart + ?Sized),
+    mut with: impl FnMut(&[u8]) -> Result<T>,
+) -> Result<T> {
+    let mut encode = |bytes: &mut Vec<u8>| {
+        bytes.clear();
+        let done = key.encode(bytes).and_then(|()| with(bytes));
+        if bytes.capacity() > ENCODED_BYTES_KEPT {
+            *bytes = Vec::new();
+        }
+        done
+    };
+    // None where a thread is ending, or where a key's own encoding marks others.
+    let kept = ENCODED.try_with(|room| room.try_borrow_mut().ok().map(|mut room| encode(&mut room)));
+    kept.ok().flatten().unwrap_or_else(|| encode(&mut Vec::new()))
+}
+
+/// Whether two keys are the same; of the usual lengths without a call.
+#[inline]
+fn same(a: &[u8], b: &[u8]) -> bool {
+    match a.len() {
+        8..=16 => {
+            a.len() == b.len()
+                && a.first_chunk::<8>() == b.first_chunk()
+                && a.last_chunk::<8>() == b.last_chunk()
+        }
+        _ => a == b,
+    }
+}
+
+#[inline]
+fn hash(hasher: &RandomState, key: &[u8]) -> u64 {
+    let mut hasher = hasher.build_hasher();
+    hasher.write(key);
+    hasher.finish()
 }
 
 /// How many marks, and what they weigh in bytes.
@@ -95,8 +149,8 @@ impl<K> DirtySet<K> {
 
     /// A set whose marks weigh what their rows' category adds, too.
     pub(super) fn of_category(category_bytes: usize, bounds: SetBounds) -> Self {
-        let (marks, encoded) = (HashMap::default(), Vec::new());
-        DirtySet { marks, bytes: 0, bounds, category_bytes, encoded, of: PhantomData }
+        let (marks, hasher) = (HashTable::new(), RandomState::default());
+        DirtySet { marks, hasher, bytes: 0, bounds, category_bytes, of: PhantomData }
     }
 
     /// How many keys are marked.
@@ -125,15 +179,15 @@ impl<K> DirtySet<K> {
     /// Never refuses, since all of them had their place before.
     pub fn merge(&mut self, older: DirtySet<K>) {
         for (key, mark) in older.marks {
-            self.restore(key, mark);
+            self.restore(&key, mark);
         }
     }
 
     /// The marks in the order of the keys' bytes.
-    pub fn sorted(&self) -> Vec<(&Key, Mark)> {
-        let mut marks: Vec<_> = self.marks.iter().map(|(key, mark)| (key, *mark)).collect();
-        marks.sort_unstable_by_key(|(key, _)| *key);
-        marks
+    pub fn sorted(&self) -> Vec<(Key, Mark)> {
+        let mut marks: Vec<&(Bytes, Mark)> = self.marks.iter().collect();
+        marks.sort_unstable_by_key(|(key, _)| key.as_slice());
+        marks.into_iter().map(|(key, mark)| (Key::from(key.as_slice()), *mark)).collect()
     }
 
     pub(super) fn weight(&self) -> Weight {
@@ -149,56 +203,59 @@ impl<K> DirtySet<K> {
         self.bounds
     }
 
+    /// What a key is marked for.
+    #[inline]
+    pub(super) fn find(&self, key: &[u8]) -> Option<Mark> {
+        let found = self.marks.find(hash(&self.hasher, key), |(of, _)| same(of, key));
+        found.map(|(_, mark)| *mark)
+    }
+
+    fn entry(&mut self, key: &[u8]) -> Entry<'_, (Bytes, Mark)> {
+        let hasher = &self.hasher;
+        let same = |(of, _): &(Bytes, Mark)| same(of, key);
+        self.marks.entry(hash(hasher, key), same, |(of, _)| hash(hasher, of))
+    }
+
     /// Puts one mark back, unless its key has been marked since.
-    pub(super) fn restore(&mut self, key: Key, mark: Mark) {
-        if !self.marks.contains_key(&key) {
-            self.bytes += self.weigh(key.len(), mark);
-            self.marks.insert(key, mark);
+    pub(super) fn restore(&mut self, key: &[u8], mark: Mark) {
+        let bytes = self.weigh(key.len(), mark);
+        if let Entry::Vacant(place) = self.entry(key) {
+            place.insert((Bytes::from_slice(key), mark));
+            self.bytes += bytes;
         }
     }
 
     /// Takes the marks off that `of` names.
-    pub(super) fn take_off(&mut self, of: impl Fn(&Key) -> bool) -> Vec<(Key, Mark)> {
-        let taken: Vec<(Key, Mark)> = self.marks.extract_if(|key, _| of(key)).collect();
+    pub(super) fn take_off(&mut self, of: impl Fn(&[u8]) -> bool) -> Vec<(Key, Mark)> {
+        let taken = self.marks.extract_if(|(key, _)| of(key));
+        let taken: Vec<(Key, Mark)> = taken.map(|(key, mark)| (Key::from(&*key), mark)).collect();
         self.bytes -= taken.iter().map(|(key, mark)| self.weigh(key.len(), *mark)).sum::<usize>();
         taken
     }
 
     /// Takes one mark off.
-    pub(super) fn take(&mut self, key: &Key) -> Option<(Key, Mark)> {
-        let (key, mark) = self.marks.remove_entry(key)?;
+    pub(super) fn take(&mut self, key: &[u8]) -> Option<Mark> {
+        let Entry::Occupied(found) = self.entry(key) else { return None };
+        let ((_, mark), _) = found.remove();
         self.bytes -= self.weigh(key.len(), mark);
-        Some((key, mark))
+        Some(mark)
     }
 
-    /// Marks the key that is encoded if what that adds fits into `room`.
-    pub(super) fn mark_encoded(&mut self, mark: Mark, room: Weight) -> Result<()> {
-        let key = self.encoded.as_slice();
+    /// Marks the key of these bytes if what that adds fits into `room`.
+    pub(super) fn mark_bytes(&mut self, key: &[u8], mark: Mark, room: Weight) -> Result<()> {
         check_bytes("key", key.len(), KEY_BYTES_MAX)?;
-        let present = self.marks.get(key).copied();
+        let present = self.find(key);
         let weight = self.weigh(key.len(), mark);
         let before = present.map_or(0, |present| self.weigh(key.len(), present));
         if weight.saturating_sub(before) > room.bytes || (present.is_none() && room.marks == 0) {
             return Err(full());
         }
-        self.bytes = self.bytes - before + weight;
-        match self.marks.get_mut(key) {
-            Some(present) => *present = mark,
-            None => drop(self.marks.insert(Key::from(key), mark)),
+        match self.entry(key) {
+            Entry::Occupied(mut present) => present.get_mut().1 = mark,
+            Entry::Vacant(place) => drop(place.insert((Bytes::from_slice(key), mark))),
         }
+        self.bytes = self.bytes - before + weight;
         Ok(())
-    }
-
-    /// Encodes the key that is to be marked; `true` if it is marked so already.
-    pub(super) fn encode(&mut self, key: &(impl KeyPart + ?Sized), mark: Mark) -> Result<bool> {
-        self.encoded.clear();
-        key.encode(&mut self.encoded)?;
-        Ok(self.marks.get(self.encoded.as_slice()) == Some(&mark))
-    }
-
-    /// The key that was encoded last.
-    pub(super) fn encoded(&self) -> &[u8] {
-        &self.encoded
     }
 
     fn weigh(&self, key_bytes: usize, mark: Mark) -> usize {
@@ -215,11 +272,9 @@ impl<K: KeyPart> DirtySet<K> {
     /// `Overloaded` if the set is full; the key's mark, if it has one, stays as it was. `TooLarge` or
     /// `InvalidArgument` if the key cannot be encoded.
     pub fn mark(&mut self, key: &K, mark: Mark) -> Result<()> {
-        if self.encode(key, mark)? {
-            return Ok(());
-        }
         let bounds = Weight { marks: self.bounds.marks, bytes: self.bounds.bytes };
-        self.mark_encoded(mark, bounds - self.weight())
+        let room = bounds - self.weight();
+        encoded(key, |key| self.mark_bytes(key, mark, room))
     }
 
     /// What a key is marked for.
@@ -228,7 +283,7 @@ impl<K: KeyPart> DirtySet<K> {
     ///
     /// `TooLarge` or `InvalidArgument` if the key cannot be encoded.
     pub fn get(&self, key: &K) -> Result<Option<Mark>> {
-        Ok(self.marks.get(&Key::of(&[key])?).copied())
+        encoded(key, |key| Ok(self.find(key)))
     }
 }
 

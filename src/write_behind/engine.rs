@@ -1,27 +1,23 @@
 //! The engine: one job, its sets, and who may do what at which time.
 //!
-//! Never holds the lock of the marks while somebody else's code runs or anything is awaited.
+//! Decides nothing itself: what a flush, a strong write or a repair means is in their own modules.
 
 use std::fmt;
-use std::ops::Add;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
-use tokio::sync::Notify;
-
-use super::bootstrap::{self, Bootstrap};
-use super::dirty_set::{DirtySet, Mark, Weight};
-use super::elsewhere::Ask;
+use super::bootstrap::{self, Bootstrap, Life};
+use super::core::Core;
+use super::dirty_set::{DirtySet, Weight};
+use super::elsewhere::{Ask, Patience};
 use super::flush::Flushed;
-use super::flusher::Runner;
-use super::held::{Held, Left};
 use super::options::Options;
-use super::repair::{self, RepairReport};
+use super::repair::RepairReport;
 use super::schema::{Relation, Schema, Set};
+use super::state::State;
 use super::strong;
 use crate::batch::Batch;
-use crate::error::{Error, ErrorKind, Quoted, Result};
+use crate::error::{Error, Quoted, Result};
 use crate::job::Job;
-use crate::key::{Key, KeyPart};
 use crate::persistency::Persistency;
 
 /// An open engine: the sets of a [`Schema`] over one job.
@@ -39,13 +35,13 @@ pub struct WriteBehind {
 }
 
 struct Handle {
-    core: Arc<Core>,
+    engine: Arc<Engine>,
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.core.state().abandoned = true;
-        self.core.abandon();
+        self.engine.core.state().abandoned = true;
+        self.engine.core.abandon();
     }
 }
 
@@ -69,44 +65,19 @@ pub struct Status {
     pub error: Option<Error>,
 }
 
-/// What the handles of an engine and of its sets share.
-pub(super) struct Core {
-    pub(super) job: Job,
+/// An open engine with what the program has given it.
+pub(super) struct Engine {
+    pub(super) core: Arc<Core>,
     pub(super) sets: Vec<Set>,
     pub(super) relations: Vec<Relation>,
     /// Where memory is elsewhere.
     pub(super) ask: Option<Ask>,
     pub(super) options: Options,
-    state: Mutex<State>,
     /// Open while a change is made, shut while a flush takes marks and reads values.
     pub(super) gate: RwLock<()>,
     /// Whoever flushes or repairs, one at a time, to the end.
     pub(super) turn: tokio::sync::Mutex<()>,
-    /// Whoever is about to have a batch accepted: from what it is made of to its place in the queue.
-    pub(super) order: tokio::sync::Mutex<()>,
-    /// Told when marks have gone.
-    pub(super) less: Notify,
-    pub(super) runner: Mutex<Option<Arc<Runner>>>,
     pub(super) bootstrap: Bootstrap,
-}
-
-/// The marks.
-pub(super) struct State {
-    pub(super) live: Vec<DirtySet<Key>>,
-    /// Those of the flush under way; put back if it fails.
-    pub(super) in_flight: Vec<DirtySet<Key>>,
-    /// Those that strong writes under way have taken off; they keep their place, since they may come back.
-    pub(super) held: Vec<Held>,
-    /// Strong writes under way whose callers have gone.
-    pub(super) left: Vec<Left>,
-    /// Numbers the strong writes.
-    pub(super) writes: u64,
-    bounds: Weight,
-    abandoned: bool,
-    pub(super) flushes: u64,
-    pub(super) rows: u64,
-    pub(super) failures: u32,
-    pub(super) error: Option<Error>,
 }
 
 impl WriteBehind {
@@ -138,22 +109,30 @@ impl WriteBehind {
     }
 
     /// As [`open`](WriteBehind::open), over a job that is open and stays so.
-    pub async fn over(job: Job, mut schema: Schema, options: Options) -> Result<Self> {
+    pub async fn over(job: Job, schema: Schema, options: Options) -> Result<Self> {
+        Self::begin(job, schema, options, Life::First).await
+    }
+
+    /// As [`over`](WriteBehind::over), for a program that goes on: nothing is repaired or loaded, since memory may
+    /// have what is not stored yet.
+    #[cfg_attr(not(feature = "layers"), allow(dead_code, reason = "for pages"))]
+    pub(crate) async fn again(job: Job, schema: Schema, options: Options) -> Result<Self> {
+        Self::begin(job, schema, options, Life::Further).await
+    }
+
+    async fn begin(job: Job, mut schema: Schema, options: Options, life: Life) -> Result<Self> {
         schema.check()?;
         options.check()?;
-        let bootstrap = bootstrap::bring_up(&job, &schema).await;
+        let bootstrap = bootstrap::bring_up(&job, &schema, &Patience::of(&job, &options), life).await;
         let bootstrap = bootstrap
             .map_err(|error| error.in_context(format_args!("job {}, open write-behind", Quoted(job.id()))))?;
-        let handles = Arc::clone(&schema.core);
-        let core = Arc::new(Core::new(job, schema, options, bootstrap));
-        // A schema is given away with the first engine, so nobody was faster.
-        handles.set(Arc::clone(&core)).ok();
-        Ok(WriteBehind { handle: Arc::new(Handle { core }) })
+        let engine = Arc::new(Engine::new(job, schema, options, bootstrap));
+        Ok(WriteBehind { handle: Arc::new(Handle { engine }) })
     }
 
     /// What was done when it was opened.
     pub fn bootstrap(&self) -> &Bootstrap {
-        &self.core().bootstrap
+        &self.engine().bootstrap
     }
 
     /// The job under the engine.
@@ -181,7 +160,7 @@ impl WriteBehind {
     /// Take locks of your own inside, not around it: a reader may be waiting for them. Changes by
     /// several threads run at the same time. Must not be nested, nor called by a reader.
     pub fn change<T>(&self, change: impl FnOnce() -> T) -> T {
-        let _open = self.core().gate.read().unwrap_or_else(PoisonError::into_inner);
+        let _open = self.engine().gate.read().unwrap_or_else(PoisonError::into_inner);
         change()
     }
 
@@ -198,7 +177,7 @@ impl WriteBehind {
     /// That of a reader or of the job; `TooLarge` if payloads are larger than their sets' bounds say and
     /// together larger than a batch.
     pub async fn flush(&self) -> Result<Flushed> {
-        self.core().flush().await
+        self.engine().flush().await
     }
 
     /// Resolves when nothing is dirty, as a sign that says "saved" would want to know. Flushes nothing
@@ -214,7 +193,7 @@ impl WriteBehind {
     ///
     /// `Backend` if no thread can be started.
     pub fn start(&self) -> Result<bool> {
-        self.core().start()
+        self.engine().start()
     }
 
     /// Stops the flusher and flushes once more; the flush under way, if there is one, is waited for.
@@ -226,7 +205,7 @@ impl WriteBehind {
     ///
     /// That of the last flush; the flusher is stopped all the same, and the marks are still there.
     pub async fn stop(&self) -> Result<Flushed> {
-        self.core().stop().await
+        self.engine().stop().await
     }
 
     /// Has the flusher flush at once if anything is dirty, whatever policy and backoff say: for when the
@@ -237,12 +216,12 @@ impl WriteBehind {
 
     /// Applies a batch strongly: durable when this resolves with its seq.
     ///
-    /// It is newer than every mark made before it was accepted: rows of weak sets that it writes or
-    /// removes are no longer dirty. Its preconditions speak of what is stored, not of what is dirty. If
-    /// it fails the marks are put back, but for keys that have been marked or strongly written since; if this
-    /// future is dropped, the next flush learns first what became of it. A key that is marked afterwards is flushed as memory has it
-    /// then, so change memory before you call this. What depends on a row that is only dirty (a child on
-    /// its parent) should be written after a [`flush`](WriteBehind::flush).
+    /// It is newer than every mark made before this was first polled: rows of weak sets that it writes or
+    /// removes are no longer dirty. Its preconditions speak of what is stored, not of what is dirty. If it
+    /// fails the marks are put back, but for keys that have been marked or strongly written since; if this
+    /// future is dropped, the next flush learns first what became of it. A key that is marked afterwards is
+    /// flushed as memory has it then, so change memory before you call this. What depends on a row that is
+    /// only dirty (a child on its parent) should be written after a [`flush`](WriteBehind::flush).
     ///
     /// # Errors
     ///
@@ -254,9 +233,10 @@ impl WriteBehind {
 
     /// Removes rows that the schema's relations do not allow, in one atomic batch, durably.
     ///
-    /// Relations are looked at in the order of their declaration, each with the effect of those before
-    /// it. No flush and no strong write of this engine runs meanwhile, and what engines in other tabs
-    /// write between the look and the batch makes it look again. Memory is not told: repair before
+    /// Flushes first, so that a row whose parent is only dirty yet is no orphan; if that fails nothing is
+    /// removed. Relations are looked at in the order of their declaration, each with the effect of those
+    /// before it. No flush and no strong write of this engine comes in between, and what engines in other
+    /// tabs write between the look and the batch makes it look again. Memory is not told: repair before
     /// loading, as [`open`](WriteBehind::open) does, or load again.
     ///
     /// More rows than one batch can remove take several, each atomic; a kill between them leaves the
@@ -264,19 +244,22 @@ impl WriteBehind {
     ///
     /// # Errors
     ///
-    /// `Conflict` if others kept writing; `Corrupt` for a key that is none of its set's; what a relation
-    /// says; what the job says.
+    /// That of the flush; `Conflict` if others kept writing; `Corrupt` for a key that is none of its set's;
+    /// what a relation says; what the job says.
     pub async fn repair(&self) -> Result<RepairReport> {
-        let core = self.core();
-        let (_turn, _order) = (core.turn.lock().await, core.order.lock().await);
-        repair::repair(&core.job, &core.sets, &core.relations).await
+        self.engine().repair().await
     }
 
-    /// What [`repair`](WriteBehind::repair) would remove; changes nothing.
+    /// What [`repair`](WriteBehind::repair) would remove of what is stored; changes nothing.
+    ///
+    /// Nothing is flushed either, so what is only dirty is not seen: after a
+    /// [`flush`](WriteBehind::flush) this says what a repair would do.
+    ///
+    /// # Errors
+    ///
+    /// As [`repair`](WriteBehind::repair).
     pub async fn repair_dry_run(&self) -> Result<RepairReport> {
-        let core = self.core();
-        let (_turn, _order) = (core.turn.lock().await, core.order.lock().await);
-        Ok(repair::find(&core.job, &core.sets, &core.relations).await?.report())
+        self.engine().repair_dry_run().await
     }
 
     /// Where the engine stands.
@@ -296,116 +279,27 @@ impl WriteBehind {
         }
     }
 
-    fn core(&self) -> &Arc<Core> {
-        &self.handle.core
+    fn engine(&self) -> &Arc<Engine> {
+        &self.handle.engine
+    }
+
+    fn core(&self) -> &Core {
+        &self.engine().core
     }
 }
 
-impl Core {
+impl Engine {
     fn new(job: Job, schema: Schema, options: Options, bootstrap: Bootstrap) -> Self {
-        let Schema { sets, relations, ask, .. } = schema;
-        let held = sets.iter().map(|_| Held::default()).collect();
+        let Schema { mut sets, relations, ask, core: handles, .. } = schema;
+        sets.iter_mut().for_each(|set| set.loader = None);
         let live = sets.iter().map(|set| DirtySet::of_category(set.category.len(), set.bounds)).collect();
-        let state = State {
-            live,
-            in_flight: Vec::new(),
-            held,
-            left: Vec::new(),
-            writes: 0,
-            bounds: Weight { marks: options.marks, bytes: options.bytes },
-            abandoned: false,
-            flushes: 0,
-            rows: 0,
-            failures: 0,
-            error: None,
-        };
-        Core {
-            job,
-            sets,
-            relations,
-            ask,
-            options,
-            state: Mutex::new(state),
-            gate: RwLock::default(),
-            turn: tokio::sync::Mutex::default(),
-            order: tokio::sync::Mutex::default(),
-            less: Notify::new(),
-            runner: Mutex::default(),
-            bootstrap,
-        }
+        let state = State::new(live, Weight { marks: options.marks, bytes: options.bytes });
+        let categories = sets.iter().map(|set| Arc::clone(&set.category)).collect();
+        // A schema is given away with the first engine, so nobody was faster.
+        let core = Arc::clone(handles.get_or_init(|| Arc::new(Core::new(job, categories, state))));
+        let (gate, turn) = Default::default();
+        Engine { core, sets, relations, ask, options, gate, turn, bootstrap }
     }
-
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        // A key's own encoding may have panicked, which leaves nothing half done here.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn mark(&self, index: usize, key: &dyn KeyPart, mark: Mark) -> Result<()> {
-        let marked = self.state().mark(index, key, mark);
-        marked.map_err(|error| {
-            if error.kind() == ErrorKind::Overloaded {
-                self.flush_full();
-            }
-            let category = self.sets.get(index).map_or("", |set| &*set.category);
-            error.in_context(format_args!(
-                "job {}, category {}, mark",
-                Quoted(self.job.id()),
-                Quoted(category)
-            ))
-        })
-    }
-}
-
-impl State {
-    fn mark(&mut self, index: usize, key: &dyn KeyPart, mark: Mark) -> Result<()> {
-        if self.abandoned {
-            return Err(Error::new(ErrorKind::Closed, "the engine has been dropped"));
-        }
-        let Some(live) = self.live.get_mut(index) else { return Err(not_weak()) };
-        // Most marks are on keys that have them; these cost no more than to find that.
-        if live.encode(key, mark)? {
-            return Ok(());
-        }
-        let bounds = live.bounds();
-        let bounds = Weight { marks: bounds.marks, bytes: bounds.bytes };
-        let taken = (0..self.live.len()).fold(Weight::default(), |sum, set| sum + self.taken(set));
-        let room = (self.bounds - taken).min(bounds - self.taken(index));
-        let live = &mut self.live[index];
-        live.mark_encoded(mark, room)?;
-        // Whatever becomes of the strong write that has the older mark.
-        self.held[index].forget(live.encoded());
-        Ok(())
-    }
-
-    /// What of a set's room is taken. What is in flight or superseded keeps its place, so that it can
-    /// always be put back.
-    fn taken(&self, set: usize) -> Weight {
-        let weight = |sets: &[DirtySet<Key>]| sets.get(set).map(DirtySet::weight).unwrap_or_default();
-        weight(&self.live)
-            + weight(&self.in_flight)
-            + self.held.get(set).map(Held::weight).unwrap_or_default()
-    }
-
-    /// The marks of a set: those in flight included, and those that nobody waits to hear of.
-    pub(super) fn dirty_of(&self, set: usize) -> Weight {
-        let weight = |sets: &[DirtySet<Key>]| sets.get(set).map(DirtySet::weight).unwrap_or_default();
-        let left = |held: &Held| held.weight_of(|write| self.left.iter().any(|left| left.number == write));
-        let left = match self.left.is_empty() {
-            true => Weight::default(),
-            false => self.held.get(set).map(left).unwrap_or_default(),
-        };
-        weight(&self.live) + weight(&self.in_flight) + left
-    }
-
-    /// All marks of all sets.
-    pub(super) fn dirty(&self) -> Weight {
-        (0..self.live.len()).map(|set| self.dirty_of(set)).fold(Weight::default(), Weight::add)
-    }
-}
-
-/// What marks answer where there are none.
-fn not_weak() -> Error {
-    Error::new(ErrorKind::InvalidArgument, "a set of another engine")
 }
 
 impl fmt::Debug for WriteBehind {

@@ -7,10 +7,13 @@ use std::sync::{Arc, PoisonError};
 
 use tokio::sync::oneshot;
 
+use super::core::Core;
 use super::dirty_set::{DirtySet, Mark};
-use super::engine::{Core, State};
+use super::engine::Engine;
 use super::fence;
+use super::guard::guarded;
 use super::schema::Set;
+use super::state::State;
 use crate::batch::{Batch, Op};
 use crate::error::{Error, ErrorKind, Quoted, Result};
 use crate::key::Key;
@@ -58,42 +61,11 @@ impl Drop for InFlight<'_> {
 }
 
 impl Core {
-    pub(super) async fn flush(&self) -> Result<Flushed> {
-        let _turn = self.turn.lock().await;
-        let flushed = self.flush_in_turn().await;
-        if let Err(error) = &flushed {
-            let mut state = self.state();
-            state.failures = state.failures.saturating_add(1);
-            state.error = Some(error.clone());
-        }
-        flushed
-    }
-
-    async fn flush_in_turn(&self) -> Result<Flushed> {
-        let in_flight = InFlight { core: self };
-        let Some(sent) = self.send().await.map_err(|error| self.explain(error))? else {
-            self.through(Flushed::default());
-            return Ok(Flushed::default());
-        };
-        let Sent { receipt, flushed, through } = sent;
-        let seq = match self.options.durability {
-            Durability::Strict => receipt.durable().await,
-            Durability::Relaxed => receipt.committed().await,
-        };
-        let flushed = Flushed { seq: Some(seq.map_err(|error| self.explain(error))?), ..flushed };
-        self.through(flushed);
-        drop(in_flight);
-        if let Some(through) = through {
-            // Whoever was asked may have gone.
-            through.send(()).ok();
-        }
-        Ok(flushed)
-    }
-
     /// Forgets what was in flight: it has arrived.
     fn through(&self, flushed: Flushed) {
         let mut state = self.state();
         state.in_flight.clear();
+        state.syncing = false;
         state.flushes += u64::from(flushed.seq.is_some());
         state.rows += flushed.rows() as u64;
         state.failures = 0;
@@ -114,34 +86,81 @@ impl Core {
             less.await;
         }
     }
+}
+
+impl Engine {
+    pub(super) async fn flush(&self) -> Result<Flushed> {
+        let _turn = self.turn.lock().await;
+        self.core.hear_left().await;
+        let order = self.core.order.lock().await;
+        self.flush_in_order(order).await
+    }
+
+    /// Flushes, by somebody whose turn it is. `order` is given back when the batch has its place: it may be a lock,
+    /// or nothing if the caller keeps it.
+    pub(super) async fn flush_in_order(&self, order: impl Sized) -> Result<Flushed> {
+        let flushed = self.flush_all(order).await.map_err(|error| self.explain(error));
+        if let Err(error) = &flushed {
+            self.core.state().failed(error);
+        }
+        flushed
+    }
+
+    async fn flush_all(&self, order: impl Sized) -> Result<Flushed> {
+        let core = &*self.core;
+        let in_flight = InFlight { core };
+        let sent = self.send().await?;
+        drop(order);
+        let Some(Sent { receipt, flushed, through }) = sent else {
+            core.through(Flushed::default());
+            return Ok(Flushed::default());
+        };
+        let seq = match self.options.durability {
+            Durability::Strict => receipt.durable().await?,
+            Durability::Relaxed => receipt.committed().await?,
+        };
+        let flushed = Flushed { seq: Some(seq), ..flushed };
+        core.through(flushed);
+        drop(in_flight);
+        if let Some(through) = through {
+            // Whoever was asked may have gone.
+            through.send(()).ok();
+        }
+        Ok(flushed)
+    }
 
     /// Takes all marks, gets what they speak of, and has the batch accepted.
     async fn send(&self) -> Result<Option<Sent>> {
-        self.hear_left().await;
-        let _order = self.order.lock().await;
         let taken = match &self.ask {
             Some(ask) => self.take_elsewhere(ask).await?.map(|(values, through)| (values, Some(through))),
             None => self.take_here()?.map(|values| (values, None)),
         };
-        let Some((values, through)) = taken else { return Ok(None) };
+        let sync = self.options.durability == Durability::Strict && self.core.state().sync();
+        let (values, through) = match taken {
+            Some(taken) => taken,
+            None if sync => Default::default(),
+            None => return Ok(None),
+        };
         let (batch, flushed) = self.batch(values)?;
-        if flushed.rows() == 0 {
+        if flushed.rows() == 0 && !sync {
             return Ok(None);
         }
-        Ok(Some(Sent { receipt: self.job.persist(batch).await?, flushed, through }))
+        Ok(Some(Sent { receipt: self.core.job.persist(batch).await?, flushed, through }))
     }
 
     /// Takes all marks and reads their values, while no change is under way.
     fn take_here(&self) -> Result<Option<Values>> {
         let _shut = self.gate.write().unwrap_or_else(PoisonError::into_inner);
-        let Some(drained) = self.state().drain() else { return Ok(None) };
+        let Some(drained) = self.core.state().drain() else { return Ok(None) };
         let mut values = Vec::with_capacity(drained.len());
         for (set, marks) in self.sets.iter().zip(drained) {
             let value = |(key, mark)| match mark {
                 Mark::Upsert => read(set, &key).map(|payload| (key, payload)),
                 Mark::Delete => Ok((key, None)),
             };
-            values.push(marks.into_iter().map(value).collect::<Result<_>>()?);
+            let read = guarded("a reader", || marks.into_iter().map(value).collect());
+            let explain = |error: Error| error.in_context(format_args!("category {}", Quoted(&set.category)));
+            values.push(read.map_err(explain)?);
         }
         Ok(Some(values))
     }
@@ -170,7 +189,7 @@ impl Core {
     }
 
     fn explain(&self, error: Error) -> Error {
-        error.in_context(format_args!("job {}, flush of what is dirty", Quoted(self.job.id())))
+        error.in_context(format_args!("job {}, flush of what is dirty", Quoted(self.core.job.id())))
     }
 }
 
@@ -179,7 +198,7 @@ fn read(set: &Set, key: &Key) -> Result<Option<Vec<u8>>> {
     let Some(reader) = &set.reader else {
         return Err(Error::new(ErrorKind::InvalidArgument, "a strong set has no reader"));
     };
-    reader(key).map_err(|error| error.in_context(format_args!("category {}", Quoted(&set.category))))
+    reader(key)
 }
 
 impl State {
@@ -189,22 +208,27 @@ impl State {
             return None;
         }
         self.in_flight = self.live.iter_mut().map(DirtySet::drain).collect();
-        let sorted = |set: &DirtySet<Key>| {
-            set.sorted().into_iter().map(|(key, mark)| (key.clone(), mark)).collect::<Vec<_>>()
-        };
-        Some(self.in_flight.iter().map(sorted).collect())
+        Some(self.in_flight.iter().map(DirtySet::sorted).collect())
+    }
+
+    /// Whether the flush has to reach the medium although it may have nothing to write: where a strong write has
+    /// taken a mark along, and is applied, but its sync has failed.
+    fn sync(&mut self) -> bool {
+        self.syncing = std::mem::take(&mut self.unsynced);
+        self.syncing
     }
 
     /// Leaves one key that was taken for the next flush.
     pub(super) fn leave(&mut self, set: usize, key: &Key) {
-        let taken = self.in_flight.get_mut(set).and_then(|in_flight| in_flight.take(key));
-        if let (Some((key, mark)), Some(live)) = (taken, self.live.get_mut(set)) {
-            live.restore(key, mark);
+        let taken = self.in_flight.get_mut(set).and_then(|in_flight| in_flight.take(key.as_bytes()));
+        if let (Some(mark), Some(live)) = (taken, self.live.get_mut(set)) {
+            live.restore(key.as_bytes(), mark);
         }
     }
 
     /// Puts back what is in flight, but for keys that have been marked or strongly written since.
     fn put_back(&mut self) {
+        self.unsynced |= std::mem::take(&mut self.syncing);
         for (live, older) in self.live.iter_mut().zip(self.in_flight.drain(..)) {
             live.merge(older);
         }

@@ -7,9 +7,11 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, watch};
 
+use super::core::Core;
 use super::dirty_set::Weight;
-use super::engine::Core;
+use super::engine::Engine;
 use super::flush::Flushed;
+use super::guard::guarded;
 use super::options::FlushPolicy;
 use crate::error::{ErrorKind, Result};
 use crate::spawn::spawn;
@@ -23,7 +25,7 @@ pub(super) struct Runner {
     ended: watch::Sender<bool>,
 }
 
-/// Says that the flusher has ended, also if a reader has panicked.
+/// Says that the flusher has ended, however it does.
 struct Ending(Arc<Runner>);
 
 impl Drop for Ending {
@@ -43,9 +45,9 @@ impl Runner {
     }
 }
 
-impl Core {
+impl Engine {
     pub(super) fn start(self: &Arc<Self>) -> Result<bool> {
-        let mut place = self.runner_place();
+        let mut place = self.core.runner_place();
         if place.as_ref().is_some_and(|runner| !runner.has_ended()) {
             return Ok(false);
         }
@@ -54,14 +56,14 @@ impl Core {
         let runner = Arc::new(Runner { stop, soon, full, news, ended });
         // The first interval begins now, not when the flusher's thread does.
         let started_ms = self.options.clock.monotonic_ms();
-        let (core, own) = (Arc::clone(self), Arc::clone(&runner));
-        spawn("write-behind", move || run(core, own, started_ms))?;
+        let (engine, own) = (Arc::clone(self), Arc::clone(&runner));
+        spawn("write-behind", move || run(engine, own, started_ms))?;
         *place = Some(runner);
         Ok(true)
     }
 
     pub(super) async fn stop(&self) -> Result<Flushed> {
-        let runner = self.runner_place().take();
+        let runner = self.core.runner_place().take();
         if let Some(runner) = runner {
             runner.signal(&runner.stop);
             // Its sender is in the runner, so this ends with the flusher.
@@ -70,6 +72,17 @@ impl Core {
         self.flush().await
     }
 
+    /// Whether the policy asks for a flush now; one that panics does.
+    fn is_asked(&self, dirty: Weight, elapsed_ms: u64) -> bool {
+        let policy = guarded("the policy", || Ok((self.options.policy)()));
+        policy.map(|policy| is_due(&policy, dirty, elapsed_ms)).unwrap_or_else(|error| {
+            log::error!("write_behind: {error}");
+            true
+        })
+    }
+}
+
+impl Core {
     pub(super) fn is_running(&self) -> bool {
         self.runner_place().as_ref().is_some_and(|runner| !runner.has_ended())
     }
@@ -100,10 +113,10 @@ impl Core {
     }
 }
 
-async fn run(core: Arc<Core>, runner: Arc<Runner>, started_ms: u64) {
+async fn run(engine: Arc<Engine>, runner: Arc<Runner>, started_ms: u64) {
     let ending = Ending(Arc::clone(&runner));
-    let clock = core.options.clock.clone();
-    let tick_ms = u64::try_from(core.options.tick.as_millis()).unwrap_or(u64::MAX);
+    let clock = engine.options.clock.clone();
+    let tick_ms = u64::try_from(engine.options.tick.as_millis()).unwrap_or(u64::MAX);
     let mut looked_ms = started_ms;
     let mut flushed_ms = started_ms;
     let mut retry_ms = 0;
@@ -122,12 +135,12 @@ async fn run(core: Arc<Core>, runner: Arc<Runner>, started_ms: u64) {
             looked_ms = next_ms.max(now_ms - (now_ms - started_ms) % tick_ms.max(1));
         }
         let (dirty, failures) = {
-            let state = core.state();
+            let state = engine.core.state();
             (state.dirty(), state.failures)
         };
         let elapsed_ms = now_ms.saturating_sub(flushed_ms);
         // Asked at each tick, also where the answer does not matter now.
-        let asked = ticked && is_due(&(core.options.policy)(), dirty, elapsed_ms);
+        let asked = ticked && engine.is_asked(dirty, elapsed_ms);
         let due = soon || now_ms >= retry_ms && (full || ticked && (asked || failures > 0));
         if !due || dirty.marks == 0 {
             if stop {
@@ -135,7 +148,7 @@ async fn run(core: Arc<Core>, runner: Arc<Runner>, started_ms: u64) {
             }
             continue;
         }
-        match core.flush().await {
+        match engine.flush().await {
             Ok(_) => {
                 // What it wrote is as old as its beginning.
                 flushed_ms = now_ms;
@@ -147,9 +160,9 @@ async fn run(core: Arc<Core>, runner: Arc<Runner>, started_ms: u64) {
                     break;
                 }
                 let random = getrandom::u64().unwrap_or_default();
-                let failures = core.state().failures;
+                let failures = engine.core.state().failures;
                 retry_ms =
-                    clock.monotonic_ms().saturating_add(core.options.backoff.wait_ms(failures, random));
+                    clock.monotonic_ms().saturating_add(engine.options.backoff.wait_ms(failures, random));
             }
         }
         if stop {

@@ -70,6 +70,10 @@ impl Held {
 
     /// The key has been marked anew.
     pub(super) fn forget(&mut self, key: &[u8]) {
+        // As a rule there are none, which is known without a look.
+        if self.marks.is_empty() {
+            return;
+        }
         if let Some(held) = self.marks.remove(key) {
             self.weight = self.weight - held.weight;
         }

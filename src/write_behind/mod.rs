@@ -72,9 +72,9 @@
 //! # Strong and weak
 //!
 //! Both kinds of writes go through one engine, and are ordered with each other. A strong write is **newer
-//! than every mark made before it was accepted**: the mark is taken off, also where a flush has it under
-//! way and fails, and put back if the strong write fails. A mark made afterwards is flushed as memory has
-//! it then. Strong writes decide on what is stored: [`StrongSet::put`] says whether it created or
+//! than every mark made before it was asked for**, that is, before its future was first polled: the mark is
+//! taken off, also where a flush has it under way and fails, and put back if the strong write fails. A mark
+//! made afterwards is flushed as memory has it then. Strong writes decide on what is stored: [`StrongSet::put`] says whether it created or
 //! updated, [`StrongSet::insert`] answers `Conflict`, [`StrongSet::update`] merges old and new and so
 //! preserves what an update must not touch, [`StrongSet::remove`] and [`StrongSet::get`] tell with `false`
 //! and `None` that there was nothing. [`WriteBehind::write`] takes any batch with its preconditions: a unique
@@ -87,9 +87,10 @@
 //! schema's is refused (`VersionTooNew`) and nothing is touched.
 //!
 //! [`Schema::requires`] and [`Schema::kept_by`] declare relations; opening, and [`WriteBehind::repair`],
-//! remove the rows that they do not allow, and count them. A repair is one atomic batch as far as one can
-//! hold it, and otherwise several, of which each leaves less to repair. Parents in another job can be
-//! declared too, but no batch spans two jobs: see [`Schema::requires_elsewhere`].
+//! remove the rows that they do not allow, and count them. A repair flushes first, so that no row is removed
+//! since its parent is only dirty yet. It is one atomic batch as far as one can hold it, and otherwise
+//! several, of which each leaves less to repair. Parents in another job can be declared too, but no batch
+//! spans two jobs: see [`Schema::requires_elsewhere`].
 //!
 //! # Where it stands
 //!
@@ -99,6 +100,7 @@
 //! program, `examples/write_behind_cost.rs` measures what marks cost.
 
 mod bootstrap;
+mod core;
 mod dirty_set;
 #[cfg_attr(not(feature = "layers"), allow(dead_code, reason = "for pages"))]
 pub(crate) mod elsewhere;
@@ -106,12 +108,15 @@ mod engine;
 mod fence;
 mod flush;
 mod flusher;
+mod guard;
 mod held;
 mod options;
+mod pending;
 mod repair;
 #[cfg_attr(not(feature = "layers"), allow(dead_code, reason = "for pages"))]
 pub(crate) mod schema;
 mod sets;
+mod state;
 mod strong;
 #[cfg(test)]
 mod tests;

@@ -161,7 +161,7 @@ impl Options {
         self.policy_from(move || policy)
     }
 
-    /// When the flusher flushes, asked anew at each tick.
+    /// When the flusher flushes, asked anew at each tick. Natively one that panics asks for a flush.
     pub fn policy_from(mut self, policy: impl Fn() -> FlushPolicy + Send + Sync + 'static) -> Self {
         self.policy = Arc::new(policy);
         self

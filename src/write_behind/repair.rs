@@ -5,6 +5,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use super::elsewhere::Patience;
+use super::engine::Engine;
 use super::fence::{self, Seen};
 use super::schema::{Parent, Relation, RelationKind, Set};
 use super::strong::ATTEMPTS_MAX;
@@ -65,13 +67,34 @@ impl Found {
 const ENTRIES_MAX: usize = BATCH_OPERATIONS_MAX - 2;
 const BYTES_MAX: usize = BATCH_BYTES_MAX - 1024;
 
+impl Engine {
+    pub(super) async fn repair(&self) -> Result<RepairReport> {
+        let _turn = self.turn.lock().await;
+        self.core.hear_left().await;
+        let order = self.core.order.lock().await;
+        // What is stored now is what memory had at one moment, and nobody here writes until this is over.
+        self.flush_in_order(&order).await?;
+        repair(&self.core.job, &self.sets, &self.relations, &self.patience()).await
+    }
+
+    pub(super) async fn repair_dry_run(&self) -> Result<RepairReport> {
+        let (_turn, _order) = (self.turn.lock().await, self.core.order.lock().await);
+        Ok(find(&self.core.job, &self.sets, &self.relations, &self.patience()).await?.report())
+    }
+}
+
 /// Removes what the relations do not allow.
-pub(super) async fn repair(job: &Job, sets: &[Set], relations: &[Relation]) -> Result<RepairReport> {
+pub(super) async fn repair(
+    job: &Job,
+    sets: &[Set],
+    relations: &[Relation],
+    patience: &Patience,
+) -> Result<RepairReport> {
     let mut removed = vec![0; relations.len()];
     let mut batches = 0;
     for _attempt in 0..ATTEMPTS_MAX {
         let mut seen = fence::look(job).await?;
-        let found = find(job, sets, relations).await?;
+        let found = find(job, sets, relations, patience).await?;
         let mut left = found.orphans.as_slice();
         while !left.is_empty() {
             let (batch, taken) = deletes(left);
@@ -121,17 +144,18 @@ async fn apply(job: &Job, batch: Batch, seen: &Seen) -> Result<Seen> {
 }
 
 /// Finds what the relations do not allow, each with the effect of those before it.
-pub(super) async fn find(job: &Job, sets: &[Set], relations: &[Relation]) -> Result<Found> {
+async fn find(job: &Job, sets: &[Set], relations: &[Relation], patience: &Patience) -> Result<Found> {
     let mut found = Found::default();
     let mut removed: Vec<HashSet<Key>> = sets.iter().map(|_| HashSet::new()).collect();
+    let look = Look { job, patience };
     for (number, relation) in relations.iter().enumerate() {
         let (child, parent) = (&sets[relation.child].category, relation.parent.category(sets));
         let explain = |error: Error| {
             error.in_context(format_args!("relation of {} to {}", Quoted(child), Quoted(parent)))
         };
         let (examined, orphans) = match relation.kind {
-            RelationKind::Requires => orphans(job, relation, child, parent, &removed).await,
-            RelationKind::KeptBy => not_kept(job, relation, child, parent, &removed).await,
+            RelationKind::Requires => look.orphans(relation, child, parent, &removed).await,
+            RelationKind::KeptBy => look.not_kept(relation, child, parent, &removed).await,
         }
         .map_err(explain)?;
         found.relations.push(RelationReport {
@@ -153,80 +177,92 @@ pub(super) async fn find(job: &Job, sets: &[Set], relations: &[Relation]) -> Res
     Ok(found)
 }
 
-/// Children whose parent is missing.
-async fn orphans(
-    job: &Job,
-    relation: &Relation,
-    child: &str,
-    parent: &str,
-    removed: &[HashSet<Key>],
-) -> Result<(u64, Vec<Key>)> {
-    let mut parents = HashSet::new();
-    let (place, gone) = match &relation.parent {
-        Parent::Here(index) => (job, Some(&removed[*index])),
-        Parent::Elsewhere(place, _) => (place, None),
-    };
-    each_row(place, parent, true, |key, _| {
-        if gone.is_none_or(|gone| !gone.contains(key)) {
-            parents.insert(key.clone());
-        }
-        Ok(())
-    })
-    .await?;
-    let (mut examined, mut orphans) = (0, Vec::new());
-    each_child(job, relation, child, removed, |key, parent| {
-        examined += 1;
-        if parent.is_some_and(|parent| !parents.contains(&parent)) {
-            orphans.push(key);
-        }
-    })
-    .await?;
-    Ok((examined, orphans))
+/// What the rows of a relation are looked at with.
+struct Look<'a> {
+    job: &'a Job,
+    patience: &'a Patience,
 }
 
-/// Parents that no child keeps alive.
-async fn not_kept(
-    job: &Job,
-    relation: &Relation,
-    child: &str,
-    parent: &str,
-    removed: &[HashSet<Key>],
-) -> Result<(u64, Vec<Key>)> {
-    let mut kept = HashSet::new();
-    each_child(job, relation, child, removed, |_, parent| kept.extend(parent)).await?;
-    let Parent::Here(index) = &relation.parent else { return Ok((0, Vec::new())) };
-    let (mut examined, mut orphans) = (0, Vec::new());
-    each_row(job, parent, true, |key, _| {
-        if removed[*index].contains(key) {
-            return Ok(());
-        }
-        examined += 1;
-        if !kept.contains(key) {
-            orphans.push(key.clone());
-        }
-        Ok(())
-    })
-    .await?;
-    Ok((examined, orphans))
-}
-
-/// Calls `each` with every child that is still there and its parent, page by page.
-async fn each_child(
-    job: &Job,
-    relation: &Relation,
-    child: &str,
-    removed: &[HashSet<Key>],
-    mut each: impl FnMut(Key, Option<Key>),
-) -> Result<()> {
-    let mut pages = job.scan(child, ..).stream();
-    while let Some(page) = pages.next().await {
-        let rows = page?.into_iter().map(|row| (row.key, row.payload));
-        let rows = rows.filter(|(key, _)| !removed[relation.child].contains(key)).collect();
-        for (key, parent) in relation.parent_of.of(rows).await? {
-            each(key, parent);
-        }
+impl Look<'_> {
+    /// Children whose parent is missing.
+    async fn orphans(
+        &self,
+        relation: &Relation,
+        child: &str,
+        parent: &str,
+        removed: &[HashSet<Key>],
+    ) -> Result<(u64, Vec<Key>)> {
+        let mut parents = HashSet::new();
+        let elsewhere;
+        let (place, gone) = match &relation.parent {
+            Parent::Here(index) => (self.job, Some(&removed[*index])),
+            Parent::Elsewhere(job, _) => {
+                elsewhere = job()?;
+                (&elsewhere, None)
+            }
+        };
+        each_row(place, parent, true, |key, _| {
+            if gone.is_none_or(|gone| !gone.contains(key)) {
+                parents.insert(key.clone());
+            }
+            Ok(())
+        })
+        .await?;
+        let (mut examined, mut orphans) = (0, Vec::new());
+        self.each_child(relation, child, removed, |key, parent| {
+            examined += 1;
+            if parent.is_some_and(|parent| !parents.contains(&parent)) {
+                orphans.push(key);
+            }
+        })
+        .await?;
+        Ok((examined, orphans))
     }
-    Ok(())
+
+    /// Parents that no child keeps alive.
+    async fn not_kept(
+        &self,
+        relation: &Relation,
+        child: &str,
+        parent: &str,
+        removed: &[HashSet<Key>],
+    ) -> Result<(u64, Vec<Key>)> {
+        let mut kept = HashSet::new();
+        self.each_child(relation, child, removed, |_, parent| kept.extend(parent)).await?;
+        let Parent::Here(index) = &relation.parent else { return Ok((0, Vec::new())) };
+        let (mut examined, mut orphans) = (0, Vec::new());
+        each_row(self.job, parent, true, |key, _| {
+            if removed[*index].contains(key) {
+                return Ok(());
+            }
+            examined += 1;
+            if !kept.contains(key) {
+                orphans.push(key.clone());
+            }
+            Ok(())
+        })
+        .await?;
+        Ok((examined, orphans))
+    }
+
+    /// Calls `each` with every child that is still there and its parent, page by page.
+    async fn each_child(
+        &self,
+        relation: &Relation,
+        child: &str,
+        removed: &[HashSet<Key>],
+        mut each: impl FnMut(Key, Option<Key>),
+    ) -> Result<()> {
+        let mut pages = self.job.scan(child, ..).stream();
+        while let Some(page) = pages.next().await {
+            let rows = page?.into_iter().map(|row| (row.key, row.payload));
+            let rows = rows.filter(|(key, _)| !removed[relation.child].contains(key)).collect();
+            for (key, parent) in relation.parent_of.of(rows, self.patience).await? {
+                each(key, parent);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Calls `each` with every row of a category, page by page.

@@ -8,8 +8,8 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 
-use super::elsewhere::Ask;
-use super::engine::Core;
+use super::core::Core;
+use super::elsewhere::{Ask, Patience};
 use super::options::SetBounds;
 use super::sets::{Rows, StrongSet, WeakSet};
 use crate::batch::{Batch, check_category};
@@ -78,14 +78,18 @@ pub(super) enum ParentOf {
 
 impl ParentOf {
     /// The rows' keys with their parents.
-    pub(super) async fn of(&self, rows: Vec<(Key, Vec<u8>)>) -> Result<Vec<(Key, Option<Key>)>> {
+    pub(super) async fn of(
+        &self,
+        rows: Vec<(Key, Vec<u8>)>,
+        patience: &Patience,
+    ) -> Result<Vec<(Key, Option<Key>)>> {
         match self {
             ParentOf::Here(parent_of) => {
                 rows.into_iter().map(|(key, payload)| parent_of(&key, &payload).map(|of| (key, of))).collect()
             }
             ParentOf::Asked(ask) => {
                 let keys: Vec<Key> = rows.iter().map(|(key, _)| key.clone()).collect();
-                let parents = ask(rows).await?;
+                let parents = patience.answer("whose children rows are", ask(rows)).await?;
                 if parents.len() != keys.len() {
                     let message = format!("{} parents for {} rows", parents.len(), keys.len());
                     return Err(Error::new(ErrorKind::InvalidArgument, message));
@@ -99,8 +103,11 @@ impl ParentOf {
 /// Where the parents of a relation are.
 pub(super) enum Parent {
     Here(usize),
-    Elsewhere(Job, Arc<str>),
+    Elsewhere(JobOf, Arc<str>),
 }
+
+/// Finds an open job, each time that it is needed.
+pub(crate) type JobOf = Box<dyn Fn() -> Result<Job> + Send + Sync>;
 
 /// One step of a schema's history.
 pub(super) struct Migration {
@@ -134,7 +141,10 @@ impl Schema {
     /// `reader` answers with the payload of a key as memory has it now, or `None` if memory has it no
     /// longer, which removes the row. It runs on the thread that flushes, never at the same time as
     /// [`change`](super::WriteBehind::change), and must not call the engine itself. If it fails the flush
-    /// fails, and all marks stay.
+    /// fails, and all marks stay; natively that it panics is such a failure, too (`Backend`).
+    ///
+    /// As all that a schema and its options are given, it is dropped with the engine and may hold sets, its
+    /// own too; whatever holds the engine itself keeps it.
     pub fn weak<K: KeyPart + FromKeyPart + 'static>(
         &mut self,
         category: &str,
@@ -152,7 +162,7 @@ impl Schema {
 
     /// Declares a relation whose parents are asked for.
     #[cfg_attr(not(feature = "layers"), allow(dead_code, reason = "for pages"))]
-    pub(crate) fn relation_elsewhere(
+    pub(crate) fn relation_asked(
         &mut self,
         kind: RelationKind,
         child: &impl Rows<Key>,
@@ -161,6 +171,24 @@ impl Schema {
     ) {
         if let (Some(child), Some(parent)) = (self.own(child), self.own(parent)) {
             let (parent, parent_of) = (Parent::Here(parent), ParentOf::Asked(ask));
+            self.relations.push(Relation { kind, child, parent, parent_of });
+        }
+    }
+
+    /// Declares that rows require others of another job, where what they require is asked for.
+    #[cfg_attr(not(feature = "layers"), allow(dead_code, reason = "for pages"))]
+    pub(crate) fn requires_elsewhere_asked(
+        &mut self,
+        child: &impl Rows<Key>,
+        (parents, category): (JobOf, &str),
+        ask: ParentsOf,
+    ) {
+        if let Err(error) = check_category(category) {
+            self.mistake.get_or_insert(error);
+        }
+        if let Some(child) = self.own(child) {
+            let parent = Parent::Elsewhere(parents, Arc::from(category));
+            let (kind, parent_of) = (RelationKind::Requires, ParentOf::Asked(ask));
             self.relations.push(Relation { kind, child, parent, parent_of });
         }
     }
@@ -224,7 +252,8 @@ impl Schema {
         if let Err(error) = check_category(category) {
             self.mistake.get_or_insert(error);
         }
-        let parent = Some(Parent::Elsewhere(parents.clone(), Arc::from(category)));
+        let parents = parents.clone();
+        let parent = Some(Parent::Elsewhere(Box::new(move || Ok(parents.clone())), Arc::from(category)));
         self.relation(RelationKind::Requires, self.own_quietly(child), parent, parent_of);
     }
 

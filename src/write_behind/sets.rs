@@ -7,8 +7,8 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::sync::{Arc, OnceLock};
 
+use super::core::Core;
 use super::dirty_set::Mark;
-use super::engine::Core;
 use super::strong::{self, Decision, Look, Row, Saved};
 use crate::batch::Batch;
 use crate::error::{Error, ErrorKind, Result};
@@ -199,8 +199,7 @@ impl<K: KeyPart> StrongSet<K> {
     /// Encoded before anything is awaited, so that a key need not be able to move between threads.
     fn row(&self, key: &K) -> Result<Row> {
         let core = Arc::clone(self.core()?);
-        let Some(set) = core.sets.get(self.index) else { return Err(not_open()) };
-        let category = Arc::clone(&set.category);
+        let Some(category) = core.categories.get(self.index).cloned() else { return Err(not_open()) };
         Ok(Row { core, category, key: Key::of(&[key])? })
     }
 }

@@ -4,10 +4,12 @@
 
 use std::sync::Arc;
 
+use super::core::Core;
 use super::dirty_set::Mark;
-use super::engine::{Core, State};
 use super::fence;
 use super::held::Left;
+use super::pending::Pending;
+use super::state::State;
 use crate::batch::{Batch, Op};
 use crate::error::{Error, ErrorKind, Outcome, Quoted, Result};
 use crate::key::Key;
@@ -55,6 +57,18 @@ pub(super) enum Decision {
 
 pub(super) type Decide<'a> = &'a mut (dyn FnMut(Option<&[u8]>) -> Result<Decision> + Send);
 
+/// A strong write from when it is asked for, for as long as it may be accepted.
+struct Asked<'a> {
+    core: &'a Core,
+    number: u64,
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        self.core.state().pending.retain(|pending| pending.number != self.number);
+    }
+}
+
 /// A strong write that is accepted, and the keys whose marks it has taken off.
 struct Accepted<'a> {
     core: &'a Core,
@@ -75,10 +89,11 @@ impl Drop for Accepted<'_> {
 
 /// Applies a batch; resolves with its seq when it is durable.
 pub(super) async fn write(core: &Core, batch: Batch) -> Result<u64> {
-    core.bound_left().await;
     let accepted = {
+        let asked = ask(core, &batch.operations().iter().map(without_payload).collect::<Vec<_>>());
+        core.bound_left().await;
         let _order = core.order.lock().await;
-        accept(core, batch).await?
+        accept(&asked, batch).await?
     };
     settle(accepted).await
 }
@@ -87,6 +102,7 @@ pub(super) async fn write(core: &Core, batch: Batch) -> Result<u64> {
 pub(super) async fn decide(row: &Row, look: Look, decide: Decide<'_>) -> Result<Saved> {
     let Row { core, category, key } = row;
     let mut conflict = None;
+    let asked = ask(core, &[Op::Delete { category: Arc::clone(category), key: key.clone() }]);
     core.bound_left().await;
     for _attempt in 0..ATTEMPTS_MAX {
         let (accepted, saved) = {
@@ -112,7 +128,7 @@ pub(super) async fn decide(row: &Row, look: Look, decide: Decide<'_>) -> Result<
                 Decision::Put(payload) => batch.put(category, key, payload),
                 Decision::Keep | Decision::Remove => batch.delete(category, key),
             };
-            (accept(core, batch).await?, saved)
+            (accept(&asked, batch).await?, saved)
         };
         match settle(accepted).await {
             Err(error) if error.kind() == ErrorKind::Conflict => conflict = Some(error),
@@ -124,16 +140,22 @@ pub(super) async fn decide(row: &Row, look: Look, decide: Decide<'_>) -> Result<
     Err(conflict.unwrap_or_else(|| Error::new(ErrorKind::Conflict, message.clone())).with_remark(message))
 }
 
-/// Has a batch accepted and takes the marks off that it supersedes.
-async fn accept(core: &Core, mut batch: Batch) -> Result<Accepted<'_>> {
-    fence::push(&mut batch)?;
-    let operations: Vec<Op> = batch.operations().iter().map(without_payload).collect();
-    let receipt = Arc::new(core.job.persist(batch).await?);
+/// Begins a strong write: what is marked from now on is newer than it.
+fn ask<'a>(core: &'a Core, operations: &[Op]) -> Asked<'a> {
     let mut state = core.state();
     let number = state.writes;
     state.writes += 1;
-    let keys = state.supersede(core, &operations, number);
-    drop(state);
+    state.pending.push(Pending::new(number, &core.categories, operations));
+    Asked { core, number }
+}
+
+/// Has a batch accepted and takes the marks off that it supersedes.
+async fn accept<'a>(asked: &Asked<'a>, mut batch: Batch) -> Result<Accepted<'a>> {
+    let Asked { core, number } = *asked;
+    fence::push(&mut batch)?;
+    let operations: Vec<Op> = batch.operations().iter().map(without_payload).collect();
+    let receipt = Arc::new(core.job.persist(batch).await?);
+    let keys = core.state().supersede(core, &operations, number);
     Ok(Accepted { core, number, receipt, keys })
 }
 
@@ -178,7 +200,10 @@ impl Core {
             return;
         }
         let through = settled.as_ref().map_or_else(|error| error.outcome() == Outcome::Applied, |_seq| true);
-        self.state().settled(number, keys, through);
+        let mut state = self.state();
+        state.unsynced |= through && settled.is_err();
+        state.settled(number, keys, through);
+        drop(state);
         self.less.notify_waiters();
     }
 }
@@ -188,14 +213,16 @@ impl State {
     fn supersede(&mut self, core: &Core, operations: &[Op], number: u64) -> Vec<(usize, Key)> {
         let mut keys = Vec::new();
         for op in operations {
-            let of = |set: &super::schema::Set| *set.category == *op.category();
-            let Some(index) = core.sets.iter().position(of) else { continue };
+            let of = |category: &Arc<str>| **category == *op.category();
+            let Some(index) = core.categories.iter().position(of) else { continue };
             // In this order, so that of two marks the newer one is held.
             for sets in [&mut self.live, &mut self.in_flight] {
                 let Some(set) = sets.get_mut(index) else { continue };
                 let marks: Vec<(Key, Mark)> = match op {
-                    Op::Put { key, .. } | Op::Delete { key, .. } => set.take(key).into_iter().collect(),
-                    Op::DeleteRange { .. } => set.take_off(|key| op.touches_key(key.as_bytes())),
+                    Op::Put { key, .. } | Op::Delete { key, .. } => {
+                        set.take(key.as_bytes()).map(|mark| (key.clone(), mark)).into_iter().collect()
+                    }
+                    Op::DeleteRange { .. } => set.take_off(|key| op.touches_key(key)),
                 };
                 for (key, mark) in marks {
                     let weight = set.weight_of(&key, mark);
@@ -211,7 +238,17 @@ impl State {
             };
             keys.extend(claimed.into_iter().map(|key: Key| (index, key)));
         }
+        self.mark_noted(number);
         keys
+    }
+
+    /// Marks again what has been marked since a strong write was asked for, which has its place only now.
+    fn mark_noted(&mut self, number: u64) {
+        let Some(pending) = self.pending.iter().find(|pending| pending.number == number) else { return };
+        for (index, key, mark) in pending.noted() {
+            self.held[index].forget(key.as_bytes());
+            self.live[index].restore(key.as_bytes(), mark);
+        }
     }
 
     /// A strong write has ended: what it held is done with if it is `through`, and otherwise put back if nobody
@@ -219,7 +256,7 @@ impl State {
     fn settled(&mut self, number: u64, keys: Vec<(usize, Key)>, through: bool) {
         for (index, key) in keys {
             if let Some(mark) = self.held[index].release(&key, number, through) {
-                self.live[index].restore(key, mark);
+                self.live[index].restore(key.as_bytes(), mark);
             }
         }
     }

@@ -7,6 +7,7 @@ mod model;
 mod pruning;
 mod reading;
 mod restoring;
+mod resuming;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -5,6 +5,7 @@ mod bootstrap;
 mod dirty_sets;
 mod flusher;
 mod flushing;
+mod mixed;
 mod model;
 mod repairing;
 mod strong;

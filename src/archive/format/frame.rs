@@ -29,7 +29,7 @@ pub(super) const TAIL_BYTES: usize = 8;
 static CRC: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&CRC_64_XZ);
 
 /// The CRC-64 of these bytes, one after another.
-pub(super) fn crc64(pieces: &[&[u8]]) -> u64 {
+pub(crate) fn crc64(pieces: &[&[u8]]) -> u64 {
     let mut digest: Digest<'_, u64, Table<16>> = CRC.digest();
     pieces.iter().for_each(|piece| digest.update(piece));
     digest.finalize()

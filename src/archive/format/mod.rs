@@ -91,6 +91,7 @@ mod segment;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use frame::crc64;
 pub(crate) use marks::{BaseMark, BasePiece, Life, SegmentMark};
 pub(crate) use names::{ArchiveName, LifeNames, number_of};
 pub(crate) use segment::{Builder, Kind, Sealed, Segment, chain_start, kind_of};

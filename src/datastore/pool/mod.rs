@@ -28,6 +28,8 @@ use state::{Head, State};
 pub const ITEMS_DEFAULT: u64 = 100_000;
 /// Members of a pool at most, unless told otherwise.
 pub const MEMBERS_DEFAULT: u64 = 256;
+/// Members that a pool can be made for: so many are read in one view, whatever they have.
+pub const MEMBERS_MAX: u64 = 2048;
 /// How long a member may be silent before it counts as gone, unless told otherwise: one minute.
 pub const MEMBER_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
 
@@ -86,7 +88,7 @@ impl PoolOptions {
         self
     }
 
-    /// How many members there are at most.
+    /// How many members there are at most; [`MEMBERS_DEFAULT`] by default, and not more than [`MEMBERS_MAX`].
     pub fn max_members(mut self, members: u64) -> Self {
         self.members = members;
         self
@@ -107,6 +109,10 @@ impl PoolOptions {
     fn parameters<C: Content>(&self) -> Result<Parameters> {
         if self.needed == 0 || self.timeout.is_zero() {
             let message = "a pool needs at least one member, and time to hear of it";
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
+        }
+        if self.members > MEMBERS_MAX {
+            let message = format!("a pool for {} members, the limit is {MEMBERS_MAX}", self.members);
             return Err(Error::new(ErrorKind::InvalidArgument, message));
         }
         let numbers = [self.needed, whole_ms(self.timeout), self.members, self.items, self.bytes];
@@ -172,7 +178,8 @@ pub struct PoolInfo {
 /// its items are removed and the next round begins. Nothing is lost with a message: what has not been
 /// acknowledged is told again to who asks.
 ///
-/// A member that leaves, or is silent for longer than its timeout, is not waited for. A pool without
+/// A member that leaves, or is silent for longer than its timeout while another one is heard of, is not waited
+/// for. A pool without
 /// members keeps its items.
 ///
 /// Cheap to clone. The state is in the job, so two tabs see one pool, and each is a member of it.

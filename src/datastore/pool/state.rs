@@ -14,6 +14,10 @@ use crate::batch::{Batch, Op};
 use crate::error::{Error, ErrorKind, Result};
 use crate::scan::Row;
 
+/// Ranges of numbers that are kept of a member at most: so all members are read in one view. The first ones are
+/// kept, so that whoever acknowledges what he is told, which begins with the first, gets through.
+const RANGES_MAX: usize = 1024;
+
 /// The pool's head. Every change of the pool changes it, and is checked against it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Head {
@@ -83,6 +87,13 @@ impl Numbers {
         match self.0.range_mut(..number).next_back() {
             Some((_, below)) if number.checked_sub(1) == Some(*below) => *below = end,
             _ => drop(self.0.insert(number, end)),
+        }
+    }
+
+    /// Keeps so many ranges at most, the first ones.
+    fn keep(&mut self, ranges: usize) {
+        if let Some(beyond) = self.0.keys().nth(ranges).copied() {
+            self.0.split_off(&beyond);
         }
     }
 
@@ -199,7 +210,17 @@ impl State {
     }
 
     /// Members that have not been seen for too long have left.
+    ///
+    /// Unless nobody at all has been seen for so long, as after the machine was suspended: that says nothing
+    /// about any of them, and each has as long again to be heard of.
     pub(super) fn drop_silent(&mut self, timeout_ms: u64) {
+        let heard_ms = self.members.values().map(|member| member.seen_ms).max().unwrap_or_default();
+        if self.now_ms > heard_ms.saturating_add(timeout_ms) {
+            for (name, member) in &mut self.members {
+                member.seen_ms = self.now_ms;
+                self.changed.insert(name.clone());
+            }
+        }
         let silent = |member: &Member| self.now_ms > member.seen_ms.saturating_add(timeout_ms);
         let gone: Vec<String> =
             self.members.iter().filter(|(_, member)| silent(member)).map(|(name, _)| name.clone()).collect();
@@ -212,6 +233,7 @@ impl State {
     pub(super) fn has(&mut self, name: &str, numbers: impl IntoIterator<Item = u64>) {
         if let Some(member) = self.members.get_mut(name) {
             numbers.into_iter().for_each(|number| member.has.insert(number));
+            member.has.keep(RANGES_MAX);
             self.changed.insert(name.to_owned());
         }
     }

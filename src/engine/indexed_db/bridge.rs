@@ -44,6 +44,10 @@ extern "C" {
     #[wasm_bindgen(method)]
     pub(super) fn announce(this: &Database, announcement: Vec<u8>);
 
+    /// Whether others have had the database open beside us.
+    #[wasm_bindgen(method, js_name = hasOthers)]
+    pub(super) fn has_others(this: &Database) -> bool;
+
     /// Lets go of the connection and of the other owners.
     #[wasm_bindgen(method)]
     pub(super) fn close(this: &Database);

@@ -421,6 +421,8 @@ class Part {
   #memory;
   #ask;
   #isLeft = false;
+  /** Whether the lock has had to be shared. */
+  isShared = false;
   /** Lets go of the lock, or of its place in the queue for one. */
   #release;
 
@@ -463,6 +465,7 @@ class Part {
 
   /** Queues for a lock that others can hold too. */
   #join(ready) {
+    this.isShared = true;
     const controller = new AbortController();
     const again = setInterval(this.#ask, ASK_AGAIN_MS);
     const stop = () => clearInterval(again);
@@ -551,6 +554,10 @@ export class Database {
     } catch {
       // Refused only by a closed channel, and then nobody is to be told.
     }
+  }
+
+  hasOthers() {
+    return this.#part.isShared;
   }
 
   close() {

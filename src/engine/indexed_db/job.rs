@@ -130,6 +130,10 @@ impl Engine for IndexedDbEngine {
         let _ = self.ask(code::LISTEN, Packed::default()).await;
     }
 
+    fn has_others(&self) -> bool {
+        self.database.has_others()
+    }
+
     fn announce(&self, generation: [u8; 16], seq: u64) {
         self.database.announce([&generation[..], &seq.to_be_bytes()].concat());
     }

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use futures_util::poll;
 use tokio::sync::oneshot;
 
@@ -10,8 +11,9 @@ use super::World;
 use crate::key::Key;
 use crate::testing::async_test;
 use crate::write_behind::elsewhere::Snapshot;
-use crate::write_behind::{Mark, Options, Schema, WeakSet, WriteBehind};
-use crate::{Clock, ErrorKind, Result, key};
+use crate::write_behind::schema::ParentsOf;
+use crate::write_behind::{Mark, Options, RelationKind, Schema, WeakSet, WriteBehind};
+use crate::{Clock, ErrorKind, JobOptions, Result, key};
 
 type Answers = Arc<Mutex<Vec<(Vec<Vec<Key>>, oneshot::Sender<Result<Snapshot>>)>>>;
 
@@ -108,4 +110,32 @@ async fn an_answer_that_is_an_error_or_does_not_come_fails_the_flush() {
     page.clock.advance(Duration::from_secs(30));
     assert_eq!(flush.await.expect_err("fails").kind(), ErrorKind::Timeout);
     assert_eq!((page.engine.status().dirty, page.engine.status().failures), (1, 2));
+}
+
+#[async_test]
+async fn parents_that_nobody_names_are_waited_for_until_the_deadline() {
+    let world = World::new();
+    let clock = Clock::manual(0);
+    let asked = Arc::new(tokio::sync::Notify::new());
+    let mut schema = Schema::elsewhere(Box::new(|_| Box::pin(std::future::pending())));
+    let rows = schema.weak::<Key>("row", |_| Ok(None));
+    let told = Arc::clone(&asked);
+    let ask: ParentsOf = Box::new(move |_| {
+        told.notify_one();
+        Box::pin(std::future::pending())
+    });
+    schema.relation_asked(RelationKind::Requires, &rows, &rows, ask);
+    let root = world.root();
+    let job = root.open_job_with("job", JobOptions::new().deadline(Duration::from_secs(7))).await;
+    let job = job.expect("opens");
+    job.put_acked("row", id(1), []).await.expect("is written");
+    let options = Options::new().clock(clock.clone());
+    let mut opening = Box::pin(WriteBehind::over(job.clone(), schema, options));
+    let asking = std::pin::pin!(asked.notified());
+    assert!(matches!(select(&mut opening, asking).await, Either::Right(_)), "it asks");
+    clock.advance(Duration::from_secs(6));
+    assert!(poll!(&mut opening).is_pending());
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(opening.await.expect_err("fails").kind(), ErrorKind::Timeout);
+    assert!(job.exists("row", id(1)).await.expect("reads"), "nothing is removed");
 }

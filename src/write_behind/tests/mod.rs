@@ -1,6 +1,9 @@
 //! The layer over the faulty engine: every fault and every loss of power at every step of one story.
 
 mod elsewhere;
+mod mixed;
+#[cfg(not(target_family = "wasm"))]
+mod panics;
 mod story;
 mod sweep;
 

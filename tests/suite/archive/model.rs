@@ -80,13 +80,14 @@ impl<'a> Run<'a> {
         let archiver = ArchiverOptions::new().backoff(ms(0), ms(1)).max_attempts(attempts);
         let cut = on_demand().commits(1 + random.below(6) as u64).bytes(1 + random.below(20_000) as u64);
         let base_after = [1, 5_000, u64::MAX][random.below(3)];
+        let keep = [0, 20, 1_000_000][random.below(3)];
         let p = root.open();
         Run {
             root,
             random,
             store,
             archiver: Archiver::new(archiver).unwrap(),
-            options: options().cut(cut).base_after_bytes(base_after),
+            options: options().cut(cut).base_after_bytes(base_after).keep(ms(keep)),
             job: p.open_job("alpha").await.unwrap(),
             p,
             archive: None,

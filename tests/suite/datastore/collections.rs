@@ -40,6 +40,7 @@ facts! {
         json_that_could_not_be_read_again_is_refused,
         numbers_in_json_come_back_as_they_were_set,
         records_and_bytes_are_bounded,
+        a_number_that_json_cannot_hold_is_refused,
         a_set_of_many_is_all_or_nothing,
         typed_records_are_written_and_read;
     on_disk:
@@ -397,6 +398,28 @@ async fn records_and_bytes_are_bounded(root: &TestRoot) {
     assert_eq!((info.seq, info.records, info.bytes), (5, 2, 2));
     let many = (0..12_001).map(|number: u32| (Key::from(number.to_be_bytes()), vec![]));
     assert_eq!(kind(blobs.set_many(many).await), ErrorKind::TooLarge);
+}
+
+async fn a_number_that_json_cannot_hold_is_refused(root: &TestRoot) {
+    type Point = BTreeMap<String, Option<Vec<f64>>>;
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    struct Place {
+        id: String,
+        points: Point,
+    }
+    let store = Datastore::new(root.job().await);
+    let list: Collection<Json<Place>> =
+        store.collection("places", CollectionOptions::permanent()).await.unwrap();
+    let place = |number| Place { id: "a".into(), points: [("x".into(), Some(vec![1.5, number]))].into() };
+    for number in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        assert_eq!(kind(list.set(place(number)).await), ErrorKind::InvalidArgument);
+        assert_eq!(kind(list.set_many([place(0.0), place(number)]).await), ErrorKind::InvalidArgument);
+    }
+    assert_eq!(list.set(place(f64::MAX)).await.unwrap().seq, 1);
+    assert_eq!(list.get("a").await.unwrap().unwrap().data, place(f64::MAX));
+    let pool = store.pool::<Json<f64>>("pool", PoolOptions::permanent()).await.unwrap();
+    let ada = pool.join("ada").await.unwrap();
+    assert_eq!(kind(ada.merge(&[1.0, f64::NAN]).await), ErrorKind::InvalidArgument);
 }
 
 async fn a_set_of_many_is_all_or_nothing(root: &TestRoot) {

@@ -5,9 +5,9 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use persistency::datastore::{
     Bounds, Bytes, Change, Collection, CollectionOptions, Datastore, Json, PoolOptions, Purged, Since,
-    TTL_DEFAULT, fresh_id,
+    TTL_DEFAULT, Update, fresh_id,
 };
-use persistency::{Clock, ErrorKind, JobOptions};
+use persistency::{Clock, ErrorKind, JobOptions, Key};
 
 use super::model::before_long;
 use crate::common::{TestRoot, k, kind};
@@ -20,6 +20,7 @@ facts! {
         an_expired_collection_is_never_handed_out,
         an_expired_collection_is_made_anew_with_another_generation,
         an_expired_record_is_never_handed_out,
+        expired_records_fill_no_bound,
         a_purge_buries_expired_records_and_tells_it,
         a_purge_forgets_old_tombstones,
         a_purge_works_in_pages,
@@ -169,6 +170,36 @@ async fn an_expired_record_is_never_handed_out(root: &TestRoot) {
     assert_eq!(list.delete("a").await.unwrap(), None);
     assert_eq!(list.set_if(k("a"), "", persistency::datastore::When::Absent).await.unwrap().seq, 3);
     assert_eq!(list.info().await.unwrap().records, 2);
+}
+
+async fn expired_records_fill_no_bound(root: &TestRoot) {
+    let clock = Clock::manual(NOW);
+    let store = store(root, &clock).await;
+    let options = CollectionOptions::permanent().record_ttl(MINUTE).max_records(600).max_bytes(6_000);
+    let list = open(&store, options).await;
+    let fill = (0..600u32).map(|number| (Key::from(number.to_be_bytes()), vec![0; 6]));
+    list.set_many(fill).await.unwrap();
+    clock.advance(MINUTE);
+    assert_eq!(kind(list.set(k("a"), "").await), ErrorKind::TooLarge, "none has expired yet");
+    let mut subscription = list.subscribe_since("ada", 600).await.unwrap();
+    clock.advance(Duration::from_millis(1));
+    let seq = list.set(k("a"), "1").await.unwrap().seq;
+    let info = list.info().await.unwrap();
+    assert!(info.records < 600, "{info:?}");
+    assert_eq!((seq, list.snapshot().await.unwrap().records.len()), (info.seq, 1));
+    let Some(Ok(Update::Changes(told))) = subscription.next().await else { panic!("it is told") };
+    assert_eq!(told.seq, seq);
+    assert_eq!(told.changes.iter().filter(|change| matches!(change, Change::Set(_))).count(), 1);
+    // As much as there may be, at one time.
+    let many = (1_000..1_599u32).map(|number| (Key::from(number.to_be_bytes()), vec![0; 5]));
+    list.set_many(many).await.unwrap();
+    assert_eq!(list.snapshot().await.unwrap().records.len(), 600);
+    assert_eq!(kind(list.set(k("b"), "").await), ErrorKind::TooLarge);
+    // And one that needs the room of all others.
+    clock.advance(MINUTE + Duration::from_millis(1));
+    list.set(k("c"), vec![0; 5_999]).await.unwrap();
+    assert_eq!(list.snapshot().await.unwrap().records.len(), 1);
+    assert_eq!(list.info().await.unwrap().bytes, 6_000);
 }
 
 async fn a_purge_buries_expired_records_and_tells_it(root: &TestRoot) {

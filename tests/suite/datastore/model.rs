@@ -149,6 +149,13 @@ impl Model {
         (expired.len() as u64, old.len() as u64)
     }
 
+    /// Purges before so many sets, if they might find no room.
+    fn make_room(&mut self, sets: usize, now_ms: u64) {
+        if sets > 0 && self.records() + sets > RECORDS {
+            self.purge(now_ms);
+        }
+    }
+
     /// What is told of changes after `since`: key, seq, data.
     fn changes(&self, since: u64, now_ms: u64) -> Vec<(Vec<u8>, u64, Option<Vec<u8>>)> {
         let told = |(key, row): &(&Vec<u8>, &Row)| {
@@ -203,6 +210,7 @@ impl Run<'_> {
         match self.random.below(14) {
             0..4 => {
                 let set = list.set(k(key.clone()), data.clone()).await;
+                self.model.make_room(1, now_ms);
                 match self.model.set(&key, &data, now_ms) {
                     true => assert_eq!(set.unwrap().seq, self.model.seq),
                     false => assert_eq!(kind(set), ErrorKind::TooLarge),
@@ -226,6 +234,7 @@ impl Run<'_> {
 
     async fn set_many(&mut self, list: &Collection<Bytes>, now_ms: u64) {
         let records: Vec<_> = (0..self.random.below(4)).map(|n| (k(self.key()), vec![n as u8])).collect();
+        self.model.make_room(records.len(), now_ms);
         let mut after = self.model.clone();
         let fits = records.iter().all(|(key, data)| after.set(key.as_bytes(), data, now_ms));
         let set = list.set_many(records).await;
@@ -248,6 +257,7 @@ impl Run<'_> {
         };
         let holds = seq.map_or(When::Absent, When::Seq) == when;
         let set = list.set_if(k(key.clone()), data.clone(), when).await;
+        self.model.make_room(1, now_ms);
         match holds && self.model.set(&key, &data, now_ms) {
             true => assert_eq!(set.unwrap().seq, self.model.seq),
             false => assert_eq!(kind(set), if holds { ErrorKind::TooLarge } else { ErrorKind::Conflict }),
@@ -263,7 +273,12 @@ impl Run<'_> {
             }
         }
         drop(set);
-        if list.info().await.unwrap().seq > self.model.seq {
+        let info = list.info().await.unwrap();
+        let changed = (info.seq, info.floor) != (self.model.seq, self.model.floor);
+        if changed {
+            self.model.make_room(1, now_ms);
+        }
+        if info.seq > self.model.seq {
             assert!(self.model.set(&key, &data, now_ms));
         }
     }

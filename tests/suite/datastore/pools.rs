@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use persistency::datastore::{Bytes, Datastore, Item, ItemId, Json, Member, Pool, PoolOptions, PoolUpdate};
+use persistency::datastore::{
+    Bytes, Datastore, Item, ItemId, Json, MEMBERS_MAX, Member, Pool, PoolOptions, PoolUpdate,
+};
 use persistency::{Clock, ErrorKind, Job};
 use serde_json::{Value, json};
 
@@ -19,6 +21,8 @@ facts! {
         one_member_alone_does_not_converge,
         a_leaving_member_does_not_block,
         a_silent_member_does_not_block,
+        a_suspended_machine_loses_no_member,
+        a_member_may_acknowledge_in_any_order_whatever_gaps_that_leaves,
         a_member_that_waits_is_not_silent,
         a_member_that_waits_on_a_busy_pool_is_not_silent,
         a_member_that_joins_anew_is_told_everything_again,
@@ -141,6 +145,51 @@ async fn a_silent_member_does_not_block(root: &TestRoot) {
     // Who comes back is a member again.
     assert!(!eve.merge(&[b"2".to_vec()]).await.unwrap().converged);
     assert_eq!(pool.info().await.unwrap().members.len(), 3);
+}
+
+async fn a_suspended_machine_loses_no_member(root: &TestRoot) {
+    let clock = Clock::manual(1_000);
+    let p = root.open_with_clock(clock.clone());
+    let store = Datastore::new(p.open_job("alpha").await.unwrap());
+    let options = PoolOptions::permanent().member_timeout(Duration::from_secs(10));
+    let pool: Pool<Bytes> = store.pool("pool", options).await.unwrap();
+    let (ada, bob) = (pool.join("ada").await.unwrap(), pool.join("bob").await.unwrap());
+    ada.merge(&[b"1".to_vec(), b"2".to_vec()]).await.unwrap();
+    bob.acknowledge(&ids(&bob.lacking().await.unwrap().items[..1])).await.unwrap();
+    // Nobody was heard of, and the first who wakes up has everything.
+    clock.advance(Duration::from_secs(3_600));
+    assert!(!ada.merge(&[b"1".to_vec()]).await.unwrap().converged, "bob lives");
+    assert_eq!(pool.info().await.unwrap().members, [("ada".to_owned(), 0), ("bob".to_owned(), 1)]);
+    clock.advance(Duration::from_secs(9));
+    let lacking = bob.lacking().await.unwrap();
+    assert_eq!(data(&lacking.items), [b"2".to_vec()]);
+    assert!(bob.acknowledge(&ids(&lacking.items)).await.unwrap());
+    // One that does not come back blocks nobody for longer than once more.
+    ada.merge(&[b"3".to_vec()]).await.unwrap();
+    clock.advance(Duration::from_secs(3_600));
+    ada.merge(&[]).await.unwrap();
+    clock.advance(Duration::from_secs(6));
+    ada.merge(&[]).await.unwrap();
+    clock.advance(Duration::from_secs(6));
+    assert!(ada.merge(&[]).await.unwrap().converged);
+}
+
+async fn a_member_may_acknowledge_in_any_order_whatever_gaps_that_leaves(root: &TestRoot) {
+    let pool = pool(root).await;
+    let (ada, bob) = (pool.join("ada").await.unwrap(), pool.join("bob").await.unwrap());
+    let items: Vec<Vec<u8>> = (0..5_000u32).map(|number| number.to_be_bytes().to_vec()).collect();
+    let merged = ada.merge(&items).await.unwrap();
+    let every_second: Vec<ItemId> = merged.new.into_iter().step_by(2).collect();
+    bob.acknowledge(&every_second).await.unwrap();
+    let left = pool.info().await.unwrap().members[1].1;
+    assert!((2_500..5_000).contains(&left), "{left}");
+    let mut converged = false;
+    while !converged {
+        let lacking = bob.lacking().await.unwrap();
+        assert!(!lacking.items.is_empty());
+        converged = bob.acknowledge(&ids(&lacking.items)).await.unwrap();
+    }
+    assert_eq!(pool.info().await.unwrap().items, 0);
 }
 
 async fn a_member_that_waits_is_not_silent(root: &TestRoot) {
@@ -324,6 +373,8 @@ async fn items_bytes_and_members_are_bounded(root: &TestRoot) {
     bob.merge(&[vec![9]]).await.unwrap();
     let many = vec![merged.new[0]; 16 * 1024 + 1];
     assert_eq!(kind(bob.acknowledge(&many).await), ErrorKind::TooLarge);
+    let refused = store.pool::<Bytes>("large", PoolOptions::permanent().max_members(MEMBERS_MAX + 1)).await;
+    assert_eq!(kind(refused), ErrorKind::InvalidArgument);
 }
 
 async fn many_items_come_in_pages(root: &TestRoot) {

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use persistency::write_behind::{Backoff, FlushPolicy, Options};
+use persistency::write_behind::{Backoff, FlushPolicy, Options, Schema, WeakSet, WriteBehind};
 use persistency::{Clock, ErrorKind, Persistency};
 use tokio::sync::mpsc;
 
@@ -30,7 +30,8 @@ facts! {
         stopping_what_was_never_started_flushes,
         a_stopped_flusher_can_be_started_again,
         a_flusher_whose_job_is_closed_ends,
-        where_it_stands_can_be_asked;
+        where_it_stands_can_be_asked,
+        what_a_program_has_given_may_hold_its_own_sets_and_goes_with_the_engine;
     on_disk:
         an_engine_that_is_dropped_is_flushed_once_more;
 }
@@ -344,4 +345,43 @@ async fn an_engine_that_is_dropped_is_flushed_once_more(root: &TestRoot) {
     drop(app);
     job.watch_committed_seq().at_least(seq + 1).await.unwrap();
     assert_eq!(stored(&job).await.nodes[&1], "a");
+}
+
+/// Reader, loader, relation and policy hold the sets that they are declared for.
+async fn what_a_program_has_given_may_hold_its_own_sets_and_goes_with_the_engine(root: &TestRoot) {
+    let p = root.open();
+    let given = Arc::new(());
+    let own: Arc<std::sync::OnceLock<WeakSet<u8>>> = Arc::default();
+    let mut schema = Schema::new();
+    let (held, sets) = (Arc::clone(&given), Arc::clone(&own));
+    let rows = schema.weak("row", move |n: &u8| {
+        let _held = &held;
+        Ok((sets.get().unwrap().dirty() > 0).then(|| vec![*n]))
+    });
+    own.set(rows.clone()).unwrap();
+    let (held, set) = (Arc::clone(&given), rows.clone());
+    schema.load(&rows, move |n, _| {
+        let _held = &held;
+        set.mark(&n)
+    });
+    let (held, set) = (Arc::clone(&given), rows.clone());
+    schema.requires(&rows, &rows, move |n, _| {
+        let _held = &held;
+        Ok((set.dirty() > 1_000).then_some(*n))
+    });
+    let (held, set) = (Arc::clone(&given), rows.clone());
+    let options = Options::new().tick(TICK).policy_from(move || {
+        let _held = &held;
+        FlushPolicy { marks: set.dirty(), ..NEVER }
+    });
+    let engine = WriteBehind::open(&p, "alpha", schema, options).await.unwrap();
+    drop(own);
+    engine.start().unwrap();
+    rows.mark(&7).unwrap();
+    assert_eq!(engine.stop().await.unwrap().upserts, 1);
+    assert!(Arc::strong_count(&given) > 1);
+    drop(engine);
+    assert_eq!(Arc::strong_count(&given), 1, "nothing leads back to the engine");
+    rows.strong().remove(&7).await.unwrap();
+    p.close().await.unwrap();
 }

@@ -30,10 +30,10 @@ const STEPS: u64 = 25;
 const FEEDS: [&str; 3] = ["a", "b", "c"];
 
 /// SplitMix64.
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
-    fn below(&mut self, end: u64) -> u64 {
+    pub fn below(&mut self, end: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -52,7 +52,7 @@ struct Possible {
     asked: BTreeMap<String, Vec<Vec<u8>>>,
 }
 
-fn seeds() -> std::ops::Range<u64> {
+pub fn seeds() -> std::ops::Range<u64> {
     let set = |run: &str, built: Option<&str>| {
         let value = std::env::var(run).ok().or_else(|| built.map(str::to_owned))?;
         Some(value.parse::<u64>().unwrap())

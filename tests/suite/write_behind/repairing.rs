@@ -1,6 +1,7 @@
 //! Facts about repair: which rows the relations do not allow, and that no other row is touched.
 
 use std::sync::Mutex;
+use std::sync::atomic::Ordering;
 
 use futures_util::FutureExt;
 use persistency::write_behind::{Options, RelationKind, RepairReport, Schema, WriteBehind};
@@ -19,6 +20,8 @@ facts! {
         a_repair_finds_nothing_after_a_repair,
         a_repair_is_one_commit,
         an_engine_that_runs_can_be_repaired,
+        what_is_only_dirty_is_flushed_before_anything_is_removed,
+        a_repair_that_cannot_flush_removes_nothing,
         keys_of_any_bytes_are_repaired,
         parents_may_be_in_another_job,
         a_relation_that_fails_changes_nothing,
@@ -156,13 +159,52 @@ async fn a_repair_is_one_commit(root: &TestRoot) {
 async fn an_engine_that_runs_can_be_repaired(root: &TestRoot) {
     let app = App::of(root).await;
     app.found("f").await;
+    app.found("g").await;
     app.plant("f", 1);
     app.engine.flush().await.unwrap();
-    app.plant("f", 2);
+    app.plant("g", 2);
     app.sets.feeds.remove(&"f".to_owned()).await.unwrap();
     assert_eq!(app.engine.repair().await.unwrap().removed(), 4);
+    assert_eq!((app.dirty(), app.engine.status().flushes), (0, 2), "what was dirty is flushed first");
+    assert_eq!(app.stored().await.nodes.into_keys().collect::<Vec<_>>(), [2]);
+}
+
+/// Rows that were strongly written, all of whose parents and children memory has, but the store has not.
+async fn what_is_only_dirty_is_flushed_before_anything_is_removed(root: &TestRoot) {
+    let app = App::of(root).await;
+    app.found("f").await;
+    app.plant("f", 3);
     app.engine.flush().await.unwrap();
-    assert_eq!(app.stored().await.nodes.into_keys().collect::<Vec<_>>(), [2], "what was dirty");
+    // A parent that is stored, but that memory has no longer, is none.
+    app.forget(3);
+    // A parent that is only dirty is one.
+    app.plant("f", 1);
+    let ping = (1, "target".to_owned());
+    app.sets.pings.strong().put(&ping, 10i64.to_payload().unwrap()).await.unwrap();
+    // And a link that is only dirty keeps its node alive.
+    app.plant("f", 2);
+    app.sets.nodes.strong().put(&2, "node 2".to_payload().unwrap()).await.unwrap();
+
+    let dry = app.engine.repair_dry_run().await.unwrap();
+    assert_eq!((dry.removed(), app.dirty()), (2, 7), "it sees what is stored, and flushes nothing");
+    let report = app.engine.repair().await.unwrap();
+    let removed: Vec<u64> = report.relations.iter().map(|relation| relation.removed).collect();
+    assert_eq!(removed, [0, 1, 0, 1, 0, 1], "the children of the third");
+    let stored = app.stored().await;
+    assert_eq!(stored.nodes.into_keys().collect::<Vec<_>>(), [1, 2]);
+    assert!(stored.pings.contains_key(&ping) && stored.pings.len() == 2);
+}
+
+async fn a_repair_that_cannot_flush_removes_nothing(root: &TestRoot) {
+    let app = App::of(root).await;
+    app.plant("lost", 1);
+    app.engine.flush().await.unwrap();
+    app.name(1, "dirty");
+    app.shared.broken.store(true, Ordering::Relaxed);
+    assert_eq!(kind(app.engine.repair().await), ErrorKind::InvalidArgument);
+    assert_eq!((app.stored().await.nodes.len(), app.dirty()), (1, 1));
+    app.shared.broken.store(false, Ordering::Relaxed);
+    assert_eq!(app.engine.repair().await.unwrap().removed(), 4);
 }
 
 async fn keys_of_any_bytes_are_repaired(root: &TestRoot) {

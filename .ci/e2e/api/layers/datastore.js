@@ -159,6 +159,25 @@ export const datastoreTests = {
     equal([purged.records, purged.collections, await store.collections()], [1, 1, ["list"]]);
     throws(() => store.startJanitor(0), "InvalidArgument");
   },
+  "datastore: records come by ranges of keys": async (t) => {
+    const { store } = await datastore(t);
+    const list = await store.collection("list");
+    await list.setMany(["b", "draft/2", "a", "draft/1", "\u00e9"].map((id) => ({ id })));
+    const names = async (range) => (await list.range(range)).map(({ key }) => key);
+    equal(await names(), ["a", "b", "draft/1", "draft/2", "\u00e9"]);
+    equal(await names({ prefix: "draft/" }), ["draft/1", "draft/2"]);
+    equal([await names({ gt: "a", lte: "draft/1" }), await names({ gte: "b", lt: "b" })], [["b", "draft/1"], []]);
+    equal([await names({ gt: "z" }), await names({ prefix: new TextEncoder().encode("a") })], [["\u00e9"], ["a"]]);
+    const [first] = await list.range({ lt: "b" });
+    equal([first.data, first.seq, typeof first.updatedMs], [{ id: "a" }, 3n, "number"]);
+    const bytes = await store.bytesCollection("bytes");
+    await bytes.set(new Uint8Array([1, 2]), new Uint8Array([3]));
+    equal((await bytes.range({ prefix: new Uint8Array([1]) })).map(({ key, data }) => [...key, ...data]), [[1, 2, 3]]);
+    for (const range of ["a", { prefx: "a" }, { prefix: "a", gt: "b" }, { gt: 1 }, { gt: "\ud800" }, null]) {
+      await rejects(list.range(range), "InvalidArgument", "NotApplied", show(range));
+    }
+    await rejects(bytes.range({ prefix: "a" }), "InvalidArgument");
+  },
   "datastore: what is no record, key, option or id is refused": async (t) => {
     const { store } = await datastore(t);
     const list = await store.collection("list");
@@ -167,7 +186,7 @@ export const datastoreTests = {
     let deep = {};
     for (let level = 0; level < 200; level += 1) deep = { deep };
     for (const record of [undefined, null, 7, "a", [], {}, { id: 7 }, { id: "" }, cyclic, { id: "a", n: 1n },
-      { id: "\ud800" }, { id: "a", deep }]) {
+      { id: "\ud800" }, { id: "a", deep }, { id: "a", n: NaN }, { id: "a", n: [-Infinity] }]) {
       await rejects(list.set(record), "InvalidArgument");
     }
     for (const call of [

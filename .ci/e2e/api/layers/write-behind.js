@@ -249,6 +249,81 @@ export const writeBehindTests = {
     equal([(await engine.repairDryRun()).removed, (await engine.repair()).removed], [1, 1]);
     equal(Object.keys(await stored(job, "page")), ["b/1", "b/2"]);
   },
+  "write_behind: parents may be in another job, also on a new worker, and while that is closed nothing is removed": async (t) => {
+    const { root, job } = await t.job();
+    const state = await root.openJob("state");
+    await state.putAcked("platform", bytes("p"), "");
+    // The same category here is another one.
+    await job.persistAcked(new t.Batch().put("lease", bytes("p"), "").put("lease", bytes("gone"), "").put("platform", bytes("gone"), ""));
+    const relations = [{ child: "lease", parent: "platform", parentJob: state, parentOf: (key) => key }];
+    const open = (options) => t.WriteBehind.open(job, [{ category: "lease" }], options);
+    const engine = await open({ relations });
+    const { relations: [relation] } = engine.bootstrap.repair;
+    equal([relation.child, relation.parent, relation.examined, relation.removed], ["lease", "platform", 2, 1]);
+    equal(Object.keys(await stored(job, "lease")), ["p"]);
+    equal([await state.count("platform"), await job.count("platform")], [1n, 1n]);
+    root.terminate();
+    await engine.repair().catch(() => {});
+    equal((await engine.repair()).removed, 0);
+    await state.deleteAcked("platform", bytes("p"));
+    equal((await engine.repairDryRun()).removed, 1);
+    await root.closeJob("state");
+    await rejects(engine.repair(), "JobNotFound");
+    equal(Object.keys(await stored(job, "lease")), ["p"]);
+    await root.openJob("state");
+    equal((await engine.repair()).removed, 1);
+    await engine.close();
+    const other = await t.job();
+    for (const wrong of [{ parentJob: other.job }, { parentJob: {} }, { kind: "keptBy", parentJob: job }]) {
+      await rejects(open({ relations: [{ child: "lease", parent: "platform", parentOf: () => undefined, ...wrong }] }), "InvalidArgument");
+    }
+  },
+  "write_behind: a row whose parent is only dirty is no orphan, also for a worker that takes over": async (t) => {
+    const { root, job } = await t.job();
+    const hosts = new Map();
+    const sets = [{ category: "host", read: (key) => hosts.get(string(key)) }, { category: "page" }];
+    const parentOf = (key) => bytes(string(key).split("/")[0]);
+    const engine = await t.WriteBehind.open(job, sets, { relations: [{ child: "page", parent: "host", parentOf }] });
+    hosts.set("a", "1");
+    engine.weak("host").mark(bytes("a"));
+    await engine.strong("page").put(bytes("a/1"), "one");
+    equal([(await engine.repairDryRun()).removed, (await engine.repair()).removed], [1, 0]);
+    hosts.set("b", "1");
+    engine.weak("host").mark(bytes("b"));
+    await engine.strong("page").put(bytes("b/1"), "one");
+    root.terminate();
+    await engine.status().catch(() => {});
+    equal((await engine.status()).dirty, 1);
+    await engine.stop();
+    equal([Object.keys(await stored(job, "host")), Object.keys(await stored(job, "page"))], [["a", "b"], ["a/1", "b/1"]]);
+  },
+  "write_behind: a call that is given up while a new worker opens the engine leaves it open": async (t) => {
+    const { root, engine, set } = await program(t, { migrations: [{ version: 1, step: () => new t.Batch() }] });
+    for (let round = 0; round < 5; round += 1) {
+      root.terminate();
+      const given = new AbortController();
+      const status = engine.status({ signal: given.signal });
+      await pause(round * 3);
+      given.abort(new Error("given up"));
+      await status.catch(() => {});
+      set("a", `${round}`);
+      await engine.flush();
+      equal((await engine.status()).dirty, 0);
+    }
+  },
+  "write_behind: a key that is marked under a strong write keeps its mark": async (t) => {
+    const { job, engine, config, hosts, host, set } = await program(t);
+    for (let round = 0; round < 10; round += 1) {
+      hosts.set("a", `strong ${round}`);
+      const before = config.put(bytes("c"), "x");
+      const strong = host.put(bytes("a"), `strong ${round}`);
+      const flush = engine.flush();
+      set("a", `newer ${round}`);
+      await Promise.all([before, strong, flush, engine.flush()]);
+      await engine.flush();
+      equal([await stored(job, "host"), engine.dirty], [{ a: `newer ${round}` }, 0]);
+    }
+  },
   "write_behind: what cannot be is refused": async (t) => {
     const { job } = await t.job();
     const { WriteBehind } = t;

@@ -53,6 +53,14 @@ export class Collection {
     return found && recordRead(this.#content, found);
   }
 
+  /** The records of a range of keys, in the order of their keys. */
+  async range(range = {}) {
+    const signal = signalOf(range);
+    const { start, end } = this.#content.rangeOf(range);
+    const records = await this.#remote.call("range", [start, end], { signal });
+    return records.map((each) => recordRead(this.#content, each));
+  }
+
   /** Sets a record, whatever was there. */
   async set(...given) {
     return this.#set(...this.#record(given), undefined);

@@ -1,37 +1,34 @@
 // The layer `write_behind` as pages use it: the page's memory is the truth, the store follows.
-// Remembers which keys are dirty until they are flushed, so that a worker that dies takes no mark along; when
-// to flush and what that means is decided in the worker.
+// When to flush and what that means is decided in the worker; which keys are dirty is remembered here.
 
 import { Batch } from "../../batch.js";
-import { categoryOf, keyOf, payloadOf, signalOf, text8 } from "../../bytes.js";
+import { keyOf, signalOf } from "../../bytes.js";
 import { asyncDispose } from "../../dispose.js";
 import { invalid, PersistencyError } from "../../error.js";
-import { limits } from "../../limits.js";
 import { pause, RETRIES_MAX, RETRY_MS } from "../../stream.js";
-import { ENTRY, Reader } from "../../wire.js";
 import { Remote } from "../remote.js";
+import { declared } from "./declare.js";
+import { copied, Marks } from "./marks.js";
 import { StrongRows, WeakRows } from "./rows.js";
 
-/** Dirty keys of all sets together at most, unless the options say less; the worker's MARKS_MAX. */
-const MARKS_MAX = 99_999;
-/** Bytes that they weigh at most, as the worker's MARK_BYTES_MAX, and a payload unless its set says otherwise. */
-const MARK_BYTES_MAX = limits().batchBytes - 1024;
-const PAYLOAD_BYTES = 512;
-
-/** What a relation can be. */
-const KINDS = ["requires", "keptBy"];
+/** Milliseconds after which a new worker is told again what it could not be told. */
+const TELL_AGAIN_MS = 1000;
 
 /** An engine over one job. */
 export class WriteBehind {
   #remote;
-  #sets;
+  #job;
+  #marks;
   #byName = new Map();
-  /** What all sets together may hold, and do. */
-  #bounds;
-  #taken = { marks: 0, bytes: 0 };
+  #relations;
+  #migrations;
+  #legacy;
+  #bootstrap;
   #started = false;
   /** What the policy was changed to. */
   #policy = {};
+  /** Whether the worker knows of these two. */
+  #told = true;
   /** The flush under way that was asked for since there was no more room. */
   #full;
   /** Whether the worker's questions are heard. */
@@ -40,34 +37,23 @@ export class WriteBehind {
   #sending = false;
   #closing = new AbortController();
   #hidden;
-  #job;
-  #relations;
-  #migrations;
-  #legacy;
-  #bootstrap;
 
   constructor(remote, job, sets, options) {
-    const { marks = MARKS_MAX, bytes = MARK_BYTES_MAX, flushWhenHidden = true, relations, migrations, legacy } = options;
+    const { flushWhenHidden = true, relations, migrations, legacy } = options;
     if (!(remote instanceof Remote)) throw invalid("the layer is opened by WriteBehind.open()");
     this.#remote = remote;
     this.#job = job;
-    this.#bounds = { marks, bytes };
+    this.#marks = new Marks(sets, options);
     this.#relations = relations;
     this.#migrations = migrations;
     this.#legacy = legacy;
     const through = {
-      mark: (index, key, upsert) => this.#mark(this.#sets[index], copied(keyOf(key)), upsert),
+      mark: (index, key, upsert) => this.#mark(index, copied(keyOf(key)), upsert),
       row: (...call) => this.#row(...call),
       write: (batch) => this.write(batch),
     };
-    this.#sets = sets.map((set, index) => {
-      const { category, read, marks = MARKS_MAX, bytes = MARK_BYTES_MAX, payloadBytes = PAYLOAD_BYTES } = set;
-      const handle = new (read ? WeakRows : StrongRows)(through, index, category);
-      this.#byName.set(category, handle);
-      const weigh = ({ key, upsert }) => categoryOf(category).length + key.length + (upsert ? payloadBytes : 0);
-      const taken = { marks: 0, bytes: 0 };
-      return { index, category, read, weigh, bounds: { marks, bytes }, taken, entries: new Map() };
-    });
+    sets.forEach(({ category, read }, index) =>
+      this.#byName.set(category, new (read ? WeakRows : StrongRows)(through, index, category)));
     if (flushWhenHidden && typeof document === "object") {
       this.#hidden = () => {
         if (document.visibilityState === "hidden" && this.dirty > 0) this.flush().catch(() => {});
@@ -79,38 +65,10 @@ export class WriteBehind {
 
   /** Opens the layer over a job, with its sets, parents first. */
   static async open(job, sets, options = {}) {
-    if (!Array.isArray(sets)) throw invalid("the sets are an array");
-    if (typeof options !== "object" || options === null) throw invalid("the options are an object");
-    const declared = sets.map(({ category, read, marks, bytes, payloadBytes } = {}) => {
-      categoryOf(category);
-      if (read !== undefined && typeof read !== "function") throw invalid("the reader of a set is a function");
-      return { category, strong: read === undefined, marks, bytes, payloadBytes };
-    });
-    const { flushWhenHidden: _, relations = [], migrations = [], legacy, ...given } = options;
-    for (const [what, list] of [["relations", relations], ["migrations", migrations]]) {
-      if (!Array.isArray(list)) throw invalid(`the ${what} are an array`);
-    }
-    const calls = [...relations.map(({ parentOf } = {}) => parentOf), ...migrations.map(({ step } = {}) => step)];
-    if ([...calls, legacy ?? (() => {})].some((call) => typeof call !== "function")) {
-      throw invalid("parentOf, step and legacy are functions");
-    }
-    const place = (category) => {
-      const index = sets.findIndex((set) => set.category === category);
-      if (index < 0) throw invalid("a relation of a set that there is not");
-      return index;
-    };
-    const history = {
-      relations: relations.map(({ kind = "requires", child, parent }) => {
-        if (!KINDS.includes(kind)) throw invalid(`a relation is ${KINDS.join(" or ")}`);
-        return { keptBy: kind === "keptBy", child: place(child), parent: place(parent) };
-      }),
-      migrations: migrations.map(({ version }) => version),
-      legacy: legacy !== undefined,
-    };
-    const remote = new Remote(job, "writeBehind", [declared, history, given]);
+    const remote = new Remote(job, "writeBehind", declared(job, sets, options));
     await remote.open();
-    const engine = new WriteBehind(remote, job, sets.map((set) => ({ ...set })),
-      { ...options, relations, migrations });
+    const { relations = [], migrations = [] } = options;
+    const engine = new WriteBehind(remote, job, sets.map((set) => ({ ...set })), { ...options, relations, migrations });
     try {
       engine.#bootstrap = bootstrapRead(await remote.call("open", [], { patient: true }));
       return engine;
@@ -151,7 +109,7 @@ export class WriteBehind {
 
   /** How many keys are dirty, those of a flush under way included. */
   get dirty() {
-    return this.#taken.marks;
+    return this.#marks.size;
   }
 
   /** Writes everything that is dirty in one atomic batch, now. */
@@ -188,7 +146,7 @@ export class WriteBehind {
     if (!(batch instanceof Batch)) throw invalid("a strong write takes a Batch");
     const packed = Batch.packed(batch).packed.slice();
     const write = () => this.#call("write", [packed], { patient: true });
-    return BigInt(await this.#strongly(this.#touched(packed), write, () => true));
+    return BigInt(await this.#strongly(this.#marks.ofBatch(packed), write, () => true));
   }
 
   /** Gives up what the worker holds for this, without a flush; the job stays open. */
@@ -200,70 +158,36 @@ export class WriteBehind {
 
   /** A call on a row; where it writes, a mark that was made before is older than what it writes. */
   async #row(index, method, key, args, options) {
-    const set = this.#sets[index];
     const bytes = copied(keyOf(key));
-    const entry = method === "get" ? undefined : set.entries.get(nameOf(bytes));
+    const touched = method === "get" ? [] : this.#marks.ofRow(index, bytes);
     const call = () => this.#call(method, [index, bytes, ...args], options);
     // Of these two `false` says that nothing was written.
     const writes = (answer) => !(answer === false && (method === "ensure" || method === "remove"));
-    return this.#strongly(entry ? [{ set, entry }] : [], call, writes);
+    return this.#strongly(touched, call, writes);
   }
 
-  /**
-   * A call that takes marks along if it writes. They are not told again while it is under way: the worker would take
-   * them for newer than what it writes.
-   */
+  /** A call that takes marks along if it writes. */
   async #strongly(touched, call, writes) {
-    for (const { entry } of touched) entry.held += 1;
+    this.#marks.hold(touched);
     let through = false;
     try {
       const answer = await call();
       through = writes(answer);
       return answer;
     } finally {
-      for (const { set, entry } of touched) {
-        entry.held -= 1;
-        if (through) this.#forget(set, entry);
-      }
+      this.#marks.release(touched, through);
       this.#send();
     }
   }
 
-  /** The dirty keys that a batch writes or removes. */
-  #touched(packed) {
-    const touched = new Map();
-    for (const reader = new Reader(packed); !reader.ended;) {
-      const code = reader.byte();
-      const category = text8(reader.bytes());
-      const set = this.#sets.find((each) => each.category === category);
-      const name = nameOf(reader.bytes());
-      if (code === ENTRY.deleteRange) {
-        const end = reader.flag() ? nameOf(reader.bytes()) : undefined;
-        for (const [each, entry] of set?.entries ?? []) {
-          if (each >= name && (end === undefined || each < end)) touched.set(entry, set);
-        }
-        continue;
-      }
-      if (code === ENTRY.put || code === ENTRY.requireEqual) reader.bytes();
-      const entry = code === ENTRY.put || code === ENTRY.delete ? set?.entries.get(name) : undefined;
-      if (entry) touched.set(entry, set);
-    }
-    return Array.from(touched, ([entry, set]) => ({ set, entry }));
-  }
-
-  #mark(set, key, upsert) {
+  #mark(index, key, upsert) {
     if (!this.#remote.isOpen) throw new PersistencyError("Closed", "the engine is closed");
-    const name = nameOf(key);
-    const before = set.entries.get(name);
-    const entry = { key, upsert, sent: false, asked: 0, held: 0 };
-    const [marks, bytes] = [before ? 0 : 1, set.weigh(entry) - (before ? set.weigh(before) : 0)];
-    const fits = ({ bounds, taken }) => taken.marks + marks <= bounds.marks && (bytes <= 0 || taken.bytes + bytes <= bounds.bytes);
-    if (!fits(set) || !fits({ bounds: this.#bounds, taken: this.#taken })) {
+    try {
+      this.#marks.mark(index, key, upsert);
+    } catch (error) {
       if (this.#started) this.#flushFull();
-      throw new PersistencyError("Overloaded", "no room for another dirty key before a flush");
+      throw error;
     }
-    this.#take(set, marks, bytes);
-    set.entries.set(name, entry);
     if (this.#sending) return;
     this.#sending = true;
     queueMicrotask(() => this.#send());
@@ -274,44 +198,13 @@ export class WriteBehind {
     this.#full ??= this.flush().catch(() => {}).then(() => { this.#full = undefined; });
   }
 
-  #take(set, marks, bytes) {
-    for (const taken of [set.taken, this.#taken]) {
-      taken.marks += marks;
-      taken.bytes += bytes;
-    }
-  }
-
-  /** The mark has been flushed, or is older than what was written; one that was made since stays. */
-  #forget(set, entry) {
-    const name = nameOf(entry.key);
-    if (set.entries.get(name) !== entry) return;
-    set.entries.delete(name);
-    this.#take(set, -1, -set.weigh(entry));
-  }
-
-  /** What has been marked and not been sent, by sets; from now on it counts as sent. */
-  #unsent() {
-    const marked = [];
-    const marks = [];
-    for (const { index, entries } of this.#sets) {
-      const [upserts, deletes] = [[], []];
-      for (const entry of entries.values()) {
-        if (entry.sent || entry.held > 0) continue;
-        entry.sent = true;
-        marked.push(entry);
-        (entry.upsert ? upserts : deletes).push(entry.key);
-      }
-      if (upserts.length + deletes.length > 0) marks.push([index, upserts, deletes]);
-    }
-    return { marks, marked };
-  }
-
   /** Tells the worker what has been marked in this turn. */
   #send() {
     this.#sending = false;
     if (!this.#remote.isOpen) return;
-    const { marks, marked } = this.#unsent();
+    const { marks, marked } = this.#marks.unsent();
     if (marks.length === 0) return;
+    if (!this.#following) this.#follow();
     // What could not be told is told with the next flush at the latest.
     this.#remote.call("mark", [marks]).catch(() => marked.forEach((entry) => { entry.sent = false; }));
   }
@@ -324,13 +217,31 @@ export class WriteBehind {
     return this.#remote.call(method, args, options);
   }
 
-  /** A worker that was started anew knows of nothing: everything that is dirty is told again. */
+  /** A worker that was started anew knows of nothing: everything is told again. */
   #again() {
-    if (!this.#remote.isLost) return;
-    for (const { entries } of this.#sets) for (const entry of entries.values()) entry.sent = false;
+    if (this.#remote.isLost) {
+      this.#marks.untell();
+      this.#told = false;
+    }
+    if (this.#told) return;
+    this.#told = true;
     this.#send();
-    if (Object.keys(this.#policy).length > 0) this.#remote.call("setPolicy", [this.#policy]).catch(() => {});
-    if (this.#started) this.#remote.call("start").catch(() => {});
+    const calls = [];
+    if (Object.keys(this.#policy).length > 0) calls.push(this.#remote.call("setPolicy", [this.#policy]));
+    if (this.#started) calls.push(this.#remote.call("start"));
+    Promise.all(calls).catch((error) => this.#notTold(error));
+  }
+
+  /** Nothing else would start the flusher of a new worker. */
+  async #notTold(error) {
+    this.#told = false;
+    if (!error.retryable && error.outcome !== "Unknown") return;
+    try {
+      await pause(TELL_AGAIN_MS, this.#closing.signal);
+      if (this.#remote.isOpen) this.#again();
+    } catch {
+      // It has been closed meanwhile.
+    }
   }
 
   /** Answers the worker's questions for as long as it is open. */
@@ -389,30 +300,15 @@ export class WriteBehind {
     });
   }
 
-  #settle({ id, through }) {
-    for (const set of this.#sets) {
-      for (const entry of [...set.entries.values()]) {
-        if (entry.asked !== id) continue;
-        entry.asked = 0;
-        if (through && entry.sent) this.#forget(set, entry);
-        // Whether the worker has taken note of it is not known: it may have given up waiting.
-        else entry.sent = false;
-      }
-    }
+  #settle(settled) {
+    this.#marks.settle(settled);
     this.#send();
   }
 
   /** What memory has, all of it in this turn. */
-  #snapshot({ id, wanted }) {
+  #snapshot(asked) {
     try {
-      const all = this.#sets.filter(({ read }) => read).map(({ index, read, entries }) => {
-        const keys = new Map(wanted[index].map((key) => [nameOf(key), key]));
-        for (const [name, { key, upsert }] of entries) if (upsert) keys.set(name, key);
-        return [index, Array.from(keys.values(), (key) => [key, valueOf(read(copied(key)))])];
-      });
-      const { marks } = this.#unsent();
-      for (const { entries } of this.#sets) for (const entry of entries.values()) if (entry.held === 0) entry.asked = id;
-      return { snapshot: [marks, all] };
+      return { snapshot: this.#marks.snapshot(asked) };
     } catch (error) {
       return failed(error);
     }
@@ -428,18 +324,6 @@ Object.defineProperty(WriteBehind.prototype, asyncDispose, {
     }
   },
 });
-
-/** A key's bytes as a name: one character for each byte. */
-function nameOf(key) {
-  let name = "";
-  for (const byte of key) name += String.fromCharCode(byte);
-  return name;
-}
-
-/** What a reader says, as it is sent: nothing for a key that memory has no longer. */
-const valueOf = (value) => (value === undefined || value === null ? undefined : copied(payloadOf(value)));
-
-const copied = (bytes) => Uint8Array.from(bytes);
 
 const failed = (error) => ({ error: String(error?.message ?? error) });
 

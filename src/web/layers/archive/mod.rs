@@ -51,7 +51,8 @@ struct ProgressOut {
 
 impl From<ArchiveProgress> for ProgressOut {
     fn from(progress: ArchiveProgress) -> Self {
-        let ArchiveProgress { archived_seq, restorable, state } = progress;
+        // Pruning is not asked for from here.
+        let ArchiveProgress { archived_seq, restorable, state, .. } = progress;
         let packed = |error: &Error| ByteBuf::from(pack_error(error));
         let (state, failures, error) = match &state {
             ArchiveState::Shipping => ("shipping", None, None),

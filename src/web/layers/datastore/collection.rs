@@ -1,13 +1,17 @@
 //! Collections for the page, and what one reads from them bit by bit.
 
+use std::ops::Bound;
+
 use async_trait::async_trait;
 use serde::Serialize;
+use serde_bytes::ByteBuf;
 use tokio::sync::Mutex;
 
 use super::super::{Answer, Args, Object, check_next, no_method};
 use super::content::{Crossing, ToldOf, record_out, records_out, since_out, update_out};
 use crate::datastore::{ChangesPages, Collection, CollectionInfo, Subscription, When};
 use crate::error::Result;
+use crate::key::Key;
 
 /// A collection.
 pub struct Shelf<C: Crossing>(pub Collection<C>);
@@ -45,6 +49,12 @@ impl<C: Crossing> Object for Shelf<C> {
                     Some(record) => Answer::value(&record_out::<C>(record)?),
                     None => Ok(Answer::nothing()),
                 }
+            }
+            "range" => {
+                let (start, end): (ByteBuf, Option<ByteBuf>) = args.read()?;
+                let start = Bound::Included(Key::from(start.into_vec()));
+                let end = end.map_or(Bound::Unbounded, |end| Bound::Excluded(Key::from(end.into_vec())));
+                Answer::value(&records_out::<C>(collection.range((start, end)).await?)?)
             }
             "set" => {
                 let (key, data, when): (Option<C::Name>, C::Data, Option<u64>) = args.read()?;

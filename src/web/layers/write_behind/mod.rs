@@ -35,26 +35,16 @@ use crate::write_behind::{
 /// `InvalidArgument` for other arguments than sets, history and options, or such as cannot be.
 pub fn open(job: &Job, args: Args<'_>) -> Result<Answer> {
     let (sets, history, given): (Vec<SetGiven>, History, Given) = args.read()?;
-    let questions = Arc::<Questions>::default();
-    let asked = Arc::clone(&questions);
-    let mut schema = Schema::elsewhere(Box::new(move |wanted| {
-        let bytes = |keys: Vec<Key>| keys.into_iter().map(|key| ByteBuf::from(key.into_bytes())).collect();
-        let wanted = wanted.into_iter().map(bytes).collect();
-        asked.ask(
-            |id| News::Values { id, wanted },
-            |reply| match reply {
-                Reply::Snapshot(snapshot) => Some(snapshot),
-                _ => None,
-            },
-        )
-    }));
-    let sets: Vec<Set> = sets.into_iter().map(|set| set.declared(&mut schema)).collect();
-    history.declare(&mut schema, &sets, &questions)?;
     let policy = Arc::new(Mutex::new(given.policy.unwrap_or_default().policy(FlushPolicy::default())));
-    let options = given.options(Arc::clone(&policy))?;
-    let declared = Mutex::new(Some((schema, options)));
-    let (job, engine) = (job.clone(), OnceCell::new());
-    Ok(Answer::nothing().with(Engine { job, declared, engine, sets, policy, questions }))
+    let engine = Engine {
+        job: job.clone(),
+        declared: Declared { sets, history, given },
+        opened: OnceCell::new(),
+        policy,
+        questions: Arc::default(),
+    };
+    engine.declare()?;
+    Ok(Answer::nothing().with(engine))
 }
 
 /// Marks of one set: keys to upsert, keys to delete.
@@ -75,12 +65,22 @@ struct ReplyGiven {
 
 struct Engine {
     job: Job,
-    /// What it is to be opened with.
-    declared: Mutex<Option<(Schema, Options)>>,
-    engine: OnceCell<WriteBehind>,
-    sets: Vec<Set>,
+    declared: Declared,
+    opened: OnceCell<Opened>,
     policy: Arc<Mutex<FlushPolicy>>,
     questions: Arc<Questions>,
+}
+
+/// What an engine is opened with; kept, since opening may be given up or fail, and is then begun anew.
+struct Declared {
+    sets: Vec<SetGiven>,
+    history: History,
+    given: Given,
+}
+
+struct Opened {
+    engine: WriteBehind,
+    sets: Vec<Set>,
 }
 
 /// Where an engine stands, as it crosses.
@@ -166,7 +166,8 @@ impl Object for Engine {
             }
             _ => {}
         }
-        let engine = self.engine().await?;
+        let opened = self.opened(method == "open").await?;
+        let engine = &opened.engine;
         match method {
             "open" => {
                 args.none()?;
@@ -187,7 +188,7 @@ impl Object for Engine {
             }
             "mark" => {
                 let (marks,): (Vec<Marks>,) = args.read()?;
-                self.mark(marks)?;
+                opened.mark(marks)?;
             }
             "flush" => {
                 args.none()?;
@@ -223,27 +224,15 @@ impl Object for Engine {
                 let (batch,): (ByteBuf,) = args.read()?;
                 return Answer::value(&engine.write(unpack_batch(&batch)?).await?);
             }
-            _ => return self.call_set(method, args).await,
+            _ => return opened.call_set(method, args).await,
         }
         Ok(Answer::nothing())
     }
 }
 
-impl Engine {
-    /// The engine, opened once.
-    async fn engine(&self) -> Result<&WriteBehind> {
-        let open = || async {
-            let declared = lock(&self.declared).take();
-            let failed = || Error::new(ErrorKind::Closed, "opening the engine has failed");
-            let (schema, options) = declared.ok_or_else(failed)?;
-            WriteBehind::over(self.job.clone(), schema, options).await
-        };
-        self.engine.get_or_try_init(open).await
-    }
-
+impl Opened {
     fn set(&self, index: u32) -> Result<&Set> {
-        let none = || Error::new(ErrorKind::InvalidArgument, "there is no such set");
-        self.sets.get(index as usize).ok_or_else(none)
+        self.sets.get(index as usize).ok_or_else(no_set)
     }
 
     fn strong(&self, index: u32) -> Result<&StrongSet<Key>> {
@@ -253,9 +242,7 @@ impl Engine {
     fn weak(&self, index: u32) -> Result<&WeakSet<Key>> {
         match self.set(index)? {
             Set::Weak(set) => Ok(set),
-            Set::Strong(_) => {
-                Err(Error::new(ErrorKind::InvalidArgument, "nothing is marked in a strong set"))
-            }
+            Set::Strong(_) => Err(not_weak()),
         }
     }
 
@@ -300,6 +287,46 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+impl Engine {
+    /// The engine, opened once.
+    ///
+    /// The first life repairs. One that goes on after its worker has died does not: what the page has marked, and not
+    /// yet told again, would not count.
+    async fn opened(&self, is_first: bool) -> Result<&Opened> {
+        let open = || async {
+            let (schema, sets, options) = self.declare()?;
+            let job = self.job.clone();
+            let engine = match is_first {
+                true => WriteBehind::over(job, schema, options).await,
+                false => WriteBehind::again(job, schema, options).await,
+            };
+            Ok(Opened { engine: engine?, sets })
+        };
+        self.opened.get_or_try_init(open).await
+    }
+
+    /// Declares everything, for one try to open it.
+    fn declare(&self) -> Result<(Schema, Vec<Set>, Options)> {
+        let asked = Arc::clone(&self.questions);
+        let mut schema = Schema::elsewhere(Box::new(move |wanted| {
+            let bytes =
+                |keys: Vec<Key>| keys.into_iter().map(|key| ByteBuf::from(key.into_bytes())).collect();
+            let wanted = wanted.into_iter().map(bytes).collect();
+            asked.ask(
+                |id| News::Values { id, wanted },
+                |reply| match reply {
+                    Reply::Snapshot(snapshot) => Some(snapshot),
+                    _ => None,
+                },
+            )
+        }));
+        let Declared { sets, history, given } = &self.declared;
+        let sets: Vec<Set> = sets.iter().map(|set| set.clone().declared(&mut schema)).collect();
+        history.clone().declare(&self.job, &mut schema, &sets, &self.questions)?;
+        Ok((schema, sets, given.clone().options(Arc::clone(&self.policy))?))
+    }
 
     /// News for the page; none any more when the job has ended.
     async fn next(&self) -> Result<Answer> {
@@ -332,7 +359,9 @@ impl Engine {
     fn snapshot(&self, id: u32, marks: Vec<Marks>, values: Vec<Values>) -> Result<()> {
         let mut made = Vec::new();
         for (set, upserts, deletes) in marks {
-            self.weak(set)?;
+            if self.declared.sets.get(set as usize).ok_or_else(no_set)?.strong {
+                return Err(not_weak());
+            }
             let marked = |mark: Mark| move |key| (set as usize, key_of(key), mark);
             made.extend(upserts.into_iter().map(marked(Mark::Upsert)));
             made.extend(deletes.into_iter().map(marked(Mark::Delete)));
@@ -353,6 +382,14 @@ impl Engine {
         });
         Ok(())
     }
+}
+
+fn no_set() -> Error {
+    Error::new(ErrorKind::InvalidArgument, "there is no such set")
+}
+
+fn not_weak() -> Error {
+    Error::new(ErrorKind::InvalidArgument, "nothing is marked in a strong set")
 }
 
 fn key_of(key: ByteBuf) -> Key {

@@ -10,19 +10,20 @@ use serde_bytes::ByteBuf;
 
 use super::questions::{News, Questions, Reply, lock};
 use crate::error::{Error, ErrorKind, Result};
+use crate::job::Job;
 use crate::key::Key;
 use crate::options::Durability;
-use crate::write_behind::schema::ParentsOf;
+use crate::write_behind::schema::{JobOf, ParentsOf};
 use crate::write_behind::{
     Backoff, FlushPolicy, Options, RelationKind, Rows, Schema, SetBounds, StrongSet, WeakSet,
 };
 
 /// A set as it is declared.
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SetGiven {
     category: String,
-    strong: bool,
+    pub strong: bool,
     marks: Option<usize>,
     bytes: Option<usize>,
     payload_bytes: Option<usize>,
@@ -35,7 +36,7 @@ pub enum Set {
 }
 
 /// How the sets hang together and came to be, as it is declared; sets by their places.
-#[derive(Default, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct History {
     relations: Vec<RelationGiven>,
@@ -43,20 +44,34 @@ pub struct History {
     legacy: bool,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct RelationGiven {
     kept_by: bool,
     child: usize,
-    parent: usize,
+    parent: ParentGiven,
+}
+
+/// Where parents are: a set of the engine, or a category of another job.
+#[derive(Clone, Deserialize)]
+#[serde(untagged)]
+enum ParentGiven {
+    Here(usize),
+    Elsewhere(String, String),
 }
 
 impl History {
-    /// Declares what it says, each with a question to the page.
-    pub fn declare(self, schema: &mut Schema, sets: &[Set], questions: &Arc<Questions>) -> Result<()> {
+    /// Declares what it says, each with a question to the page; other jobs are those that are open beside `job`.
+    pub fn declare(
+        self,
+        job: &Job,
+        schema: &mut Schema,
+        sets: &[Set],
+        questions: &Arc<Questions>,
+    ) -> Result<()> {
         let none = || Error::new(ErrorKind::InvalidArgument, "a relation of a set that there is not");
         for (relation, RelationGiven { kept_by, child, parent }) in (0..).zip(self.relations) {
-            let (child, parent) = (sets.get(child).ok_or_else(none)?, sets.get(parent).ok_or_else(none)?);
+            let child = sets.get(child).ok_or_else(none)?.strong();
             let kind = if kept_by { RelationKind::KeptBy } else { RelationKind::Requires };
             let asked = Arc::clone(questions);
             let ask: ParentsOf = Box::new(move |rows| {
@@ -72,7 +87,20 @@ impl History {
                     },
                 )
             });
-            schema.relation_elsewhere(kind, child.strong(), parent.strong(), ask);
+            match parent {
+                ParentGiven::Here(parent) => {
+                    schema.relation_asked(kind, child, sets.get(parent).ok_or_else(none)?.strong(), ask);
+                }
+                ParentGiven::Elsewhere(..) if kept_by => {
+                    let message = "rows of another job can be required, not kept alive";
+                    return Err(Error::new(ErrorKind::InvalidArgument, message));
+                }
+                ParentGiven::Elsewhere(id, category) => {
+                    let job = job.clone();
+                    let parents: JobOf = Box::new(move || job.beside(&id));
+                    schema.requires_elsewhere_asked(child, (parents, &category), ask);
+                }
+            }
         }
         for version in self.migrations {
             let asked = Arc::clone(questions);
@@ -149,7 +177,7 @@ impl PolicyGiven {
 }
 
 /// Options as they cross.
-#[derive(Default, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Given {
     marks: Option<usize>,
