@@ -7,9 +7,10 @@ import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { brotliCompressSync } from 'node:zlib';
 import { build, transform } from 'esbuild';
+import { minify } from 'terser';
 
 /** Gzipped bytes at most that a page loads until its first call is answered; only ever lowered. */
-const BUDGET_BYTES = 127_000;
+const BUDGET_BYTES = 126_500;
 /** Where it is to go. */
 const AIM_BYTES = 90_000;
 /**
@@ -70,7 +71,7 @@ const pageHost = (page) => ({
 async function bundle(name, script, { version, license }, generated, out) {
   const { wasm, worker, page, scripts } = ENTRIES[name];
   const constants = { PACKAGE_VERSION: version, WORKER_FILE: worker, WASM_FILE: wasm, LAYERS: name === 'layers' };
-  await build({
+  const { outputFiles } = await build({
     entryPoints: [join(root, 'pkg-template', 'src', scripts[script])],
     outfile: join(out, script),
     bundle: true,
@@ -83,7 +84,12 @@ async function bundle(name, script, { version, license }, generated, out) {
     plugins: [glue(join(generated, name)), pageHost(page)],
     nodePaths: [join(root, '.ci', 'e2e', 'node_modules')],
     logLevel: 'warning',
+    write: false,
   });
+  // Once more, by a tool that only does this, and leaves less.
+  const options = { module: true, ecma: 2020, compress: { passes: 3 }, format: { comments: /^!/ } };
+  const { code } = await minify(outputFiles[0].text, options);
+  writeFileSync(join(out, script), code);
 }
 
 /** The manifest: what only the crate knows comes from there. */

@@ -457,7 +457,7 @@ class Session {
     const frame = this.#frame.written();
     if (frame.length === 0 || this.dead) return;
     // The next one is often about as long.
-    this.#frame = new Writer(Math.min(frame.length + (frame.length >> 3), FRAME_BYTES));
+    this.#frame = new Writer(Math.min(2 * frame.length, FRAME_BYTES));
     try {
       this.#port.post(frame, [frame.buffer]);
     } catch (error) {

@@ -182,12 +182,10 @@ export class Sequence {
 
 /** Bytes of operations in one entry, unless a single one has more. */
 const ENTRY_BYTES_MAX = 48 * 1024;
-/**
- * Bytes of operations in a commit's last entry, which others read once more before they go on behind it; and as long as
- * there are none, since an entry less is a request less.
- */
+/** Bytes of operations in a commit's last entry, which others read once more before they go on behind it. */
 const LAST_BYTES_MAX = 4 * 1024;
-const LAST_BYTES_ALONE_MAX = 4 * LAST_BYTES_MAX;
+/** How many times as much it may have while there are no others: an entry less is a request less. */
+const LAST_TIMES_ALONE = 4;
 /** The operations, as they cross and as they lie in an entry; write.rs has the same codes. */
 export const WRITE = { put: 0, delete: 1, deleteRange: 2, putApart: 3, putValue: 4, deleteValues: 5, empty: 6 };
 
@@ -218,8 +216,8 @@ export class Operations {
   }
 
   /** What is stored under `number` and those that follow it. */
-  entries(number, record, alone = false) {
-    if (this.#last.used > (alone ? LAST_BYTES_ALONE_MAX : LAST_BYTES_MAX)) this.#end();
+  entries(number, record, alone) {
+    if (this.#last.used > LAST_BYTES_MAX * (alone ? LAST_TIMES_ALONE : 1)) this.#end();
     const whole = this.#whole.map((operations, at) => entry(number + at, EMPTY, operations));
     return [...whole, entry(number + whole.length, record, this.#last.take())];
   }
@@ -316,22 +314,20 @@ export class Overlay {
   #merge(added) {
     const { rows } = this;
     const byKey = (one, other) => compare(one.key, other.key);
-    const fresh = [];
+    const places = [];
     let place = 0;
-    added.sort(byKey).forEach((row, at) => {
-      if (at + 1 < added.length && byKey(row, added[at + 1]) === 0) return;
+    const fresh = added.sort(byKey).filter((row, at) => {
+      if (at + 1 < added.length && byKey(row, added[at + 1]) === 0) return false;
       // Behind them all are the others, too.
       if (place < rows.length) place = this.find(row.key);
-      if (place < rows.length && byKey(rows[place], row) === 0) rows[place] = row;
-      else fresh.push({ row, place });
+      if (place === rows.length || byKey(rows[place], row) !== 0) return places.push(place);
+      rows[place] = row;
+      return false;
     });
-    if (fresh.length === 1) return void rows.splice(fresh[0].place, 0, fresh[0].row);
     let end = rows.length;
-    for (const { row } of fresh) rows.push(row);
-    while (fresh.length > 0) {
-      const { row, place } = fresh.pop();
-      for (; end > place; end--) rows[end + fresh.length] = rows[end - 1];
-      rows[end + fresh.length] = row;
+    for (const row of fresh) rows.push(row);
+    for (let at = fresh.length; at-- > 0; rows[end + at] = fresh[at]) {
+      for (; end > places[at]; end--) rows[end + at] = rows[end - 1];
     }
   }
 }

@@ -12,7 +12,7 @@ use rusqlite::Connection;
 use super::direct::DirectReads;
 use super::fault::{self, Result};
 use super::files::{self, Files, OpenFile, Stored};
-use super::overlay::Shared;
+use super::overlay::{Overlay, Shared, Version};
 use super::read::{self, View};
 use super::reader::{ReadThread, Reader};
 use super::writing::Writing;
@@ -110,10 +110,22 @@ impl SqliteEngine {
                 seen.map_err(|error| fault::refine(error, &self.files.dir))
             }
             Some(Main::Reader(reader)) => {
-                reader.read(|conn| read(&View::beside_stranger(conn, &self.overlay)?))
+                let seen = reader.read(|conn| {
+                    let view = View::beside_stranger(conn, &self.overlay)?;
+                    Ok((read(&view)?, view.into_read()))
+                });
+                seen.map(|(seen, journal)| self.know(seen, journal))
             }
             None => Err(closed()),
         }
+    }
+
+    /// Keeps what a view has read of a stranger's journal, once the view has turned out to be one.
+    fn know<T>(&self, seen: T, journal: Option<(Overlay, Version)>) -> T {
+        if let Some((overlay, version)) = journal {
+            self.overlay.replace(overlay, version);
+        }
+        seen
     }
 
     /// Runs a long read on the thread for those.
@@ -150,15 +162,19 @@ impl Engine for SqliteEngine {
             Query::Get(_) => self.read_here(|view| read::answer(view, &query, verify)),
             Query::Size => Ok(Seen::without_record(Found::Size(Some(self.files.bytes()?)))),
             query => {
+                if let (Query::Count { .. }, Some(Main::Writer(writing))) = (&query, &*self.main.borrow()) {
+                    writing.fold_for_count();
+                }
                 let (overlay, owned) = (Arc::clone(&self.overlay), self.sharing == Sharing::Exclusive);
-                self.read_there(move |conn| {
+                let seen = self.read_there(move |conn| {
                     let view = match owned {
                         true => View::beside_writer(conn, &overlay),
                         false => View::beside_stranger(conn, &overlay),
-                    };
-                    read::answer(&view?, &query, verify)
-                })
-                .await
+                    }?;
+                    Ok((read::answer(&view, &query, verify)?, view.into_read()))
+                });
+                let (seen, journal) = seen.await?;
+                Ok(self.know(seen, journal))
             }
         }
     }

@@ -14,12 +14,16 @@ use crate::engine::{EngineError, Fault};
 
 /// Bytes of entries from which on a round begins. Tests fold all the time.
 const ROUND_FROM_BYTES: usize = if cfg!(test) { 2 * 1024 } else { 4 * 1024 * 1024 };
-/// Bytes of entries beyond which nothing is added before it has been folded, where folding failed before.
+/// Bytes of entries beyond which nothing is added before some have been folded.
 const JOURNAL_BYTES_MAX: usize = 4 * ROUND_FROM_BYTES;
 /// Rows of a slice at most: enough for neighbours to share their pages, and few for whoever waits behind it.
 const SLICE_ROWS_MAX: usize = if cfg!(test) { 4 } else { 256 };
+/// Where a slice finds no room, the next one has so many times fewer rows.
+const SLICE_SHRINKS: usize = 16;
 /// Rows that a round folds for each operation that is committed while it lasts, so that it ends.
 const ROWS_PER_OPERATION: usize = 2;
+/// Rows of the overlay from which on it is folded before rows are counted, since a count looks each of them up.
+const COUNTED_ROWS_MAX: usize = 8 * 1024;
 
 /// A walk through the keys that is under way.
 #[derive(Clone, Debug)]
@@ -32,17 +36,21 @@ pub(super) struct Round {
     owed: usize,
     /// Bytes of the entries that will go.
     goes: usize,
+    /// Rows of the overlay when it began.
+    rows: usize,
 }
 
 impl Round {
-    fn new(standing: &Standing) -> Self {
+    fn new(standing: &Standing, rows: usize) -> Self {
         let (to, goes) = (standing.version.last, standing.bytes);
-        Round { to, cursor: Vec::new(), owed: SLICE_ROWS_MAX, goes }
+        Round { to, cursor: Vec::new(), owed: SLICE_ROWS_MAX, goes, rows }
     }
 
-    /// Has rows folded for operations that are committed.
-    pub(super) fn owe(&mut self, operations: usize) {
-        self.owed += ROWS_PER_OPERATION * operations.max(1);
+    /// Has rows folded for an entry: as many as let the round end before the journal is twice as long, whether
+    /// its operations are many or large.
+    pub(super) fn owe(&mut self, operations: usize, bytes: usize) {
+        let for_bytes = self.rows.saturating_mul(bytes) / ROUND_FROM_BYTES;
+        self.owed += for_bytes.max(ROWS_PER_OPERATION * operations.max(1));
     }
 }
 
@@ -53,16 +61,16 @@ impl Writing {
             let standing = self.standing()?;
             let due = match &standing.round {
                 None => standing.bytes >= ROUND_FROM_BYTES,
-                Some(round) => round.owed >= SLICE_ROWS_MAX,
+                Some(round) => round.owed >= SLICE_ROWS_MAX || standing.bytes >= JOURNAL_BYTES_MAX,
             };
             if !due {
                 return Ok(());
             }
-            let most = standing.bytes;
-            match self.fold_slice(standing) {
+            let bytes = standing.bytes;
+            match self.fold_slice(standing, SLICE_ROWS_MAX) {
                 Ok(()) => {}
                 // The next commit tries again; the job goes on while the journal has not become too long.
-                Err(error) if most < JOURNAL_BYTES_MAX && error.fault != Fault::SyncFailed => {
+                Err(error) if bytes < JOURNAL_BYTES_MAX && error.fault != Fault::SyncFailed => {
                     log::warn!("folding the journal: {}", error.message);
                     return Ok(());
                 }
@@ -78,18 +86,41 @@ impl Writing {
             // One round for everything, wherever an earlier one has come to.
             standing.round = None;
         }
+        let mut rows_max = SLICE_ROWS_MAX;
         while standing.version.last > 0 {
-            self.fold_slice(standing)?;
+            match self.fold_slice(standing, rows_max) {
+                Err(error) if error.fault == Fault::StorageFull && rows_max > 1 => {
+                    // A few rows may find the room in the write-ahead log that many do not.
+                    self.checkpoint();
+                    rows_max = (rows_max / SLICE_SHRINKS).max(1);
+                }
+                done => done?,
+            }
             standing = self.standing()?;
         }
         Ok(())
     }
 
+    /// Folds everything if a count would have to look up too much of it. Whether that succeeds only matters to
+    /// how long the count takes.
+    pub(super) fn fold_for_count(&self) {
+        let many = self.shared.now().is_some_and(|overlay| overlay.count() > COUNTED_ROWS_MAX);
+        if many && let Err(error) = self.fold_all() {
+            log::warn!("folding the journal before a count: {}", error.message);
+        }
+    }
+
     /// Folds the next rows of the round, or begins one; ends it if there are no more.
-    fn fold_slice(&self, mut standing: Standing) -> Result<()> {
-        let mut round = standing.round.take().unwrap_or_else(|| Round::new(&standing));
-        let rows = self.overlay()?.after(&round.cursor, SLICE_ROWS_MAX);
-        let ends = rows.len() < SLICE_ROWS_MAX;
+    ///
+    /// It need not be on the medium before what comes after it, so it is never synced for itself.
+    fn fold_slice(&self, mut standing: Standing, rows_max: usize) -> Result<()> {
+        self.check_synced()?;
+        let overlay = self.overlay()?;
+        let mut round = standing.round.take().unwrap_or_else(|| Round::new(&standing, overlay.count()));
+        let rows = overlay.after(&round.cursor, rows_max);
+        drop(overlay);
+        let ends = rows.len() < rows_max;
+        self.sync_commits(false)?;
         let transaction = Transaction::writing(&self.conn)?;
         self.put_into_tree(&rows)?;
         if ends {
@@ -104,14 +135,14 @@ impl Writing {
         }
         if !ends {
             round.cursor = rows.last().map(|(row, _)| row.clone()).unwrap_or_default();
-            round.owed = round.owed.saturating_sub(SLICE_ROWS_MAX);
+            round.owed = round.owed.saturating_sub(rows.len());
             standing.round = Some(round);
         }
         let version = standing.version;
         self.journal.replace(Some(standing));
         self.shared.remove(&rows, version);
         self.checkpoint_if_due();
-        Ok(())
+        self.check_synced()
     }
 
     fn put_into_tree(&self, rows: &[(Vec<u8>, Over)]) -> Result<()> {

@@ -142,16 +142,36 @@ pub(super) fn version(conn: &Connection) -> Result<Version> {
 /// Reads the whole journal, which is bounded by when it is folded.
 pub(super) fn load(conn: &Connection) -> Result<Contents> {
     let mut contents = Contents { version: version(conn)?, ..Contents::default() };
-    let mut statement = conn.prepare_cached("SELECT record, operations FROM journal ORDER BY number")?;
-    let mut rows = statement.query(())?;
+    contents.bytes = read_after(conn, 0, &mut contents.overlay)?;
+    Ok(contents)
+}
+
+/// Adds to the overlay what the entries behind this one say.
+pub(super) fn load_after(conn: &Connection, mut overlay: Overlay, number: u64) -> Result<Overlay> {
+    read_after(conn, number, &mut overlay)?;
+    Ok(overlay)
+}
+
+/// The same; tells how many bytes these entries have.
+fn read_after(conn: &Connection, number: u64, overlay: &mut Overlay) -> Result<usize> {
+    let mut bytes = 0;
+    let sql = "SELECT record, operations FROM journal WHERE number > ?1 ORDER BY number";
+    let mut statement = conn.prepare_cached(sql)?;
+    let mut rows = statement.query([number])?;
     while let Some(row) = rows.next()? {
         let blob =
             |index| Ok::<_, EngineError>(row.get_ref(index)?.as_blob().map_err(rusqlite::Error::from)?);
         let (record, entry) = (blob(0)?, blob(1)?);
-        contents.bytes += record.len() + entry.len();
-        decode(entry, &mut contents.overlay)?;
+        bytes += record.len() + entry.len();
+        decode(entry, overlay)?;
     }
-    Ok(contents)
+    Ok(bytes)
+}
+
+/// How many entries are missing between the oldest and the newest one.
+pub(super) fn missing(conn: &Connection) -> Result<u64> {
+    let sql = "SELECT coalesce(max(number) - min(number) + 1 - count(*), 0) FROM journal";
+    Ok(conn.query_row(sql, (), |row| row.get(0))?)
 }
 
 /// Adds an entry with the job's record.

@@ -46,6 +46,11 @@ impl Overlay {
         self.count == 0
     }
 
+    /// Rows of which it says something.
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
     /// Bytes of the keys and payloads in it.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
@@ -118,6 +123,14 @@ impl Shared {
     pub(super) fn at(&self, version: Version) -> Option<Overlay> {
         let state = self.0.read().ok()?;
         (state.version == Some(version)).then(|| state.overlay.clone())
+    }
+
+    /// The overlay that is known and its version, if since then up to `version` entries have only been added.
+    pub(super) fn before(&self, version: Version) -> Option<(Overlay, Version)> {
+        let state = self.0.read().ok()?;
+        let known = state.version?;
+        let added = known.folds == version.folds && known.last <= version.last && known.last > 0;
+        (known == version || added).then(|| (state.overlay.clone(), known))
     }
 
     /// What is known of a row now: outside none while nobody knows, within none if it says nothing.

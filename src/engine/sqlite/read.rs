@@ -12,7 +12,7 @@ use rusqlite::{Connection, Params, Row};
 use super::fault::Result;
 use super::journal;
 use super::log_table;
-use super::overlay::{Over, Overlay, Shared};
+use super::overlay::{Over, Overlay, Shared, Version};
 use crate::engine::row_key::{after_category, category_prefix, split_row_key};
 use crate::engine::{
     EngineError, Fault, Found, Get, Got, Look, Page, PageRequest, Point, Query, Seen, Space, Verify, Want,
@@ -68,13 +68,15 @@ impl Drop for Transaction<'_> {
 pub(super) struct View<'c> {
     conn: &'c Connection,
     overlay: Overlay,
+    /// Whose overlay it is, where the view had to read something of the journal for it.
+    read: Option<Version>,
     _snapshot: Option<Transaction<'c>>,
 }
 
 impl<'c> View<'c> {
     /// What the connection that writes sees, on its own thread, for as long as it writes nothing.
     pub(super) fn of_writer(conn: &'c Connection, overlay: Overlay) -> Self {
-        View { conn, overlay, _snapshot: None }
+        View { conn, overlay, read: None, _snapshot: None }
     }
 
     /// Begins a view beside a writer of this engine, which keeps the shared overlay.
@@ -82,26 +84,31 @@ impl<'c> View<'c> {
         for _ in 0..VIEWS_MAX {
             let snapshot = Transaction::reading(conn)?;
             if let Some(overlay) = shared.at(journal::version(conn)?) {
-                return Ok(View { conn, overlay, _snapshot: Some(snapshot) });
+                return Ok(View { conn, overlay, read: None, _snapshot: Some(snapshot) });
             }
         }
         let snapshot = Transaction::reading(conn)?;
         let overlay = journal::load(conn)?.overlay;
-        Ok(View { conn, overlay, _snapshot: Some(snapshot) })
+        Ok(View { conn, overlay, read: None, _snapshot: Some(snapshot) })
     }
 
-    /// Begins a view beside a writer elsewhere; `known` is the overlay that the last such view read.
+    /// Begins a view beside a writer elsewhere; `known` is the overlay that an earlier such view has read.
     pub(super) fn beside_stranger(conn: &'c Connection, known: &Shared) -> Result<Self> {
         let snapshot = Transaction::reading(conn)?;
-        let overlay = match known.at(journal::version(conn)?) {
-            Some(overlay) => overlay,
-            None => {
-                let contents = journal::load(conn)?;
-                known.replace(contents.overlay.clone(), contents.version);
-                contents.overlay
-            }
+        let version = journal::version(conn)?;
+        let (overlay, read) = match known.before(version) {
+            Some((overlay, known)) if known == version => (overlay, None),
+            // Entries have been added, and none has gone or been folded.
+            Some((overlay, known)) => (journal::load_after(conn, overlay, known.last)?, Some(version)),
+            None => (journal::load(conn)?.overlay, Some(version)),
         };
-        Ok(View { conn, overlay, _snapshot: Some(snapshot) })
+        Ok(View { conn, overlay, read, _snapshot: Some(snapshot) })
+    }
+
+    /// The overlay and its version, for views to come, if something had to be read for it. Of a view that turns
+    /// out not to have been one it is nothing.
+    pub(super) fn into_read(self) -> Option<(Overlay, Version)> {
+        self.read.map(|version| (self.overlay, version))
     }
 
     /// What the overlay knows of a point; none if it knows nothing.
@@ -490,6 +497,10 @@ fn damage(conn: &Connection) -> Result<Vec<String>> {
 fn find_damage(conn: &Connection) -> Result<Vec<String>> {
     let mut findings = Vec::new();
     journal::load(conn)?;
+    let missing = journal::missing(conn)?;
+    if missing > 0 {
+        findings.push(format!("{missing} entries of the journal are missing."));
+    }
     let mut statement = conn.prepare("PRAGMA integrity_check")?;
     let mut rows = statement.query(())?;
     while let Some(row) = rows.next()? {

@@ -21,10 +21,10 @@ use crate::error::Outcome;
 
 /// Pages that one step of giving room back moves, so that the write-ahead log stays small.
 const VACUUM_PAGES: u32 = 512;
-/// Room for folding is taken in steps of so many bytes of rows, since each is a call of the system.
-const FOLD_STEP_BYTES: usize = 512 * 1024;
 /// Pages that a tree which splits its pages may need for rows that would fill one.
 const FOLD_PAGES_PER_PAGE: usize = 2;
+/// Bytes that an entry is taken to have beside its record and its operations.
+const ENTRY_HEAD_BYTES: usize = 32;
 
 /// The connection of a job that writes, on the worker's thread.
 pub(super) struct Writing {
@@ -82,6 +82,10 @@ impl Writing {
             && self.shared.now().is_some()
         {
             return Ok(standing.clone());
+        }
+        if !self.conn.is_autocommit() {
+            // What it shows may never be committed.
+            return Err(EngineError::new(Fault::Other, "a transaction that failed is still open"));
         }
         let contents = journal::load(&self.conn)?;
         let standing = Standing { version: contents.version, bytes: contents.bytes, round: None };
@@ -144,13 +148,13 @@ impl Writing {
         };
         let record = record.or(present.as_ref()).map_or(&[][..], Vec::as_slice);
         standing.version.last += 1;
-        standing.bytes += record.len() + entry.len();
+        let bytes = ENTRY_HEAD_BYTES + record.len() + entry.len();
+        standing.bytes += bytes;
         if let Some(round) = &mut standing.round {
-            round.owe(journal::batches(writes).map(<[_]>::len).sum());
+            round.owe(journal::batches(writes).map(<[_]>::len).sum(), bytes);
         }
         journal::append(&self.conn, standing.version.last, record, entry).map_err(not_applied)?;
-        let bytes = self.overlay()?.bytes() + FOLD_STEP_BYTES;
-        self.reserve(FOLD_PAGES_PER_PAGE * (bytes - bytes % FOLD_STEP_BYTES) / PAGE_BYTES)?;
+        self.reserve(FOLD_PAGES_PER_PAGE * self.overlay()?.bytes() / PAGE_BYTES)?;
         self.commit(transaction)?;
         let version = standing.version;
         self.journal.replace(Some(standing));
@@ -165,6 +169,7 @@ impl Writing {
         if !empties {
             self.fold_all()?;
         }
+        self.check_synced()?;
         self.sync_commits(durable)?;
         let transaction = Transaction::writing(&self.conn)?;
         let mut standing = self.standing()?;
@@ -229,7 +234,7 @@ impl Writing {
     }
 
     /// Lets commits be put on the medium from now on, or not.
-    fn sync_commits(&self, durable: bool) -> Result<()> {
+    pub(super) fn sync_commits(&self, durable: bool) -> Result<()> {
         if self.syncs_commits.get() != durable {
             self.conn.pragma_update(None, "synchronous", if durable { "FULL" } else { "NORMAL" })?;
             self.syncs_commits.set(durable);
@@ -248,7 +253,12 @@ impl Writing {
         }
     }
 
+    /// The same at once; not after a sync has failed, for one that seems to succeed then would throw the
+    /// write-ahead log away.
     pub(super) fn checkpoint(&self) {
+        if self.sync_failed.get() {
+            return;
+        }
         // It cuts the database's file to the pages that there are.
         self.reserved_pages.set(0);
         if let Err(error) = self.conn.wal_checkpoint_v2(DEFAULT_NAME, CheckpointMode::PASSIVE) {
@@ -269,7 +279,7 @@ impl Writing {
         }
     }
 
-    fn check_synced(&self) -> Result<()> {
+    pub(super) fn check_synced(&self) -> Result<()> {
         match self.sync_failed.get() {
             true => Err(EngineError::new(Fault::SyncFailed, "an earlier sync of this job failed")),
             false => Ok(()),
@@ -295,6 +305,7 @@ impl Writing {
             while rows.next()?.is_some() {}
             drop(rows);
             self.checkpoint_if_due();
+            self.check_synced()?;
             let after = free()?;
             if after >= before {
                 break;

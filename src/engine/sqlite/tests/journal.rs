@@ -318,3 +318,69 @@ async fn emptying_keeps_the_record_that_the_journal_had() {
     let engine = open(&site, "job", OpenMode::MustExist).await.unwrap();
     assert_eq!(value(&engine, Point::record()).await.unwrap(), b"second");
 }
+
+fn standing_bytes(engine: &SqliteEngine) -> usize {
+    engine.with_writer(|writing| Ok(writing.standing()?.bytes)).unwrap()
+}
+
+#[tokio::test]
+async fn the_journal_is_bounded_where_many_small_rows_are_followed_by_large_ones() {
+    let (_dir, site) = site();
+    let engine = open(&site, "job", OpenMode::Create).await.unwrap();
+    let small = (0..150_u8).fold(Batch::new(), |batch, n| batch.put("c", key([b'm', n]), ""));
+    apply(&engine, small, false).await.unwrap();
+    let mut longest = 0;
+    for n in 0..60_u8 {
+        put(&engine, [b'a', n], vec![0; ENTRY_BYTES_MAX - 5000]).await;
+        longest = longest.max(standing_bytes(&engine));
+    }
+    assert!(longest < 3 * ENTRY_BYTES_MAX, "{longest}");
+    assert_eq!(count(&engine).await, 210);
+}
+
+#[tokio::test]
+async fn folds_are_not_synced_for_themselves() {
+    let (_dir, site) = site();
+    let engine = open(&site, "job", OpenMode::Create).await.unwrap();
+    let synchronous = || {
+        let read = |writing: &Writing| {
+            Ok(writing.conn.pragma_query_value(None, "synchronous", |row| row.get::<_, i64>(0))?)
+        };
+        engine.with_writer(read).unwrap()
+    };
+    apply(&engine, Batch::new().put("c", key("a"), "1"), true).await.unwrap();
+    assert_eq!(synchronous(), 2_i64);
+    fold(&engine);
+    assert_eq!(synchronous(), 1_i64);
+    apply(&engine, Batch::new().clear("c"), true).await.unwrap();
+    assert_eq!(synchronous(), 2_i64, "but the commit that they make room for is");
+}
+
+#[tokio::test]
+async fn after_a_failed_sync_nothing_is_folded() {
+    let (_dir, site) = site();
+    let engine = open(&site, "job", OpenMode::Create).await.unwrap();
+    put(&engine, "a", "1").await;
+    let fail = |writing: &Writing| {
+        writing.notice_failed_sync(&EngineError::new(Fault::SyncFailed, "on purpose"));
+        Ok(writing.fold_all())
+    };
+    assert_eq!(engine.with_writer(fail).unwrap().unwrap_err().fault, Fault::SyncFailed);
+    for batch in [Batch::new().put("c", key("b"), "2"), Batch::new().clear("c")] {
+        assert_eq!(apply(&engine, batch, true).await.unwrap_err().fault, Fault::SyncFailed);
+    }
+    assert_eq!((entries(&engine), count(&engine).await), (1, 1));
+}
+
+#[tokio::test]
+async fn a_lost_entry_is_damage() {
+    let (_dir, site) = site();
+    let engine = open(&site, "job", OpenMode::Create).await.unwrap();
+    for n in 0..3_u8 {
+        put(&engine, [n], "1").await;
+    }
+    assert_sound(&engine).await;
+    let lose = |writing: &Writing| Ok(writing.conn.execute_batch("DELETE FROM journal WHERE number = 2")?);
+    engine.with_writer(lose).unwrap();
+    assert_eq!(engine.check().await.unwrap(), ["1 entries of the journal are missing."]);
+}
