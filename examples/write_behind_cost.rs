@@ -5,6 +5,8 @@
 //!
 //! `cargo run --release --example write_behind_cost --features write_behind,cli`
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use persistency::write_behind::{Options, Schema, WeakSet, WriteBehind};
@@ -13,18 +15,21 @@ use persistency::{Batch, Persistency, Result, key};
 const MARKS: i64 = 1_000_000;
 const KEYS: i64 = 10_000;
 const ROUNDS: usize = 21;
-const PAYLOAD: [u8; 100] = [7; 100];
+const PAYLOAD_BYTES: usize = 100;
 
 #[tokio::main]
 async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let directory = tempfile::tempdir()?;
     let root = Persistency::open(directory.path())?;
-    let (engine, rows) = engine(&root).await?;
+    let round = Arc::new(AtomicU8::new(0));
+    let (engine, rows) = engine(&root, Arc::clone(&round)).await?;
     let job = root.open_job("writes").await?;
 
     // In turns, so that both meet the same machine.
     let mut times: [Vec<Duration>; 4] = Default::default();
-    for _ in 0..ROUNDS {
+    for n in 0..ROUNDS {
+        round.store(n as u8, Ordering::Relaxed);
+        let payload = [n as u8; PAYLOAD_BYTES];
         let marking = now();
         for n in 0..MARKS {
             rows.mark(&(n % KEYS))?;
@@ -37,14 +42,16 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
         let writing = now();
         let mut batch = Batch::new();
         for n in 0..KEYS {
-            batch = batch.put("row", key!(n)?, PAYLOAD);
+            batch = batch.put("row", key!(n)?, payload);
         }
         job.persist(batch).await?.durable().await?;
+        // What comes next must not find its own bytes there.
+        let payload = [!payload[0]; PAYLOAD_BYTES];
         times[2].push(writing.elapsed());
 
         let writing = now();
         for n in 0..KEYS {
-            job.persist_put("row", key!(n)?, PAYLOAD).await?;
+            job.persist_put("row", key!(n)?, payload).await?;
         }
         job.flush().await?;
         times[3].push(writing.elapsed());
@@ -66,9 +73,10 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-async fn engine(root: &Persistency) -> Result<(WriteBehind, WeakSet<i64>)> {
+async fn engine(root: &Persistency, round: Arc<AtomicU8>) -> Result<(WriteBehind, WeakSet<i64>)> {
     let mut schema = Schema::new();
-    let rows = schema.weak("row", |_: &i64| Ok(Some(PAYLOAD.to_vec())));
+    let rows =
+        schema.weak("row", move |_: &i64| Ok(Some(vec![round.load(Ordering::Relaxed); PAYLOAD_BYTES])));
     Ok((WriteBehind::open(root, "behind", schema, Options::new()).await?, rows))
 }
 
