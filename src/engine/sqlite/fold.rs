@@ -91,7 +91,7 @@ impl Writing {
             match self.fold_slice(standing, rows_max) {
                 Err(error) if error.fault == Fault::StorageFull && rows_max > 1 => {
                     // A few rows may find the room in the write-ahead log that many do not.
-                    self.checkpoint();
+                    self.make_room();
                     rows_max = (rows_max / SLICE_SHRINKS).max(1);
                 }
                 done => done?,
@@ -128,7 +128,7 @@ impl Writing {
             standing.bytes = standing.bytes.saturating_sub(round.goes);
         }
         self.count_fold(&mut standing)?;
-        self.reserve(0)?;
+        self.reserve(0, 0)?;
         self.commit(transaction)?;
         if ends && round.to == standing.version.last {
             standing.version = Version { last: 0, ..standing.version };

@@ -4,23 +4,23 @@
 //! Never decides what is written, and never retries a commit whose outcome is not known.
 
 use std::cell::{Cell, RefCell};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use rusqlite::{Connection, DEFAULT_NAME, FileControl, wal::CheckpointMode};
+use rusqlite::Connection;
 
 use super::fault::{self, Result};
 use super::fold::Round;
+use super::medium::WAL_ROOM_BYTES;
 use super::overlay::{Overlay, Shared, Version};
 use super::read::{Transaction, View};
-use super::schema::{self, CHECKPOINT_FRAMES, PAGE_BYTES};
+use super::schema::{self, PAGE_BYTES};
 use super::{journal, read, write};
+use crate::batch::Op;
 use crate::engine::{Change, EngineError, Fault, Point, Write};
 use crate::error::Outcome;
 
-/// Pages that one step of giving room back moves, so that the write-ahead log stays small.
-const VACUUM_PAGES: u32 = 512;
 /// Pages that a tree which splits its pages may need for rows that would fill one.
 const FOLD_PAGES_PER_PAGE: usize = 2;
 /// Bytes that an entry is taken to have beside its record and its operations.
@@ -29,16 +29,17 @@ const ENTRY_HEAD_BYTES: usize = 32;
 /// The connection of a job that writes, on the worker's thread.
 pub(super) struct Writing {
     pub(super) conn: Connection,
+    pub(super) db: PathBuf,
     /// The overlay, for all who read.
     pub(super) shared: Arc<Shared>,
     /// How the journal stands; none while nobody knows, after a commit whose outcome is not known.
     pub(super) journal: RefCell<Option<Standing>>,
     /// Whether a sync has failed: what the medium holds cannot be trusted until the job is opened again.
-    sync_failed: Rc<Cell<bool>>,
+    pub(super) sync_failed: Rc<Cell<bool>>,
     /// Whether commits are put on the medium as the connection is set now.
     syncs_commits: Cell<bool>,
     /// Pages for which the database's file has room.
-    reserved_pages: Cell<usize>,
+    pub(super) reserved_pages: Cell<usize>,
 }
 
 /// How the journal stands.
@@ -55,6 +56,7 @@ impl Writing {
     pub(super) fn open(db: &Path, shared: Arc<Shared>, sync_failed: Rc<Cell<bool>>) -> Result<Self> {
         let writing = Writing {
             conn: schema::open_writer(db)?,
+            db: db.to_owned(),
             shared,
             journal: RefCell::new(None),
             sync_failed,
@@ -99,9 +101,7 @@ impl Writing {
         self.apply_unless_failed(change).inspect_err(|error| {
             self.notice_failed_sync(error);
             if error.fault == Fault::StorageFull {
-                // The write-ahead log may have room that it can use again once it has been written back,
-                // so that deletes find some.
-                self.checkpoint();
+                self.make_room();
             }
         })
     }
@@ -114,18 +114,30 @@ impl Writing {
         let transaction = Transaction::writing(&self.conn)?;
         let found = read::values(&self.view()?, &change.reads)?;
         let Some(writes) = (change.decide)(found) else { return Ok(()) };
-        if let Some(entry) = journal::entry(&writes) {
-            match self.commit_entry(transaction, &writes, &entry) {
-                // Into the tree it may go without any room: a delete needs none there.
-                Err(error) if error.fault == Fault::StorageFull && error.outcome == Outcome::NotApplied => {
-                    self.checkpoint();
+        let no_room = |done: &Result<()>| {
+            let error = done.as_ref().err();
+            error.is_some_and(|error| {
+                error.fault == Fault::StorageFull && error.outcome == Outcome::NotApplied
+            })
+        };
+        // Where nothing has been written and nobody else writes, what was read stays true.
+        match journal::entry(&writes) {
+            None => drop(transaction),
+            Some(entry) => {
+                let done = self.commit_entry(transaction, &writes, &entry);
+                if !no_room(&done) {
+                    return done;
                 }
-                done => return done,
+                // Into the tree it may go without any room: a delete needs none there.
+                self.make_room();
             }
-        } else {
-            // Nothing has been written, and nobody else writes, so what was read stays true.
-            drop(transaction);
         }
+        let done = self.commit_to_tree(&writes, change.durable);
+        if !no_room(&done) {
+            return done;
+        }
+        // Folding may have filled the write-ahead log.
+        self.make_room();
         self.commit_to_tree(&writes, change.durable)
     }
 
@@ -154,7 +166,7 @@ impl Writing {
             round.owe(journal::batches(writes).map(<[_]>::len).sum(), bytes);
         }
         journal::append(&self.conn, standing.version.last, record, entry).map_err(not_applied)?;
-        self.reserve(FOLD_PAGES_PER_PAGE * self.overlay()?.bytes() / PAGE_BYTES)?;
+        self.reserve(FOLD_PAGES_PER_PAGE * self.overlay()?.bytes() / PAGE_BYTES, WAL_ROOM_BYTES)?;
         self.commit(transaction)?;
         let version = standing.version;
         self.journal.replace(Some(standing));
@@ -185,7 +197,9 @@ impl Writing {
             writer.write(one).map_err(not_applied)?;
         }
         drop(writer);
-        self.reserve(0)?;
+        // Deletes may use what puts have to leave.
+        let puts = journal::batches(writes).flatten().any(|op| matches!(op, Op::Put { .. }));
+        self.reserve(0, if puts { WAL_ROOM_BYTES } else { 0 })?;
         self.commit(transaction)?;
         if empties {
             self.shared.replace(Overlay::default(), standing.version);
@@ -209,108 +223,11 @@ impl Writing {
         journal::set_folds(&self.conn, standing.version.folds)
     }
 
-    /// Takes the room that the transaction's pages will need in the database before it commits, and so many
-    /// pages more.
-    ///
-    /// So the write-ahead log can always be written back and used again, the journal can be folded, and on a
-    /// full medium deletes still find room.
-    pub(super) fn reserve(&self, more_pages: usize) -> Result<()> {
-        let mut statement = self.conn.prepare_cached("PRAGMA page_count")?;
-        let pages: usize = statement.query_row((), |row| row.get(0))?;
-        let pages = pages + more_pages;
-        if pages <= self.reserved_pages.get() {
-            return Ok(());
-        }
-        let mut bytes = i64::try_from(pages.saturating_mul(PAGE_BYTES)).unwrap_or(i64::MAX);
-        match self.conn.file_control(DEFAULT_NAME, FileControl::SizeHint(&mut bytes)) {
-            Ok(()) => self.reserved_pages.set(pages),
-            Err(error) => {
-                let mut error = EngineError::from(error).while_doing("reserving room");
-                error.fault = Fault::StorageFull;
-                return Err(error);
-            }
-        }
-        Ok(())
-    }
-
     /// Lets commits be put on the medium from now on, or not.
     pub(super) fn sync_commits(&self, durable: bool) -> Result<()> {
         if self.syncs_commits.get() != durable {
             self.conn.pragma_update(None, "synchronous", if durable { "FULL" } else { "NORMAL" })?;
             self.syncs_commits.set(durable);
-        }
-        Ok(())
-    }
-
-    /// Writes the log back into the database once it is long.
-    ///
-    /// The commit before it stands whatever comes of this, so a failure is kept for those that follow.
-    pub(super) fn checkpoint_if_due(&self) {
-        let due = |(frames, written): (i32, i32)| frames >= CHECKPOINT_FRAMES && written < frames;
-        let state = self.conn.wal_checkpoint_v2(DEFAULT_NAME, CheckpointMode::NOOP);
-        if state.is_ok_and(due) {
-            self.checkpoint();
-        }
-    }
-
-    /// The same at once; not after a sync has failed, for one that seems to succeed then would throw the
-    /// write-ahead log away.
-    pub(super) fn checkpoint(&self) {
-        if self.sync_failed.get() {
-            return;
-        }
-        // It cuts the database's file to the pages that there are.
-        self.reserved_pages.set(0);
-        if let Err(error) = self.conn.wal_checkpoint_v2(DEFAULT_NAME, CheckpointMode::PASSIVE) {
-            let error = EngineError::from(error);
-            log::warn!("checkpoint: {}", error.message);
-            self.notice_failed_sync(&error);
-        }
-    }
-
-    /// After a failed sync nothing more is written, nor may a checkpoint that seems to succeed throw
-    /// the write-ahead log away.
-    pub(super) fn notice_failed_sync(&self, error: &EngineError) {
-        if error.fault == Fault::SyncFailed {
-            self.sync_failed.set(true);
-            if let Err(error) = schema::never_checkpoint(&self.conn) {
-                log::error!("keeping the write-ahead log: {}", error.message);
-            }
-        }
-    }
-
-    pub(super) fn check_synced(&self) -> Result<()> {
-        match self.sync_failed.get() {
-            true => Err(EngineError::new(Fault::SyncFailed, "an earlier sync of this job failed")),
-            false => Ok(()),
-        }
-    }
-
-    /// Moves what is left of the database to its front, and cuts its files as far as nobody reads them.
-    pub(super) fn compact(&self) -> Result<()> {
-        self.check_synced()?;
-        let compacted = self.fold_all().and_then(|()| self.vacuum()).and_then(|()| truncate_wal(&self.conn));
-        compacted.inspect_err(|error| self.notice_failed_sync(error))
-    }
-
-    /// Step by step, so that the write-ahead log stays small.
-    fn vacuum(&self) -> Result<()> {
-        self.reserved_pages.set(0);
-        let free = || self.conn.pragma_query_value(None, "freelist_count", |row| row.get::<_, u64>(0));
-        let mut before = free()?;
-        while before > 0 {
-            let sql = format!("PRAGMA incremental_vacuum({VACUUM_PAGES})");
-            let mut statement = self.conn.prepare_cached(&sql)?;
-            let mut rows = statement.query(())?;
-            while rows.next()?.is_some() {}
-            drop(rows);
-            self.checkpoint_if_due();
-            self.check_synced()?;
-            let after = free()?;
-            if after >= before {
-                break;
-            }
-            before = after;
         }
         Ok(())
     }
@@ -342,16 +259,4 @@ impl Writing {
 
 fn not_applied(error: EngineError) -> EngineError {
     error.with_outcome(Outcome::NotApplied)
-}
-
-/// Takes the write-ahead log in and cuts it, unless somebody reads from it at this time.
-fn truncate_wal(conn: &Connection) -> Result<()> {
-    let wait = schema::BUSY_TIMEOUT;
-    conn.busy_timeout(std::time::Duration::ZERO)?;
-    let truncated = conn.wal_checkpoint_v2(DEFAULT_NAME, CheckpointMode::TRUNCATE).map_err(EngineError::from);
-    conn.busy_timeout(wait)?;
-    match truncated {
-        Err(error) if error.fault != Fault::Busy => Err(error),
-        _ => Ok(()),
-    }
 }
