@@ -146,8 +146,13 @@ export interface CollectionBase<Key, Data> extends AsyncDisposable {
    *
    * @example
    * ```ts
-   * const drafts = await list.range({ prefix: "draft/" });
-   * const some = await list.range({ gte: "a", lt: "c" });
+   * import { Datastore, Persistency } from "persistency/layers";
+   *
+   * const root = await Persistency.open("my-app");
+   * const store = await Datastore.open(await root.openJob("shared"));
+   * const notes = await store.collection("notes");
+   * const drafts = await notes.range({ prefix: "draft/" });
+   * const some = await notes.range({ gte: "a", lt: "c" });
    * ```
    */
   range(range?: RangeOf<Key> & ReadOptions): Promise<CollectionRecord<Key, Data>[]>;
