@@ -175,7 +175,8 @@ async fn segments_are_cut_by_number(root: &TestRoot) {
         job.put_acked("m", k([n]), "").await.unwrap();
     }
     let mut progress = archive.watch();
-    while progress.next().await.unwrap().archived_seq < 7 {}
+    // Two may be left, too few for a segment.
+    while progress.next().await.unwrap().archived_seq < 6 {}
     archive.ship().await.unwrap();
     let segments = segments(&store).await;
     assert!(segments.iter().all(|(first, last)| last - first < 3), "{segments:?}");
