@@ -47,8 +47,8 @@
 //!
 //! # Stores
 //!
-//! [`MemoryStore`] for tests, and `persistency::object_stores::ObjectStores` natively: a directory, and S3,
-//! GCS or Azure through the crate `object_store`. Others implement [`Store`], four calls whose futures are `Send`:
+//! [`MemoryStore`] for tests, and `persistency::object_stores::ObjectStores` natively: a directory, and S3 (against
+//! a real server of which it is tested), GCS or Azure through the crate `object_store`. Others implement [`Store`], four calls whose futures are `Send`:
 //! nothing else is asked of a platform. In browsers the npm package has a store over `fetch`, whose protocol is
 //! written down in `pkg-template/docs/archive.md`; the example `archive_server` speaks it over any store here.
 //! [`FaultyStore`] makes any of them fail, for tests of what is built on top.
