@@ -88,6 +88,7 @@ mod restore;
 mod resume;
 mod scheduler;
 mod shipper;
+mod start;
 mod store;
 
 pub use archiver::{Archive, ArchiveWatch, Archiver};
