@@ -4,7 +4,8 @@
 
 use std::sync::Arc;
 
-use crate::batch::Batch;
+use futures_util::future::{BoxFuture, FutureExt};
+
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Quoted, Result};
 use crate::job::Job;
@@ -17,6 +18,7 @@ use super::format::{ArchiveName, Builder, Kind, LifeNames, Sealed, Segment, Segm
 use super::options::ArchiveOptions;
 use super::reader::ArchiveReader;
 use super::restore::RestoreTo;
+use super::settled::durable;
 use super::start::Start;
 use super::store::{Store, put_settled};
 
@@ -56,6 +58,8 @@ pub(super) struct Shipper {
     log: Option<LogReader>,
     /// Up to where the log has been released.
     released: u64,
+    /// Releases more of it.
+    releasing: Option<BoxFuture<'static, Result<u64>>>,
     /// Others may have shipped since the state was found.
     is_stale: bool,
     /// Whether there may be something to prune.
@@ -90,6 +94,7 @@ impl Shipper {
             cut_at: None,
             log: None,
             released: 0,
+            releasing: None,
             is_stale: false,
             prunes: true,
             pruning_error: None,
@@ -179,6 +184,7 @@ impl Shipper {
         if done.is_err() {
             // It may have read further than what was put.
             self.log = None;
+            self.releasing = None;
         }
         done.map_err(|error| {
             error.in_context(format_args!("job {}, archive behind seq {}", Quoted(self.job.id()), self.seq()))
@@ -215,11 +221,10 @@ impl Shipper {
             }
             return Ok(Turn::More);
         }
-        if self.released < self.state.seq {
-            self.released = self.job.advance_log(&self.holder, self.state.seq).await?;
-        }
         let target = target.max(self.state.whole_at);
-        if self.state.seq >= target {
+        let is_through = self.state.seq >= target;
+        self.release(is_through).await?;
+        if is_through {
             return Ok(if self.prune_some().await { Turn::More } else { Turn::Through });
         }
         let durable = match self.job.durable_seq() {
@@ -242,6 +247,26 @@ impl Shipper {
         self.cut_at = Some(sealed.mark.last_seq);
         self.put(sealed).await?;
         Ok(Turn::More)
+    }
+
+    /// Lets go of the log up to what is archived. That takes its place in the job's queue, behind whatever is
+    /// there, so shipping goes on meanwhile; `waits` if there is nothing else to do.
+    async fn release(&mut self, waits: bool) -> Result<()> {
+        // What is under way may be for an earlier seq.
+        while let Some(mut releasing) = self.releasing.take().or_else(|| self.begin_release()) {
+            let released = if waits { Some((&mut releasing).await) } else { (&mut releasing).now_or_never() };
+            let Some(released) = released else {
+                self.releasing = Some(releasing);
+                break;
+            };
+            self.released = released?;
+        }
+        Ok(())
+    }
+
+    fn begin_release(&self) -> Option<BoxFuture<'static, Result<u64>>> {
+        let (job, holder, seq) = (self.job.clone(), self.holder.clone(), self.state.seq);
+        (self.released < seq).then(|| async move { job.advance_log(&holder, seq).await }.boxed())
     }
 
     /// Reads commits up to `end`, or as many as a segment holds; none if the log has lost them.
@@ -389,13 +414,4 @@ impl Shipper {
             _ => self.job.log_from(position).await,
         }
     }
-}
-
-/// Makes what is committed durable, and returns up to which seq it is.
-///
-/// By a batch without operations, whose receipt asks for it: a flush would take the errors of writes
-/// that others wait for.
-pub(super) async fn durable(job: &Job) -> Result<u64> {
-    let seq = job.persist(Batch::new()).await?.durable().await?;
-    Ok(job.durable_seq().max(seq))
 }
