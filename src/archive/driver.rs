@@ -345,7 +345,7 @@ async fn due(
     clock: Clock,
 ) -> Result<u64> {
     // Where that cannot be told now, the other rules do.
-    let written_by_now = async || job.info().await.map_or(0, |info| info.log_written_bytes);
+    let written_by_now = async || job.record_now().await.map_or(0, |record| record.log.end_offset);
     let written_at = written_by_now().await;
     let mut committed = job.watch_committed_seq();
     loop {

@@ -4,7 +4,8 @@
 
 use std::sync::Arc;
 
-use crate::batch::Batch;
+use futures_util::future::{BoxFuture, FutureExt};
+
 use crate::error::{Error, ErrorKind, Quoted, Result};
 use crate::job::Job;
 use crate::watch::{LogReader, Position, WatchItem};
@@ -16,6 +17,7 @@ use super::format::{Builder, Kind, LifeNames, Sealed, Segment, SegmentMark};
 use super::options::ArchiveOptions;
 use super::reader::ArchiveReader;
 use super::restore::RestoreTo;
+use super::settled::durable;
 use super::store::{Store, put_settled};
 
 /// Bytes of records after which a comparison with the log forgets them.
@@ -89,6 +91,8 @@ pub(super) struct Shipper {
     log: Option<LogReader>,
     /// Up to where the log has been released.
     released: u64,
+    /// Releases more of it.
+    releasing: Option<BoxFuture<'static, Result<u64>>>,
     /// Others may have shipped since the state was found.
     is_stale: bool,
     /// Whether there may be something to prune.
@@ -119,6 +123,7 @@ impl Shipper {
             cut_at: None,
             log: None,
             released: 0,
+            releasing: None,
             is_stale: false,
             prunes: true,
             pruning_error: None,
@@ -181,6 +186,7 @@ impl Shipper {
         if done.is_err() {
             // It may have read further than what was put.
             self.log = None;
+            self.releasing = None;
         }
         done.map_err(|error| {
             error.in_context(format_args!("job {}, archive behind seq {}", Quoted(self.job.id()), self.seq()))
@@ -217,11 +223,10 @@ impl Shipper {
             }
             return Ok(Turn::More);
         }
-        if self.released < self.state.seq {
-            self.released = self.job.advance_log(&self.holder, self.state.seq).await?;
-        }
         let target = target.max(self.state.whole_at);
-        if self.state.seq >= target {
+        let is_through = self.state.seq >= target;
+        self.release(is_through).await?;
+        if is_through {
             return Ok(if self.prune_some().await { Turn::More } else { Turn::Through });
         }
         let durable = match self.job.durable_seq() {
@@ -244,6 +249,25 @@ impl Shipper {
         self.cut_at = Some(sealed.mark.last_seq);
         self.put(sealed).await?;
         Ok(Turn::More)
+    }
+
+    /// Lets go of the log up to what is archived. That takes its place in the job's queue, behind whatever is
+    /// there, so shipping goes on meanwhile; `waits` if there is nothing else to do.
+    async fn release(&mut self, waits: bool) -> Result<()> {
+        let Some(mut releasing) = self.releasing.take().or_else(|| self.begin_release()) else {
+            return Ok(());
+        };
+        let released = if waits { Some((&mut releasing).await) } else { (&mut releasing).now_or_never() };
+        match released {
+            Some(released) => self.released = released?,
+            None => self.releasing = Some(releasing),
+        }
+        Ok(())
+    }
+
+    fn begin_release(&self) -> Option<BoxFuture<'static, Result<u64>>> {
+        let (job, holder, seq) = (self.job.clone(), self.holder.clone(), self.state.seq);
+        (self.released < seq).then(|| async move { job.advance_log(&holder, seq).await }.boxed())
     }
 
     /// Reads commits up to `end`, or as many as a segment holds; none if the log has lost them.
@@ -391,13 +415,4 @@ impl Shipper {
             _ => self.job.log_from(position).await,
         }
     }
-}
-
-/// Makes what is committed durable, and returns up to which seq it is.
-///
-/// By a batch without operations, whose receipt asks for it: a flush would take the errors of writes
-/// that others wait for.
-pub(super) async fn durable(job: &Job) -> Result<u64> {
-    let seq = job.persist(Batch::new()).await?.durable().await?;
-    Ok(job.durable_seq().max(seq))
 }

@@ -1,5 +1,6 @@
 //! Facts about archives: what is shipped, when, and what becomes of it when the store fails.
 
+mod bounds;
 mod electing;
 mod exporting;
 mod failing;

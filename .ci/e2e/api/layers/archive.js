@@ -151,17 +151,17 @@ export const archiveTests = {
     const options = { ...ON_DEMAND, name, maxAttempts: 2, backoffMs: 1, backoffMaxMs: 2 };
     const archive = await t.Archive.attach(job, t.archives, options);
     await archive.ship();
-    await t.setServer(false);
+    await t.server("down");
     try {
       const seq = await job.putAcked("m", t.key(1n), "1");
       isError(await failure(archive.waitArchived(seq)), "Overloaded");
       const { state, error } = await until(archive, (progress) => progress.state === "stalled");
       equal([state, error.kind], ["stalled", "Overloaded"]);
-      await t.setServer(true);
+      await t.server("up");
       await archive.resume();
       equal(await archive.waitArchived(seq), seq);
     } finally {
-      await t.setServer(true);
+      await t.server("up");
     }
     await archive.detach();
     equal((await job.info()).logHolders, []);
