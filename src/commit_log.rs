@@ -25,6 +25,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use self::operations::{Input, OVERHEAD_MAX, encode_after};
+#[allow(unused_imports, reason = "not every platform's journal is of these bytes")]
 pub(crate) use self::operations::{decode_all, encode_all};
 #[cfg(feature = "archive")]
 pub(crate) use self::operations::{decode_ops, encode_ops};
