@@ -30,7 +30,7 @@ impl Place {
         if root.as_os_str().is_empty() {
             return Err(Error::new(ErrorKind::InvalidArgument, "the root is empty"));
         }
-        if root == Path::new(MEMORY_ROOT) {
+        if root.as_os_str() == MEMORY_ROOT {
             return Ok(Place { site: Arc::new(MemorySite::default()), is_memory: true });
         }
         Ok(Place { site: Arc::new(PlatformSite::of_root(root)?), is_memory: false })

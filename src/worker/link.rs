@@ -17,7 +17,7 @@ use super::progress::{End, Milestones, Progress, Reach};
 use super::slot::{Conflicts, Slot, Ticket};
 use super::turn::Task;
 use crate::clock::Clock;
-use crate::engine::{Direct, Found, NotDirectly, Query, Wanted};
+use crate::engine::{Direct, Found, NotDirectly, Query, READS_DIRECTLY, Wanted};
 use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::limits;
 use crate::pace::yield_now;
@@ -174,7 +174,7 @@ impl Link {
             yield_now().await;
         }
         let touched = |pending: &Arc<Pending>| pending.may_touch(wanted.category, wanted.key);
-        if self.pending.get().is_none_or(touched) {
+        if self.pending().is_none_or(touched) {
             return Err(NotDirectly);
         }
         let found = direct.row(&wanted)?;
@@ -184,6 +184,11 @@ impl Link {
         }
         self.counters.reads.fetch_add(1, Ordering::Relaxed);
         Ok(found)
+    }
+
+    /// What direct reads must not pass; `None` where there are none.
+    fn pending(&self) -> Option<&Arc<Pending>> {
+        if READS_DIRECTLY { self.pending.get() } else { None }
     }
 
     fn direct(&self) -> Option<Arc<dyn Direct>> {
@@ -395,7 +400,7 @@ impl Link {
     }
 
     fn send_task(&self, task: Task, ticket: Ticket, deadline: Option<u64>, credit: Share) -> Result<()> {
-        let pending = self.pending.get().zip(task.operations()).map(|(pending, ops)| pending.enter(ops));
+        let pending = self.pending().zip(task.operations()).map(|(pending, ops)| pending.enter(ops));
         self.send(Command::Write(QueuedTask { number: 0, task, ticket, deadline, pending, credit }))
     }
 

@@ -62,5 +62,8 @@ use std::time::Duration;
 
 pub(crate) use site::IndexedDbSite;
 
+/// Whether there are [`Direct`](super::Direct) reads.
+pub(crate) const READS_DIRECTLY: bool = false;
+
 /// How long a call may take, unless the options say otherwise.
 pub(crate) const DEADLINE_DEFAULT: Option<Duration> = Some(Duration::from_secs(30));
