@@ -26,7 +26,9 @@ impl Waiting {
 
     /// The future has gone, if it ever waited.
     pub(crate) fn forget(&mut self, number: Option<u64>) {
-        self.wakers.retain(|(of, _)| Some(*of) != number);
+        if let Some(at) = self.wakers.iter().position(|(of, _)| Some(*of) == number) {
+            self.wakers.remove(at);
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {

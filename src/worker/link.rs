@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockWriteGuard};
 
 use futures_channel::oneshot;
 
-use super::command::{Caller, Command, QueuedRead, QueuedTask, Read, Reading, Reply, misanswered};
+use super::command::{Answered, Caller, Command, QueuedRead, QueuedTask, Read, Reading, Reply, misanswered};
 use super::errors::{gone, stopped, timed_out};
 use super::inbox::{Inbox, Taking};
 use super::pending::Pending;
@@ -130,9 +130,14 @@ impl Link {
         let deadline = self.deadline();
         let credit = self.call_credit(&self.reads, deadline).await?;
         let (reply, answer) = oneshot::channel();
-        self.send(Command::Read(QueuedRead { read, reply: reply.into(), deadline, _credit: credit }))?;
+        self.send(Command::Read(QueuedRead {
+            read,
+            reply: Reply::Future(reply),
+            deadline,
+            _credit: credit,
+        }))?;
         self.counters.reads.fetch_add(1, Ordering::Relaxed);
-        self.answer(answer).await
+        self.answer(answer).await?.reading()
     }
 
     /// Has the engine answer a query.
@@ -201,8 +206,8 @@ impl Link {
         let deadline = self.deadline();
         let credit = self.call_credit(&self.waiters, deadline).await?;
         let (reply, answer) = oneshot::channel();
-        self.send(Command::Flush { deadline, reply: reply.into(), credit })?;
-        self.answer(answer).await?.take()
+        self.send(Command::Flush { deadline, reply: Reply::Future(reply), credit })?;
+        self.answer(answer).await?.flushed()
     }
 
     /// Waits until the committed `seq` is durable.
@@ -218,8 +223,8 @@ impl Link {
         let deadline = self.deadline();
         let credit = self.call_credit(&self.waiters, deadline).await?;
         let (reply, answer) = oneshot::channel();
-        self.send(Command::Durable { seq, deadline, reply: reply.into(), credit })?;
-        self.answer(answer).await?.take()
+        self.send(Command::Durable { seq, deadline, reply: Reply::Future(reply), credit })?;
+        self.answer(answer).await?.flushed()
     }
 
     /// What became of `seq` if its sync ended so.
@@ -411,7 +416,7 @@ impl Link {
         }
     }
 
-    async fn answer<T>(&self, answer: oneshot::Receiver<Result<T>>) -> Result<T> {
+    async fn answer(&self, answer: oneshot::Receiver<Result<Answered>>) -> Result<Answered> {
         match answer.await {
             Ok(result) => result,
             // Dropped unanswered: the worker ended under this call.

@@ -29,7 +29,7 @@ use super::errors::{gone, poisoned, timed_out};
 use super::link::Link;
 use super::recent::Recent;
 use super::turn::Turn;
-use super::waiters::{Flushed, KeptErrors, Until, Waiter};
+use super::waiters::{KeptErrors, Until, Waiter};
 use crate::batch::Op;
 use crate::clock::earlier;
 use crate::engine::{EngineError, Fault, Query, Seen, Sharing, Verify};
@@ -269,7 +269,7 @@ impl Machine {
         self.link.clock.monotonic_ms()
     }
 
-    fn wait_until(&mut self, until: Until, deadline: Option<u64>, reply: Reply<Flushed>, credit: Share) {
+    fn wait_until(&mut self, until: Until, deadline: Option<u64>, reply: Reply, credit: Share) {
         self.mind_deadline(deadline);
         self.waiters.push(Waiter::new(until, deadline, reply, &mut self.kept).holding(credit));
     }

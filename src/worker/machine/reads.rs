@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::super::command::{Details, QueuedRead, Read, Reading, Reply};
+use super::super::command::{self, Details, QueuedRead, Read, Reading, Reply};
 use super::super::errors::{gone, timed_out};
 use super::super::log_walk::LogWalk;
 use super::super::recent::CommitsPage;
@@ -44,7 +44,7 @@ pub(super) struct Run {
 
 /// Who wants to know.
 enum Whom {
-    Caller(Reply<Reading>, Share),
+    Caller(Reply, Share),
     /// The step under way.
     Step,
     /// Nobody but the machine itself: whether the job has moved on, or gone.
@@ -103,7 +103,11 @@ impl Reads {
     }
 
     fn take_all(&mut self, wanted: &dyn Fn(&Run) -> bool) -> Vec<Run> {
-        self.runs.extract_if(.., |run| wanted(run)).collect()
+        let mut taken = Vec::new();
+        for run in std::mem::take(&mut self.runs) {
+            if wanted(&run) { &mut taken } else { &mut self.runs }.push(run);
+        }
+        taken
     }
 
     /// Whether one says where a watch begins: no write may overtake it.
@@ -312,7 +316,9 @@ impl Machine {
     fn answer_read(&mut self, whom: Whom, result: Result<Reading>) {
         match (whom, result) {
             // A caller that has gone is not an error of the read.
-            (Whom::Caller(reply, _credit), result) => drop(reply.send(result)),
+            (Whom::Caller(reply, _credit), result) => {
+                drop(reply.send(result.map(command::Answered::Reading)))
+            }
             (_, Err(error)) if !self.gone => {
                 log::warn!("job {}: its record could not be read: {error}", Quoted(&self.link.id));
             }

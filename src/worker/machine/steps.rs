@@ -125,8 +125,9 @@ impl Machine {
             if full && !tasks.is_empty() {
                 break;
             }
+            let Some(queued) = self.writes.pop_front() else { break };
             operations.extend(queued.task.operations().cloned());
-            tasks.extend(self.writes.pop_front());
+            tasks.push_back(queued);
         }
         let first = tasks.front().map_or(self.accepted, |queued| queued.number);
         self.group = Some((first, operations));
