@@ -20,6 +20,8 @@ use crate::payload::ToPayload;
 use crate::persistency::RootCore;
 use crate::range::{Span, prefix_range};
 use crate::receipt::Receipt;
+#[cfg(feature = "archive")]
+use crate::record::Record;
 use crate::scan::Scan;
 use crate::watch::{LogReader, Position, Watch};
 use crate::worker::{
@@ -541,8 +543,24 @@ impl Job {
         Ok(Query::Get(Get { points, presence_only, bytes_max: limits::SCAN_BYTES_MAX }))
     }
 
+    /// The job's record as it stands, whatever has been accepted.
+    #[cfg(feature = "archive")]
+    pub(crate) async fn record_now(&self) -> Result<Arc<Record>> {
+        Ok(self.details_of(Read::DetailsNow, "record_now").await?.record)
+    }
+
+    /// Makes what is committed durable up to this seq, whatever has been accepted, and whose errors are waited for.
+    #[cfg(feature = "archive")]
+    pub(crate) async fn sync_up_to(&self, seq: u64) -> Result<()> {
+        self.link().durable(seq).await.map_err(|error| self.explain(error, None, "sync_up_to"))
+    }
+
     async fn details(&self, operation: &str) -> Result<Details> {
-        let details = self.link().read(Read::Details).await;
+        self.details_of(Read::Details, operation).await
+    }
+
+    async fn details_of(&self, read: Read, operation: &str) -> Result<Details> {
+        let details = self.link().read(read).await;
         details.and_then(Reading::details).map_err(|error| self.explain(error, None, operation))
     }
 

@@ -24,6 +24,21 @@ pub use object_store;
 /// Which of them are built in is chosen by the features of `object_store` in the user's own
 /// `Cargo.toml`. Clones are the same store.
 ///
+/// For S3, and what speaks its API, that is `object_store = { version = "0.14", features = ["aws"] }` and
+///
+/// ```text
+/// let s3 = AmazonS3Builder::from_env().with_bucket_name("backups").build()?;
+/// let store = ObjectStores::on(tokio::runtime::Handle::current(), Arc::new(s3));
+/// ```
+///
+/// A second writer is fenced by `PutMode::Create`: on S3 and Azure that is a put with `If-None-Match: *`, on GCS one
+/// with `x-goog-if-generation-match: 0`. A server that ignores this header is no [`Store`]. Each test run archives
+/// into a real S3 server, fencing, outages and all; GCS and Azure it does not reach.
+///
+/// `object_store` repeats calls by itself, with a backoff of its own; the archive repeats what has failed after
+/// that, and gives each call [`ArchiverOptions::call_timeout`](crate::archive::ArchiverOptions::call_timeout). So
+/// a `RetryConfig` with few retries tells sooner that a store is down.
+///
 /// ```
 /// use persistency::archive::Store;
 /// use persistency::object_stores::ObjectStores;

@@ -23,6 +23,9 @@ mod processes;
 #[cfg(target_os = "linux")]
 #[path = "native/resources.rs"]
 mod resources;
+#[cfg(feature = "archive")]
+#[path = "common/stores.rs"]
+mod stores;
 
 use persistency::{ErrorKind, Key, Result, key};
 

@@ -1,5 +1,6 @@
 // The whole JavaScript API as an application uses it: the same tests (.ci/e2e/api) in Chromium with a worker,
 // in Chromium in the page, and in Firefox with a worker. Each browser is started once.
+// `PERSISTENCY_ARCHIVE_TIMES=20` has what happens to archives by chance go on so many times as long.
 
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -21,6 +22,9 @@ const PLACES = {
   'Chromium, page': { browser: 'chromium', options: { worker: 'none' } },
   'Firefox, worker': { browser: 'firefox', options: { worker: 'required' } },
 };
+
+/** How many times the usual what happens to archives by chance. */
+const TIMES = Number(process.env.PERSISTENCY_ARCHIVE_TIMES ?? 1);
 
 const isLoaded = 'typeof globalThis.runTest === "function"';
 const call = (what, ...args) => `globalThis.${what}(${args.map((each) => JSON.stringify(each)).join(', ')})`;
@@ -74,7 +78,7 @@ export function make({ root, flags }) {
     Object.keys({ ...coreTests, ...layerTests }).map((name) => [`${place}: ${name}`, async () => {
       const { run } = await page(browser);
       const outside = name.startsWith('archive: ') ? (await archive()).server : undefined;
-      const failure = await run(call('runTest', name, options, outside));
+      const failure = await run(call('runTest', name, options, outside, ...(outside ? [TIMES] : [])));
       if (failure) throw new Error(failure);
     }])));
   for (const [place, { browser, options }] of Object.entries(PLACES)) {

@@ -1,5 +1,5 @@
 // A server of archives for tests: the example `archive_server` over a folder, and in front of it a door that can be shut,
-// as where a server is overloaded. Also the example's other commands.
+// or fail in other ways that servers do. Also the example's other commands.
 
 import { execFile, execFileSync, spawn } from 'node:child_process';
 import { createServer, request } from 'node:http';
@@ -40,23 +40,79 @@ export async function start(file, args, options) {
   };
 }
 
-/** Lets requests through to a server while it is open. */
+/** What a door does beside letting requests through; `/up` ends all of it. */
+const RULES = {
+  /** Refuses everything, as a server that is busy. */
+  down: () => ({ refuses: () => true }),
+  /** Refuses everything after so many requests more. */
+  'down-after': (count) => ({ refuses: () => (count -= 1) < 0 }),
+  /** Answers nothing after so many requests more. */
+  'silent-after': (count) => ({ isSilent: () => (count -= 1) < 0 }),
+  /** Lets nothing be removed. */
+  locked: () => ({ refuses: ({ method }) => method === 'DELETE' }),
+  /** Fails by chance, in every way there is, from a seed. */
+  flaky: (seed) => flaky(random(seed)),
+};
+
+/** Of so many requests one meets each of these: it is refused, late, sent twice, or carried out with its answer lost. */
+const ONE_OF = { refuses: 8, isLate: 8, isTwice: 8, losesAnswer: 8 };
+/** Milliseconds by which an answer is late at most. */
+const LATE_MS = 30;
+
+function flaky(below) {
+  const faults = Object.entries(ONE_OF).map(([fault, number]) => [fault, () => below(number) === 0]);
+  return { ...Object.fromEntries(faults), lateMs: () => below(LATE_MS) };
+}
+
+/** Numbers below an end, by mulberry32. */
+function random(seed) {
+  let state = seed;
+  return (end) => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) % end;
+  };
+}
+
+/** Lets requests through to a server as it is told to, by a POST of one of RULES and a number, `/down-after/3`. */
 async function door(target) {
-  let isOpen = true;
-  const server = createServer((asked, answer) => {
-    if (asked.method === 'POST') {
-      isOpen = asked.url === '/up';
-      answer.writeHead(204, OPEN).end();
-    } else if (!isOpen) {
-      answer.writeHead(asked.method === 'OPTIONS' ? 204 : 503, { ...OPEN, 'access-control-allow-methods': '*' }).end();
-    } else {
-      const { method, headers, url } = asked;
-      const passed = request(new URL(url, target), { method, headers }, (answered) => {
-        answer.writeHead(answered.statusCode, answered.headers);
-        answered.pipe(answer);
-      });
-      passed.on('error', () => answer.destroy());
-      asked.pipe(passed);
+  let rule = {};
+  let passed = 0;
+  /** Those who want to be told when a request is left without an answer. */
+  let silence;
+  const server = createServer(async (asked, answer) => {
+    const parts = [];
+    for await (const part of asked) parts.push(part);
+    const { method, headers, url } = asked;
+    if (method === 'POST') {
+      const [, name, number] = url.split('/');
+      rule = RULES[name]?.(Number(number)) ?? {};
+      const told = () => answer.writeHead(200, OPEN).end(String(passed));
+      if (!rule.isSilent) return told();
+      // Answered when it is so: until then nobody knows how far the requests have come.
+      silence = told;
+      return undefined;
+    }
+    // What a browser asks beforehand is no request of ours.
+    const { refuses, isSilent, isLate, isTwice, losesAnswer } = method === 'OPTIONS' ? {} : rule;
+    if (refuses?.(asked)) return answer.writeHead(503, OPEN).end();
+    if (isSilent?.()) {
+      silence?.();
+      silence = undefined;
+      return undefined;
+    }
+    passed += Number(method !== 'OPTIONS');
+    const [times, isLost] = [isTwice?.() ? 2 : 1, losesAnswer?.()];
+    if (isLate?.()) await new Promise((done) => setTimeout(done, rule.lateMs?.()));
+    try {
+      let answered;
+      for (let time = 0; time < times; time += 1) {
+        answered = await pass(new URL(url, target), { method, headers }, Buffer.concat(parts));
+      }
+      return isLost ? answer.destroy() : answer.writeHead(answered.status, answered.said).end(answered.bytes);
+    } catch {
+      return answer.destroy();
     }
   });
   await new Promise((resolve, reject) => server.once('error', reject).listen(0, '127.0.0.1', resolve));
@@ -68,6 +124,17 @@ async function door(target) {
     }),
   };
 }
+
+/** Sends a request on, and answers what came back. */
+const pass = (url, options, body) => new Promise((resolve, reject) => {
+  const passed = request(url, options, async (answered) => {
+    const parts = [];
+    for await (const part of answered) parts.push(part);
+    resolve({ status: answered.statusCode, said: answered.headers, bytes: Buffer.concat(parts) });
+  });
+  passed.on('error', reject);
+  passed.end(body);
+});
 
 /**
  * Serves archives in `folder`. Answers `{ server, restore, ship, close }`: what pages are given, and commands that answer

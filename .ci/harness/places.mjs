@@ -10,6 +10,8 @@ const NATIVE = ['--features', `serde,cli,${LAYERS}`];
 /** In the browser `layers` stands for those of the package's second entry, and for what that makes of them. */
 const BROWSER = 'layers,archive';
 const WASM = ['--target', 'wasm32-unknown-unknown', '--features', BROWSER];
+/** Archives in a real S3 server. */
+const S3 = ['--manifest-path', 'tests/s3/Cargo.toml'];
 
 /** Seconds a whole test program may take inside a browser. */
 const BROWSER_SECONDS = 600;
@@ -21,6 +23,7 @@ const COMMAND_SECONDS = 900;
 /** Steps that print nothing worth counting: each is right or wrong. */
 export const lints = [
   { name: 'fmt', argv: ['cargo', 'fmt', '--check'] },
+  { name: 'fmt-s3', argv: ['cargo', 'fmt', '--check', ...S3] },
   { name: 'clippy-native', argv: ['cargo', 'clippy', '--all-targets', ...NATIVE, '--', '-D', 'warnings'] },
   { name: 'clippy-wasm', argv: ['cargo', 'clippy', '--all-targets', ...WASM, '--', '-D', 'warnings'] },
   { name: 'doc-native', argv: ['cargo', 'doc', '--no-deps', ...NATIVE], env: { RUSTDOCFLAGS: '-D warnings' } },
@@ -87,6 +90,8 @@ export function places(root) {
   return [
     single('harness', ['node', '--test', '--test-reporter=tap', ...harness], 'tap'),
     single('native', ['cargo', 'test', '--no-fail-fast', ...NATIVE], 'libtest'),
+    // Its server takes long to build, so it is a package of its own, like the benchmarks.
+    single('s3', ['cargo', 'test', '--no-fail-fast', ...S3, '--target-dir', 'target/s3'], 'libtest'),
     ...Object.keys(ENGINES).flatMap((engine) =>
       Object.keys(SCOPES).map((scope) => browserPlace(root, engine, scope))),
     single('e2e', ['node', '.ci/e2e/run.mjs'], 'summary'),

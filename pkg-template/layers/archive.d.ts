@@ -32,8 +32,20 @@ export interface ArchiveOptions {
   readonly name?: string | undefined;
   /** When segments are cut. */
   readonly cut?: ArchiveCut | undefined;
-  /** A new base is taken when the segments since the last one have so many bytes; 256 MiB by default. */
+  /**
+   * A new base is taken when the segments since the last one have so many bytes, and as many as that base has; 256 MiB
+   * by default.
+   */
   readonly baseAfterBytes?: number | undefined;
+  /**
+   * Prunes the archive whenever a base has been taken: what is not needed to restore the moments from so many
+   * milliseconds before the last archived commit on is removed from the server. Without this everything is kept.
+   *
+   * A base is then also taken when the last one is older than that, so that the archive holds commits of about twice
+   * this time at most. A server that lets nothing be removed goes on being shipped to, see
+   * {@link ArchiveProgress.pruningError}.
+   */
+  readonly keepMs?: number | undefined;
   /** How often in a row shipping may fail before it waits for {@link Archive.resume}; 12 by default. */
   readonly maxAttempts?: number | undefined;
   /** Milliseconds to wait after a failure, doubled with each; half a second by default. */
@@ -60,6 +72,8 @@ export interface ArchiveProgress {
   readonly failures?: number;
   /** The last failure, or why it has ended if it was not asked to. */
   readonly error?: PersistencyError;
+  /** Why pruning by {@link ArchiveOptions.keepMs} has failed, if it last has; it is tried again with the next base. */
+  readonly pruningError?: PersistencyError;
 }
 
 /**
@@ -88,10 +102,12 @@ export class Archive implements AsyncDisposable {
    * The job's log is held until what is in it has been shipped, also while nothing is attached; {@link detach} ends
    * that.
    *
+   * A server that refuses or cannot be reached is tried again like everything that is shipped: {@link progress} says
+   * so, as `retrying`, and then as `stalled`. Until it has answered once nothing new is held in the log.
+   *
    * @throws {@link PersistencyError} `Conflict` if the archive is ahead of the job, or has gone on with a later life of
    * it; `Unsupported` if the job is open for reading only, or no server of archives answers; `InvalidArgument` or
-   * `TooLarge` for bad options; `Corrupt` or `VersionTooNew` for what the server has; `Backend`, `Overloaded`,
-   * `StorageFull` or `Timeout` if the server refuses or cannot be reached.
+   * `TooLarge` for bad options; `Corrupt` or `VersionTooNew` for what the server has.
    */
   static attach(job: Job, server: ArchiveServer, options?: ArchiveOptions): Promise<Archive>;
 
@@ -103,6 +119,15 @@ export class Archive implements AsyncDisposable {
 
   /** The progress now, then whenever it has changed, until the archive has ended. Steps in between may be left out. */
   watch(options?: ReadOptions): Items<ArchiveProgress>;
+
+  /**
+   * Calls `callback` with each archived seq that is seen, until the archive ends. There is one call at a time: one whose
+   * promise takes long misses seqs in between, and stalls nobody. What it throws is reported as an uncaught error, and
+   * the next seq is told all the same.
+   *
+   * @throws {@link PersistencyError} `Closed`, `InvalidArgument`.
+   */
+  onArchived(callback: (archivedSeq: bigint) => unknown): void;
 
   /**
    * Waits until `seq` is archived, and resolves with what is by then. What has been committed is shipped at once for
@@ -253,8 +278,13 @@ export class ArchiveReader implements AsyncDisposable {
    * Makes the job `id` of this root, with the rows that the archived job had at a moment, durable and closed. It
    * appears whole or not at all, and has a generation and seqs of its own.
    *
-   * @throws {@link PersistencyError} `Conflict` if there is such a job already; `InvalidArgument` if the moment lies
-   * before or behind what is archived; `Corrupt`, naming the object, if something is missing or damaged.
+   * One that was cut short, because it was aborted, the page or its worker went, or the server or the disk failed, goes
+   * on where it stopped when it is called again for this `id`, also from another page. Before that there is no such job:
+   * who opens `id` gets a new one, and what was written goes. `listJobs()` of another tab may name it meanwhile.
+   *
+   * @throws {@link PersistencyError} `Conflict` if there is such a job already; `Busy` if somebody else fills it;
+   * `InvalidArgument` if the moment lies before or behind what is archived; `Corrupt`, naming the object, if something is
+   * missing or damaged.
    */
   restore(id: string, options?: RestoreOptions): Promise<Restored>;
 

@@ -12,7 +12,7 @@ export type Everything = Expect<Exclude<keyof typeof core, keyof typeof layers> 
 
 declare const root: Persistency;
 const server = { url: new URL("https://example.org/archives"), headers: [["authorization", "Bearer t"]] } as const;
-const archive = await layers.Archive.attach(job, server, { cut: { ageMs: 1000, early: false }, maxAttempts: 3 });
+const archive = await layers.Archive.attach(job, server, { cut: { ageMs: 1000, early: false }, keepMs: 1000 });
 const reader = await layers.ArchiveReader.open(root, { url: "/archives" }, "alpha", { generation: new Uint8Array(16) });
 const archives = {
   shipped: archive.ship(),
@@ -23,6 +23,8 @@ const archives = {
 };
 for await (const segment of reader.listSegments()) (await reader.fetch(segment)) satisfies readonly Commit[];
 for await (const { state, error } of archive.watch()) if (state === "stalled") throw error;
+archive.onArchived(async (seq) => void (seq satisfies bigint));
+archive.progress.pruningError satisfies layers.PersistencyError | undefined;
 for await (const part of layers.exportJob(job)) new Blob([part]);
 
 export type Archives = [

@@ -13,9 +13,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::job::Job;
 use crate::scan::{Pages, Row};
 
+use super::catalog;
 use super::format::{BaseMark, BasePiece, Builder, Kind, LifeNames, Sealed, Segment, chain_start};
 use super::options::ArchiveOptions;
-use super::shipper::durable;
+use super::settled::{durable, durable_record};
 use super::store::{Store, put_settled};
 
 /// Bytes of one piece of rows, one page excepted, if segments are not smaller.
@@ -147,9 +148,11 @@ impl Taking {
     }
 
     async fn finish(&self, job: &Job, store: &dyn Store, names: &LifeNames) -> Result<BaseMark> {
-        let to = if self.is_empty { 0 } else { durable(job).await? };
-        let info = job.info().await?;
-        let time_ms = if to == 0 { info.created_ms } else { info.last_commit_ms };
+        let record = durable_record(job).await?;
+        let (to, time_ms) = match self.is_empty || record.committed_seq == 0 {
+            true => (0, record.created_ms),
+            false => (record.committed_seq, record.last_commit_ms),
+        };
         let chain = self.chain.unwrap_or_else(|| chain_start(Kind::History, &self.generation, self.from));
         let mark = BaseMark {
             generation: self.generation,
@@ -161,6 +164,7 @@ impl Taking {
             bytes_until: self.bytes_until,
             pieces: self.pieces.clone(),
         };
+        catalog::remove_torn_bases(store, names).await?;
         let name = names.base(self.from);
         let whole = |bytes: &[u8]| BaseMark::decode(bytes).map(drop);
         match put_settled(store, &name, &mark.encode(), whole).await? {

@@ -405,6 +405,9 @@ pub(crate) struct Change {
     pub(crate) durable: bool,
 }
 
+/// A key in [`Space::Log`] and its value.
+pub(crate) type LogValue = (Vec<u8>, Vec<u8>);
+
 /// One write of a decision.
 #[derive(Clone, Debug)]
 pub(crate) enum Write {
@@ -412,6 +415,9 @@ pub(crate) enum Write {
     Rows(Arc<[Op]>),
     /// A value of the job's own spaces (never of rows).
     Put(Point, Vec<u8>),
+    /// Values of the log in which all of this decision's operations on rows are, and nothing else, as
+    /// `commit_log` lays them down; at most once. Their keys ascend, and are above all that the log has had.
+    Log(Vec<LogValue>),
     /// Removes a span of one of the job's own spaces (never of rows).
     DeleteSpan(Space, Span),
     /// Removes every row and the whole log; the record stays.

@@ -1,4 +1,4 @@
-// Runs one test of tests.js in this page, for a driver outside: `runTest(name, options)`.
+// Runs one test of tests.js in this page, for a driver outside: `runTest(name, options)`. What is repeated by chance is repeated `times` as often.
 // Never lets a promise's rejection pass that nobody has handled.
 
 import * as core from "/pkg/index.js";
@@ -19,14 +19,18 @@ globalThis.addEventListener("unhandledrejection", (event) => {
 let roots = 0;
 
 /** What a test is given: the package's first or second entry, and ways to open what is closed when the test is over. */
-function makeContext(persistency, options, archives) {
+function makeContext(persistency, options, archives, times) {
   const opened = [];
   return {
     ...persistency,
     options,
     archives,
-    /** Has the server of archives answer, or refuse everything as one that is busy. */
-    setServer: (up) => fetch(`${archives.url}${up ? "up" : "down"}`, { method: "POST" }),
+    times,
+    /** Has the server of archives follow a rule of archives.mjs; answers how many requests have been let through. */
+    async server(rule, number = 0) {
+      const told = await fetch(`${archives.url}${rule}/${number}`, { method: "POST" });
+      return Number(await told.text());
+    },
     /** A root's name that nobody has. */
     freshName: () => `api-${Date.now()}-${roots += 1}`,
     async open(name = this.freshName(), more = {}) {
@@ -67,14 +71,14 @@ globalThis.runExample = async (address) => {
   return said;
 };
 
-globalThis.runTest = async (name, options, archives) => {
-  const context = makeContext(name in layerTests ? layers : core, options, archives);
+globalThis.runTest = async (name, options, archives, times = 1) => {
+  const context = makeContext(name in layerTests ? layers : core, options, archives, times);
   let timer;
   try {
     await Promise.race([
       (layerTests[name] ?? tests[name])(context),
       new Promise((_, reject) => {
-        timer = setTimeout(() => reject(new Error(`not done within ${TEST_MS} ms`)), TEST_MS);
+        timer = setTimeout(() => reject(new Error(`not done within ${TEST_MS} ms`)), TEST_MS * times);
       }),
     ]);
     await context.cleanUp();

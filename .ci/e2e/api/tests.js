@@ -3,6 +3,8 @@
 
 import { deathTests } from "./deaths.js";
 import { jobTests } from "./jobs.js";
+import { archiveCutShortTests } from "./layers/archive-cut-short.js";
+import { archiveSoakTests } from "./layers/archive-soak.js";
 import { archiveTests } from "./layers/archive.js";
 import { datastoreTests } from "./layers/datastore.js";
 import { remoteTests } from "./layers/remote.js";
@@ -19,4 +21,7 @@ export const tests = {
 };
 
 /** Those of the package's second entry, a file for each layer. */
-export const layerTests = { ...remoteTests, ...sdsTests, ...datastoreTests, ...writeBehindTests, ...archiveTests };
+export const layerTests = {
+  ...remoteTests, ...sdsTests, ...datastoreTests, ...writeBehindTests, ...archiveTests, ...archiveCutShortTests,
+  ...archiveSoakTests,
+};

@@ -49,6 +49,7 @@ mod files;
 mod fold;
 mod journal;
 mod log_table;
+mod logged;
 mod medium;
 mod migrate;
 #[cfg(test)]

@@ -7,7 +7,7 @@
 //! | `rows` | (category, key) in key order, each with its payload, or with the number of a big one |
 //! | `payloads` | payloads of more than [`INLINE_BYTES_MAX`] bytes |
 //! | `journal` | what small commits did to rows, and the job's record, until they are folded |
-//! | `log` | the commit log |
+//! | `log` | the commit log, but for what of it is still in the journal |
 //! | `meta` | the job's record and the engine's notes |
 
 use std::path::Path;
@@ -55,6 +55,7 @@ const TABLES: &str = "
     CREATE TABLE journal (
         number INTEGER PRIMARY KEY,
         record BLOB NOT NULL,
+        key INTEGER NOT NULL,
         operations BLOB NOT NULL
     ) STRICT;
     CREATE TABLE log (key INTEGER PRIMARY KEY, value BLOB NOT NULL) STRICT;

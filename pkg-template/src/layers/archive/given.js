@@ -5,7 +5,7 @@ import { invalid } from "../../error.js";
 import { limits } from "../../limits.js";
 
 const SERVER = ["url", "headers", "credentials", "timeoutMs"];
-const OPTIONS = ["name", "cut", "baseAfterBytes", "maxAttempts", "backoffMs", "backoffMaxMs"];
+const OPTIONS = ["name", "cut", "baseAfterBytes", "keepMs", "maxAttempts", "backoffMs", "backoffMaxMs"];
 const CUT = ["ageMs", "commits", "bytes", "early"];
 const CREDENTIALS = ["omit", "same-origin", "include"];
 /** Milliseconds that a timer of the platform can wait at most. */
@@ -51,7 +51,7 @@ export function optionsOf(options) {
   only("an archive", options, OPTIONS);
   const { name, cut = {}, ...rest } = options;
   if (name !== undefined) nameOf("archive name", name, limits().jobIdBytes);
-  for (const each of ["baseAfterBytes", "maxAttempts", "backoffMs", "backoffMaxMs"]) numberOf(each, rest[each]);
+  for (const each of Object.keys(rest)) numberOf(each, rest[each]);
   only("a cut", cut, CUT);
   const { early, ...bounds } = cut;
   for (const each of ["ageMs", "commits", "bytes"]) numberOf(each, bounds[each]);

@@ -49,6 +49,13 @@ export class Archive {
     return new Pulled(open, { signal: signalOf(options), read: progressRead });
   }
 
+  /** Calls `callback` with each archived seq that is seen, one call at a time, until the archive ends. */
+  onArchived(callback) {
+    if (typeof callback !== "function") throw invalid("what is called with archived seqs is a function");
+    if (this.#ended) throw closed("archive");
+    this.#callback(callback, this.archivedSeq);
+  }
+
   async waitArchived(seq, options) {
     return BigInt(await this.#call("waitArchived", [seqOf(seq)], options));
   }
@@ -103,10 +110,25 @@ export class Archive {
   #end(error) {
     if (this.#ended) return;
     this.#ended = true;
-    const { archivedSeq, restorable } = this.#progress;
-    this.#progress = { archivedSeq, restorable, state: "ended", ...(error && { error }) };
+    const { archivedSeq, restorable, pruningError } = this.#progress;
+    this.#progress = {
+      archivedSeq, restorable, state: "ended", ...(error && { error }), ...(pruningError && { pruningError }),
+    };
     this.#following.return().catch(() => {});
     this.#remote.close();
+  }
+
+  async #callback(callback, told) {
+    try {
+      for await (const { archivedSeq } of this.watch()) {
+        if (archivedSeq <= told) continue;
+        told = archivedSeq;
+        // What it throws is nobody's here, and its next call comes all the same.
+        await new Promise((done) => done(callback(told))).catch(reportError);
+      }
+    } catch {
+      // The archive has ended, and its progress says why.
+    }
   }
 
   async #follow(following) {
@@ -124,10 +146,11 @@ Object.defineProperty(Archive.prototype, asyncDispose, {
 });
 
 /** Progress as it is told; its error is one of this page's. */
-function progressRead({ archivedSeq, restorable, state, failures, error }) {
+function progressRead({ archivedSeq, restorable, state, failures, error, pruningError }) {
   return {
     archivedSeq: BigInt(archivedSeq), restorable, state,
     ...(failures === null ? {} : { failures }),
     ...(error === null ? {} : { error: new Reader(error).error() }),
+    ...(pruningError === null ? {} : { pruningError: new Reader(pruningError).error() }),
   };
 }

@@ -47,12 +47,12 @@ struct ProgressOut {
     state: &'static str,
     failures: Option<u32>,
     error: Option<ByteBuf>,
+    pruning_error: Option<ByteBuf>,
 }
 
 impl From<ArchiveProgress> for ProgressOut {
     fn from(progress: ArchiveProgress) -> Self {
-        // Pruning is not asked for from here.
-        let ArchiveProgress { archived_seq, restorable, state, .. } = progress;
+        let ArchiveProgress { archived_seq, restorable, state, pruning_error } = progress;
         let packed = |error: &Error| ByteBuf::from(pack_error(error));
         let (state, failures, error) = match &state {
             ArchiveState::Shipping => ("shipping", None, None),
@@ -61,7 +61,8 @@ impl From<ArchiveProgress> for ProgressOut {
             ArchiveState::Stalled { error } => ("stalled", None, Some(packed(error))),
             ArchiveState::Ended { error } => ("ended", None, error.as_ref().map(packed)),
         };
-        ProgressOut { archived_seq, restorable, state, failures, error }
+        let pruning_error = pruning_error.as_ref().map(packed);
+        ProgressOut { archived_seq, restorable, state, failures, error, pruning_error }
     }
 }
 

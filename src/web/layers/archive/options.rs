@@ -12,6 +12,7 @@ pub struct Given {
     name: Option<String>,
     cut: CutGiven,
     base_after_bytes: Option<u64>,
+    keep_ms: Option<u64>,
     max_attempts: Option<u32>,
     backoff_ms: Option<u64>,
     backoff_max_ms: Option<u64>,
@@ -66,8 +67,11 @@ impl Given {
         if let Some(name) = self.name {
             options = options.name(name);
         }
-        match self.base_after_bytes {
-            Some(bytes) => options.base_after_bytes(bytes),
+        if let Some(bytes) = self.base_after_bytes {
+            options = options.base_after_bytes(bytes);
+        }
+        match self.keep_ms {
+            Some(ms) => options.keep(Duration::from_millis(ms)),
             None => options,
         }
     }

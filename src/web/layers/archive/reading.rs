@@ -212,7 +212,7 @@ impl Restoring {
 
 impl Drop for Restoring {
     fn drop(&mut self) {
-        // There is no job then.
+        // There is no job then; another restore of it goes on where this one was.
         self.running.abort();
     }
 }
