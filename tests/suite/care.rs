@@ -127,11 +127,10 @@ async fn a_hold_for_while_a_job_is_open_ends_when_nobody_has_it_open(root: &Test
     let job = loop {
         let p = root.open();
         let job = p.open_job("alpha").await.unwrap();
-        if holders(&job).await.len() == 1 {
+        // A browser may let go of the lock of a tab that is closed some time after.
+        if holders(&job).await.len() == 1 || !SHARED {
             break job;
         }
-        // A browser may let go of the lock of a tab that is closed some time after.
-        assert!(SHARED, "nobody else can have it open");
         p.close().await.unwrap();
     };
     assert_eq!(holders(&job).await, [("other".to_owned(), 1)]);
