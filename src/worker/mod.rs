@@ -23,7 +23,6 @@ mod tests;
 mod transcripts;
 mod turn;
 mod waiters;
-mod waiting;
 
 use std::rc::Rc;
 use std::sync::Arc;
