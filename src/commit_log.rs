@@ -25,10 +25,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use self::operations::{Input, OVERHEAD_MAX, encode_after};
+#[allow(unused_imports, reason = "not every platform's journal is of these bytes")]
+pub(crate) use self::operations::{decode_all, encode_all};
 #[cfg(feature = "archive")]
 pub(crate) use self::operations::{decode_ops, encode_ops};
 use crate::batch::Op;
-use crate::engine::{EngineError, Fault, LOG_KEY_BYTES, Point, Space, Write};
+use crate::engine::{EngineError, Fault, LOG_KEY_BYTES, LogValue};
 use crate::limits::{BATCH_BYTES_MAX, BATCH_OPERATIONS_MAX, LOG_PART_BYTES_MAX};
 use crate::range::Span;
 
@@ -87,18 +89,18 @@ impl<'a> LogWriter<'a> {
     }
 
     /// Adds the next commit, whose operations have so many bytes at most. A value that is full becomes one
-    /// of `writes`, at `offset`, which moves on behind it.
+    /// of `values`, at `offset`, which moves on behind it.
     pub(crate) fn push(
         &mut self,
         seq: u64,
         operations: &'a [Op],
         bytes: usize,
         offset: &mut u64,
-        writes: &mut Vec<Write>,
+        values: &mut Vec<LogValue>,
     ) {
         let weight = bytes + operations.len() * OVERHEAD_MAX;
         if self.weight + weight > LOG_PART_BYTES_MAX {
-            self.flush(offset, writes);
+            self.flush(offset, values);
         }
         if self.weight == 0 {
             self.first_seq = seq;
@@ -110,7 +112,7 @@ impl<'a> LogWriter<'a> {
     }
 
     /// Ends the value that is being filled; of a commit that is too large for one it makes pieces.
-    pub(crate) fn flush(&mut self, offset: &mut u64, writes: &mut Vec<Write>) {
+    pub(crate) fn flush(&mut self, offset: &mut u64, values: &mut Vec<LogValue>) {
         let pieces = self.operations.chunks(LOG_PART_BYTES_MAX);
         let last = pieces.len() as u64;
         for (number, piece) in (1..).zip(pieces) {
@@ -119,8 +121,7 @@ impl<'a> LogWriter<'a> {
             let first_seq = self.first_seq.to_be_bytes();
             let value = [&[VERSION, goes_on], &self.writer[..], &time, &at, &first_seq, piece].concat();
             *offset += value.len() as u64;
-            let key = key_of(self.last_seq, number - 1);
-            writes.push(Write::Put(Point { space: Space::Log, key }, value));
+            values.push((key_of(self.last_seq, number - 1), value));
         }
         self.operations.clear();
         self.weight = 0;

@@ -32,7 +32,10 @@ export interface ArchiveOptions {
   readonly name?: string | undefined;
   /** When segments are cut. */
   readonly cut?: ArchiveCut | undefined;
-  /** A new base is taken when the segments since the last one have so many bytes; 256 MiB by default. */
+  /**
+   * A new base is taken when the segments since the last one have so many bytes, and as many as that base has; 256 MiB
+   * by default.
+   */
   readonly baseAfterBytes?: number | undefined;
   /**
    * Prunes the archive whenever a base has been taken: what is not needed to restore the moments from so many
@@ -99,10 +102,12 @@ export class Archive implements AsyncDisposable {
    * The job's log is held until what is in it has been shipped, also while nothing is attached; {@link detach} ends
    * that.
    *
+   * A server that refuses or cannot be reached is tried again like everything that is shipped: {@link progress} says
+   * so, as `retrying`, and then as `stalled`. Until it has answered once nothing new is held in the log.
+   *
    * @throws {@link PersistencyError} `Conflict` if the archive is ahead of the job, or has gone on with a later life of
    * it; `Unsupported` if the job is open for reading only, or no server of archives answers; `InvalidArgument` or
-   * `TooLarge` for bad options; `Corrupt` or `VersionTooNew` for what the server has; `Backend`, `Overloaded`,
-   * `StorageFull` or `Timeout` if the server refuses or cannot be reached.
+   * `TooLarge` for bad options; `Corrupt` or `VersionTooNew` for what the server has.
    */
   static attach(job: Job, server: ArchiveServer, options?: ArchiveOptions): Promise<Archive>;
 

@@ -60,18 +60,24 @@ impl Archiver {
     /// that is there already goes on where it ended. A job that has rows already gets a base snapshot
     /// first, taken while it goes on being written.
     ///
+    /// A store that fails, or is not there, is no error: it is tried again like everything that is shipped, which
+    /// [`Archive::progress`] tells, as [`ArchiveState::Retrying`] from the first failure on. What is wrong with what
+    /// it holds then ends the archive, or stalls it, with the error below. Until the store has answered once
+    /// nothing new is held in the log: a first base is taken when it has.
+    ///
     /// # Errors
     ///
     /// `Conflict` if the archive is ahead of the job, or has gone on with a later life of it;
-    /// `Unsupported` if the job is open for reading only; `InvalidArgument` or `TooLarge` for a bad name
-    /// or option; `Corrupt` or `VersionTooNew` for what the store holds; and what the store answers.
+    /// `Unsupported` if the job is open for reading only, or the store is none; `InvalidArgument` or `TooLarge` for
+    /// a bad name or option; `Corrupt` or `VersionTooNew` for what the store holds.
     pub async fn attach(&self, job: &Job, store: Arc<dyn Store>, options: ArchiveOptions) -> Result<Archive> {
         let ArchiverOptions { call_timeout, clock, election, .. } = &self.core.options;
         let store: Arc<dyn Store> = Arc::new(TimedStore::new(store, clock.clone(), whole_ms(*call_timeout)));
         let shipper = attach(job, store, options, clock).await?;
-        let state = match election {
-            None => ArchiveState::Shipping,
-            Some(_) => ArchiveState::Following,
+        let state = match (election, shipper.unjoined()) {
+            (Some(_), _) => ArchiveState::Following,
+            (None, Some(error)) => ArchiveState::Retrying { failures: 1, error: error.clone() },
+            (None, None) => ArchiveState::Shipping,
         };
         let shared = Arc::new(Shared::new(shipper.archived(), state));
         let candidate = election.as_ref().map(|election| {

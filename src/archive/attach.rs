@@ -1,4 +1,5 @@
-//! Attaching: whose turn it is to ship a job, and from where on. Ships nothing itself.
+//! Attaching: whose turn it is to ship a job, and from where on. Ships nothing itself, and reads no more marks for
+//! an archive that is long.
 
 use std::sync::Arc;
 
@@ -10,13 +11,14 @@ use super::base::begins_empty;
 use super::catalog;
 use super::format::{ArchiveName, BaseMark, Life, LifeNames, SegmentMark};
 use super::options::ArchiveOptions;
-use super::shipper::{Shipper, Start};
+use super::shipper::Shipper;
+use super::start::Start;
 use super::store::{Store, put_settled};
 
 /// How often it looks again who ships when somebody else attaches at the same time.
 const LIFE_ROUNDS_MAX: usize = 8;
 
-/// Makes the job's life the archive's last one, and finds where shipping goes on.
+/// Attaches a job. A store that fails for now is looked at again by the first turn: see [`Shipper::unjoined`].
 pub(super) async fn attach(
     job: &Job,
     store: Arc<dyn Store>,
@@ -29,12 +31,16 @@ pub(super) async fn attach(
     let archive = ArchiveName::new(&name).map_err(|error| error.in_context("archive name"))?;
     let holder = format!("archive/{name}");
     let generation = job.position().await?.generation;
-    let names = archive.of(&generation);
-    // The log is not held yet: where another life is shipped nobody would let go of it again.
-    live(&*store, &archive, &names, job.id(), &generation, clock).await?;
-    catalog::remove_torn(&*store, &names).await?;
-    let start = find(job, &*store, &names, &generation, &holder).await?;
-    Ok(Shipper::new(job.clone(), store, names, generation, holder, options, start))
+    let mut shipper = Shipper::new(job.clone(), store, archive, generation, holder, options, clock.clone());
+    match shipper.join().await {
+        Err(error) if !may_pass(&error) => Err(error),
+        _ => Ok(shipper),
+    }
+}
+
+/// Whether a store that answers so may answer otherwise later.
+fn may_pass(error: &Error) -> bool {
+    error.kind() == ErrorKind::Backend || error.is_retryable()
 }
 
 /// Holds the log, and finds where shipping goes on; also while another archive of this job ships.
@@ -51,8 +57,8 @@ pub(super) async fn find(
     // By now another archive may have shipped more and released it.
     let held = held.max(info.log_first_seq.saturating_sub(1));
     // Segments first: the base with which their history begins was there before them.
-    let newest = catalog::segment_before(store, names, generation, u64::MAX).await?;
-    let bases = catalog::bases(store, names, generation).await?;
+    let newest = catalog::newest_segment(store, names, generation).await?;
+    let bases = catalog::newest_bases(store, names, generation, newest.as_ref()).await?;
     let known = Known { bases, newest };
     // Asked now: what another archive ships may have been committed since.
     let seq = job.position().await?.seq;
@@ -70,9 +76,9 @@ pub(super) async fn find(
     Ok(start)
 }
 
-/// What is in the store of this life.
+/// What is in the store of this life, as far as it has to be known.
 struct Known {
-    /// Newest first.
+    /// Newest first, as many as [`catalog::newest_bases`] reads.
     bases: Vec<BaseMark>,
     newest: Option<SegmentMark>,
 }
@@ -105,19 +111,7 @@ async fn start(
     held: u64,
 ) -> Result<Start> {
     let Some((end, chain, bytes_until)) = known.end() else {
-        return Ok(Start {
-            seq: held,
-            chain: 0,
-            bytes_until: 0,
-            bytes_until_base: 0,
-            last_ms: 0,
-            base_ms: 0,
-            whole_at: 0,
-            archived: None,
-            base_at: Some(held),
-            begins_empty: false,
-            probe: false,
-        });
+        return Ok(Start { seq: held, base_at: Some(held), ..Start::default() });
     };
     let whole_at = known.whole_at(end);
     let archived = (end >= whole_at).then_some(end);
@@ -127,6 +121,7 @@ async fn start(
         chain,
         bytes_until,
         bytes_until_base: known.bases.first().map_or(bytes_until, |base| base.bytes_until),
+        base_bytes: known.bases.first().map_or(0, BaseMark::bytes),
         last_ms: known.newest.as_ref().map_or(0, |mark| mark.last_ms).max(base_ms),
         base_ms,
         whole_at,
@@ -150,7 +145,7 @@ async fn start(
         let there = match before.filter(|mark| mark.last_seq == held) {
             Some(mark) => Some((mark.chain_after, mark.bytes_until)),
             None => {
-                let base = known.bases.iter().find(|base| base.from == held);
+                let base = catalog::base(store, names, generation, held).await?;
                 base.map(|base| (base.chain, base.bytes_until))
             }
         };
@@ -162,7 +157,7 @@ async fn start(
 }
 
 /// Sees to it that the job's present life is the archive's last one.
-async fn live(
+pub(super) async fn live(
     store: &dyn Store,
     archive: &ArchiveName,
     names: &LifeNames,

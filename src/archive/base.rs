@@ -13,6 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::job::Job;
 use crate::scan::{Pages, Row};
 
+use super::catalog;
 use super::format::{BaseMark, BasePiece, Builder, Kind, LifeNames, Sealed, Segment, chain_start};
 use super::options::ArchiveOptions;
 use super::settled::{durable, durable_record};
@@ -163,6 +164,7 @@ impl Taking {
             bytes_until: self.bytes_until,
             pieces: self.pieces.clone(),
         };
+        catalog::remove_torn_bases(store, names).await?;
         let name = names.base(self.from);
         let whole = |bytes: &[u8]| BaseMark::decode(bytes).map(drop);
         match put_settled(store, &name, &mark.encode(), whole).await? {

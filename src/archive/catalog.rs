@@ -1,5 +1,7 @@
 //! What an archive holds, as its marks say: lives, bases, segments. Never looks into data.
 
+use std::collections::VecDeque;
+
 use crate::error::{Error, ErrorKind, Result};
 
 use super::format::{ArchiveName, BaseMark, Kind, Life, LifeNames, SegmentMark, chain_start, number_of};
@@ -89,57 +91,120 @@ pub(super) async fn bases(
     names: &LifeNames,
     generation: &[u8; 16],
 ) -> Result<Vec<BaseMark>> {
-    let prefix = names.bases();
     let mut found = Vec::new();
-    let mut from = prefix.clone();
-    loop {
-        let listed = store.list(&prefix, &from, LIST_MAX).await?;
-        for name in &listed {
-            let seq = number_of(name).ok_or_else(|| foreign(name))?;
-            found.push(base_at(store, names, generation, seq).await?);
+    let mut list = Bases::new(names);
+    while let Some(from) = list.next(store).await? {
+        found.push(base_at(store, names, generation, from).await?);
+    }
+    Ok(found)
+}
+
+/// Lists at which seqs there are bases, newest first, page by page.
+struct Bases {
+    prefix: String,
+    /// From where the next page begins; none behind the last one.
+    from: Option<String>,
+    waiting: VecDeque<String>,
+}
+
+impl Bases {
+    fn new(names: &LifeNames) -> Self {
+        let prefix = names.bases();
+        Bases { from: Some(prefix.clone()), prefix, waiting: VecDeque::new() }
+    }
+
+    async fn next(&mut self, store: &dyn Store) -> Result<Option<u64>> {
+        if self.waiting.is_empty()
+            && let Some(from) = self.from.take()
+        {
+            self.waiting = store.list(&self.prefix, &from, LIST_MAX).await?.into();
+            // The name behind the last one.
+            let last = self.waiting.back().filter(|_| self.waiting.len() == LIST_MAX);
+            self.from = last.map(|last| format!("{last}0"));
         }
-        match listed.last() {
-            // The name behind this one.
-            Some(last) if listed.len() == LIST_MAX => from = format!("{last}0"),
-            _ => return Ok(found),
-        }
+        let Some(name) = self.waiting.pop_front() else { return Ok(None) };
+        number_of(&name).map(Some).ok_or_else(|| foreign(&name))
     }
 }
 
-/// Removes the marks that an upload left half: those of bases, and of the newest segments. What they were
-/// to mark is shipped again.
-pub(super) async fn remove_torn(store: &dyn Store, names: &LifeNames) -> Result<()> {
+/// The mark of the newest segment. Those before it that an upload left half are removed: what they were to mark is
+/// shipped again.
+pub(super) async fn newest_segment(
+    store: &dyn Store,
+    names: &LifeNames,
+    generation: &[u8; 16],
+) -> Result<Option<SegmentMark>> {
     let prefix = names.segments();
     while let Some(name) = store.list(&prefix, &prefix, 1).await?.into_iter().next() {
-        if !remove_if_torn(store, &name, |bytes| SegmentMark::decode(bytes).map(drop)).await? {
+        if let Some(mark) = unless_torn(store, &name, SegmentMark::decode).await? {
+            let is_there = mark.generation == *generation && Some(mark.first_seq) == number_of(&name);
+            return if is_there { Ok(Some(mark)) } else { Err(misplaced(&name)) };
+        }
+    }
+    Ok(None)
+}
+
+/// The newest bases, newest first: as many as tell from where on the last history can be restored, which are one or
+/// two where it can. Those that an upload left half are removed.
+pub(super) async fn newest_bases(
+    store: &dyn Store,
+    names: &LifeNames,
+    generation: &[u8; 16],
+    newest: Option<&SegmentMark>,
+) -> Result<Vec<BaseMark>> {
+    let mut found: Vec<BaseMark> = Vec::new();
+    let mut list = Bases::new(names);
+    while let Some(from) = list.next(store).await? {
+        let Some(base) = base(store, names, generation, from).await? else { continue };
+        let newest_base = found.first().map_or(base.from, |first| first.from);
+        let end = newest.map_or(0, |mark| mark.last_seq).max(newest_base);
+        let is_enough = base.to <= end || begins_history(&base);
+        found.push(base);
+        if is_enough {
             break;
         }
     }
-    let prefix = names.bases();
-    let mut from = prefix.clone();
-    loop {
-        let listed = store.list(&prefix, &from, LIST_MAX).await?;
-        for name in &listed {
-            remove_if_torn(store, name, |bytes| BaseMark::decode(bytes).map(drop)).await?;
-        }
-        match listed.last() {
-            // The name behind this one.
-            Some(last) if listed.len() == LIST_MAX => from = format!("{last}0"),
-            _ => return Ok(()),
-        }
+    Ok(found)
+}
+
+/// The mark of the base at `from`, if there is one; one that an upload left half is removed.
+pub(super) async fn base(
+    store: &dyn Store,
+    names: &LifeNames,
+    generation: &[u8; 16],
+    from: u64,
+) -> Result<Option<BaseMark>> {
+    let name = names.base(from);
+    let Some(mark) = unless_torn(store, &name, BaseMark::decode).await? else { return Ok(None) };
+    match mark.generation == *generation && mark.from == from {
+        true => Ok(Some(mark)),
+        false => Err(misplaced(&name)),
     }
 }
 
-/// Whether it has gone.
-async fn remove_if_torn(store: &dyn Store, name: &str, whole: fn(&[u8]) -> Result<()>) -> Result<bool> {
-    let Some(bytes) = store.get(name).await? else { return Ok(true) };
-    match whole(&bytes) {
+/// Removes the newest marks of bases that an upload left half. To be called before a new one is put: below that
+/// nobody who attaches would look.
+pub(super) async fn remove_torn_bases(store: &dyn Store, names: &LifeNames) -> Result<()> {
+    let mut list = Bases::new(names);
+    while let Some(from) = list.next(store).await? {
+        if unless_torn(store, &names.base(from), BaseMark::decode).await?.is_some() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Reads a mark; `None` if there is none, also because it was left half, and has been removed.
+async fn unless_torn<M>(store: &dyn Store, name: &str, decode: fn(&[u8]) -> Result<M>) -> Result<Option<M>> {
+    let Some(bytes) = store.get(name).await? else { return Ok(None) };
+    match decode(&bytes) {
+        Ok(mark) => Ok(Some(mark)),
         Err(error) if error.kind() == ErrorKind::Corrupt => {
             log::warn!("{name} is damaged, and what it marks is shipped again: {error}");
             store.delete(name).await?;
-            Ok(true)
+            Ok(None)
         }
-        _ => Ok(false),
+        Err(error) => Err(error.in_context(name)),
     }
 }
 

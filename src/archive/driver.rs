@@ -213,6 +213,10 @@ impl Driver {
     /// Ships from now on.
     fn begin(&mut self, id: u64, shipper: Box<Shipper>) {
         let Some(archive) = self.attached.get_mut(&id) else { return };
+        if let Some(error) = shipper.unjoined() {
+            let reported = self.scheduler.fail_before(archive.lane, self.clock.monotonic_ms());
+            archive.shared.publish(None, failed(reported, error.clone()));
+        }
         // What was committed before has waited long enough.
         let behind = Some(shipper.job.committed_seq()).filter(|seq| *seq > shipper.seq());
         let overdue = shipper.overdue().or(behind);
@@ -306,20 +310,25 @@ impl Driver {
             }
             Err(error) if is_final(&error) => self.end(id, Some(error)),
             Err(error) => {
-                let state = match self.scheduler.report(archive.lane, false, now) {
-                    Reported::Stalled { .. } => {
-                        log::error!("an archive waits to be resumed: {error}");
-                        ArchiveState::Stalled { error }
-                    }
-                    Reported::Again { failures, .. } => {
-                        log::warn!("an archive tries again, failures in a row {failures}: {error}");
-                        ArchiveState::Retrying { failures, error }
-                    }
-                    Reported::Done | Reported::Unknown => ArchiveState::Shipping,
-                };
-                archive.shared.publish(archived, state);
+                let reported = self.scheduler.report(archive.lane, false, now);
+                archive.shared.publish(archived, failed(reported, error));
             }
         }
+    }
+}
+
+/// What an archive does that has failed.
+fn failed(reported: Reported, error: Error) -> ArchiveState {
+    match reported {
+        Reported::Stalled { .. } => {
+            log::error!("an archive waits to be resumed: {error}");
+            ArchiveState::Stalled { error }
+        }
+        Reported::Again { failures, .. } => {
+            log::warn!("an archive tries again, failures in a row {failures}: {error}");
+            ArchiveState::Retrying { failures, error }
+        }
+        Reported::Done | Reported::Unknown => ArchiveState::Shipping,
     }
 }
 

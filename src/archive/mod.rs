@@ -93,6 +93,7 @@ mod resume;
 mod scheduler;
 mod settled;
 mod shipper;
+mod start;
 mod store;
 
 pub use archiver::{Archive, ArchiveWatch, Archiver};

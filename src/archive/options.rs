@@ -125,7 +125,8 @@ impl ArchiveOptions {
         self
     }
 
-    /// A new base is taken when the segments since the last one have so many bytes; 256 MiB by default.
+    /// A new base is taken when the segments since the last one have so many bytes, and as many as that base has;
+    /// 256 MiB by default. So bases are no more than about twice the segments, however large the job is.
     pub fn base_after_bytes(mut self, bytes: u64) -> Self {
         self.base_after = BaseAfter(bytes);
         self

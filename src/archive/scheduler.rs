@@ -159,8 +159,7 @@ impl<T: Clone> Scheduler<T> {
     /// The job's request under way has ended.
     pub(crate) fn report(&mut self, lane: Lane, succeeded: bool, now_ms: u64) -> Reported {
         let jitter = self.word();
-        let ticket = self.next_ticket;
-        let bounds = self.bounds;
+        let (ticket, bounds) = (self.next_ticket, self.bounds);
         let Some(queue) = self.lanes.get_mut(&lane).filter(|queue| queue.in_flight) else {
             return Reported::Unknown;
         };
@@ -172,19 +171,18 @@ impl<T: Clone> Scheduler<T> {
             (queue.failures, queue.not_before_ms) = (0, 0);
             Reported::Done
         } else {
-            queue.failures += 1;
-            let failures = queue.failures;
-            if failures >= bounds.attempts {
-                queue.stalled = true;
-                Reported::Stalled { failures }
-            } else {
-                queue.not_before_ms = now_ms.saturating_add(bounds.backoff(failures, jitter));
-                Reported::Again { at_ms: queue.not_before_ms, failures }
-            }
+            queue.fail(bounds, jitter, now_ms)
         };
         self.next_ticket += 1;
         self.release(bytes);
         reported
+    }
+
+    /// The job has failed before its first request, which waits as if it had been that.
+    pub(crate) fn fail_before(&mut self, lane: Lane, now_ms: u64) -> Reported {
+        let (jitter, bounds) = (self.word(), self.bounds);
+        let queue = self.lanes.get_mut(&lane).filter(|queue| !queue.in_flight);
+        queue.map_or(Reported::Unknown, |queue| queue.fail(bounds, jitter, now_ms))
     }
 
     /// Lets a job that is stalled, or waits for its backoff, start again as if it had never failed.
@@ -225,6 +223,17 @@ impl<T> Queue<T> {
     fn ready_at(&self) -> Option<u64> {
         let waits = !self.requests.is_empty() && !self.in_flight && !self.stalled;
         waits.then_some(self.not_before_ms)
+    }
+
+    fn fail(&mut self, bounds: Bounds, jitter: u64, now_ms: u64) -> Reported {
+        self.failures += 1;
+        let failures = self.failures;
+        if failures >= bounds.attempts {
+            self.stalled = true;
+            return Reported::Stalled { failures };
+        }
+        self.not_before_ms = now_ms.saturating_add(bounds.backoff(failures, jitter));
+        Reported::Again { at_ms: self.not_before_ms, failures }
     }
 }
 

@@ -6,18 +6,20 @@ use std::sync::Arc;
 
 use futures_util::future::{BoxFuture, FutureExt};
 
+use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Quoted, Result};
 use crate::job::Job;
 use crate::watch::{LogReader, Position, WatchItem};
 
-use super::attach::find;
+use super::attach::{find, live};
 use super::base::Taking;
 use super::catalog;
-use super::format::{Builder, Kind, LifeNames, Sealed, Segment, SegmentMark};
+use super::format::{ArchiveName, Builder, Kind, LifeNames, Sealed, Segment, SegmentMark};
 use super::options::ArchiveOptions;
 use super::reader::ArchiveReader;
 use super::restore::RestoreTo;
 use super::settled::durable;
+use super::start::Start;
 use super::store::{Store, put_settled};
 
 /// Bytes of records after which a comparison with the log forgets them.
@@ -25,46 +27,6 @@ const COMPARE_BYTES: usize = 1024 * 1024;
 
 /// Objects that are pruned in one turn.
 const PRUNED_IN_TURN: usize = 100;
-
-/// Where shipping begins.
-#[derive(Clone, Debug)]
-pub(super) struct Start {
-    /// The archive has everything up to here, in the chain.
-    pub(super) seq: u64,
-    pub(super) chain: u64,
-    /// Bytes of all segments up to there, and up to the newest base.
-    pub(super) bytes_until: u64,
-    pub(super) bytes_until_base: u64,
-    /// Times of the newest segment or base, and of the newest base, unix ms.
-    pub(super) last_ms: u64,
-    pub(super) base_ms: u64,
-    /// Nothing can be restored before the archive has come here.
-    pub(super) whole_at: u64,
-    /// Up to where it can be restored now, if it can.
-    pub(super) archived: Option<u64>,
-    /// A base is to be taken at this seq first.
-    pub(super) base_at: Option<u64>,
-    /// Whether it is certain that there were no rows at that seq.
-    pub(super) begins_empty: bool,
-    /// There may be segments behind `seq` that this job has shipped.
-    pub(super) probe: bool,
-}
-
-impl Start {
-    /// The base to take first, if there is one: behind a gap, or because the chain is long.
-    fn taking(&self, generation: [u8; 16], options: &ArchiveOptions) -> Option<Taking> {
-        if let Some(from) = self.base_at {
-            return Some(Taking::new(generation, (from, None, self.bytes_until), self.begins_empty));
-        }
-        let since_base = self.bytes_until.saturating_sub(self.bytes_until_base);
-        let age_ms = self.last_ms.saturating_sub(self.base_ms);
-        let is_long =
-            since_base >= options.base_after.0 || options.keep_ms().is_some_and(|keep| age_ms > keep);
-        // While it compares with the log it is not at the end of the chain.
-        let is_due = is_long && !self.probe && self.archived.is_some();
-        is_due.then(|| Taking::new(generation, (self.seq, Some(self.chain), self.bytes_until), false))
-    }
-}
 
 /// What a turn came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,10 +41,15 @@ pub(super) enum Turn {
 pub(super) struct Shipper {
     pub(super) job: Job,
     pub(super) store: Arc<dyn Store>,
+    archive: ArchiveName,
     pub(super) names: LifeNames,
     pub(super) generation: [u8; 16],
     pub(super) options: ArchiveOptions,
     holder: String,
+    /// Tells when the job's life was attached first.
+    clock: Clock,
+    /// Why it is not known yet what the store has, while it is not.
+    unjoined: Option<Error>,
     state: Start,
     taking: Option<Taking>,
     /// Where the segment ends that could not be put: cut there again it has the same bytes.
@@ -101,25 +68,29 @@ pub(super) struct Shipper {
 }
 
 impl Shipper {
+    /// One that has not looked at the store: see [`join`](Shipper::join).
     pub(super) fn new(
         job: Job,
         store: Arc<dyn Store>,
-        names: LifeNames,
+        archive: ArchiveName,
         generation: [u8; 16],
         holder: String,
         options: ArchiveOptions,
-        state: Start,
+        clock: Clock,
     ) -> Self {
-        let taking = state.taking(generation, &options);
+        let names = archive.of(&generation);
         Shipper {
             job,
             store,
+            archive,
             names,
             generation,
             options,
             holder,
-            state,
-            taking,
+            clock,
+            unjoined: None,
+            state: Start::default(),
+            taking: None,
             cut_at: None,
             log: None,
             released: 0,
@@ -128,6 +99,32 @@ impl Shipper {
             prunes: true,
             pruning_error: None,
         }
+    }
+
+    /// Makes the job's life the archive's last one, holds the log, and finds where shipping goes on. Where the store
+    /// fails it is repeated by the next turn.
+    pub(super) async fn join(&mut self) -> Result<()> {
+        let joined = self.try_join().await;
+        self.unjoined = joined.as_ref().err().cloned();
+        joined
+    }
+
+    async fn try_join(&mut self) -> Result<()> {
+        // The log is not held yet: where another life is shipped nobody would let go of it again.
+        live(&*self.store, &self.archive, &self.names, self.job.id(), &self.generation, &self.clock).await?;
+        self.look().await
+    }
+
+    async fn look(&mut self) -> Result<()> {
+        let found = find(&self.job, &*self.store, &self.names, &self.generation, &self.holder).await?;
+        self.go_on_from(found);
+        self.is_stale = false;
+        Ok(())
+    }
+
+    /// Why the store could not be looked at when the job was attached, until it has been.
+    pub(super) fn unjoined(&self) -> Option<&Error> {
+        self.unjoined.as_ref()
     }
 
     /// Everything up to this seq is in the archive, though it may not be restorable yet.
@@ -168,7 +165,8 @@ impl Shipper {
 
     /// The seq up to which there is something to ship before anything new is committed.
     pub(super) fn overdue(&self) -> Option<u64> {
-        let behind = self.is_stale
+        let behind = self.unjoined.is_some()
+            || self.is_stale
             || self.taking.is_some()
             || self.state.probe
             || self.state.seq < self.state.whole_at;
@@ -194,10 +192,12 @@ impl Shipper {
     }
 
     async fn step(&mut self, target: u64) -> Result<Turn> {
+        if self.unjoined.is_some() {
+            self.join().await?;
+            return Ok(Turn::More);
+        }
         if self.is_stale {
-            let found = find(&self.job, &*self.store, &self.names, &self.generation, &self.holder).await?;
-            self.go_on_from(found);
-            self.is_stale = false;
+            self.look().await?;
             return Ok(Turn::More);
         }
         if let Some(mut taking) = self.taking.take() {
@@ -209,9 +209,7 @@ impl Shipper {
                         self.state.whole_at = mark.to;
                         self.reached(mark.from);
                     }
-                    (self.state.bytes_until_base, self.state.base_ms) = (mark.bytes_until, mark.time_ms);
-                    self.state.last_ms = self.state.last_ms.max(mark.time_ms);
-                    self.state.base_at = None;
+                    self.state.has_base(&mark);
                     (self.prunes, self.pruning_error) = (true, None);
                     self.log = None;
                 }
@@ -254,13 +252,14 @@ impl Shipper {
     /// Lets go of the log up to what is archived. That takes its place in the job's queue, behind whatever is
     /// there, so shipping goes on meanwhile; `waits` if there is nothing else to do.
     async fn release(&mut self, waits: bool) -> Result<()> {
-        let Some(mut releasing) = self.releasing.take().or_else(|| self.begin_release()) else {
-            return Ok(());
-        };
-        let released = if waits { Some((&mut releasing).await) } else { (&mut releasing).now_or_never() };
-        match released {
-            Some(released) => self.released = released?,
-            None => self.releasing = Some(releasing),
+        // What is under way may be for an earlier seq.
+        while let Some(mut releasing) = self.releasing.take().or_else(|| self.begin_release()) {
+            let released = if waits { Some((&mut releasing).await) } else { (&mut releasing).now_or_never() };
+            let Some(released) = released else {
+                self.releasing = Some(releasing);
+                break;
+            };
+            self.released = released?;
         }
         Ok(())
     }

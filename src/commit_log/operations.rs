@@ -1,4 +1,4 @@
-//! The operations of commits as bytes, in the log and in an archive.
+//! The operations of commits as bytes, in the log, in an archive and in SQLite's journal.
 //!
 //! Never knows which commits they are of. An operation is a tag, its category, its key or the start of
 //! its range, and what else it has:
@@ -37,6 +37,26 @@ pub(super) fn encode_after<'a>(mut before: Option<&'a Op>, operations: &'a [Op],
         encode_op(before, op, if left == 0 { LAST } else { 0 }, out);
         before = Some(op);
     }
+}
+
+/// The operations of commits, one behind the other.
+#[allow(dead_code, reason = "not every platform's journal is of these bytes")]
+pub(crate) fn encode_all<'a>(commits: impl Iterator<Item = &'a [Op]>, out: &mut Vec<u8>) {
+    let mut before = None;
+    for operations in commits {
+        encode_after(before, operations, out);
+        before = operations.last().or(before);
+    }
+}
+
+/// What `encode_all` has written; `None` if it is damaged.
+#[allow(dead_code, reason = "not every platform's journal is of these bytes")]
+pub(crate) fn decode_all(bytes: &[u8]) -> Option<Vec<Op>> {
+    let (mut input, mut operations) = (Input::new(bytes), Vec::new());
+    while !input.is_empty() {
+        operations.append(&mut input.commit()?);
+    }
+    Some(operations)
 }
 
 /// Appends the operations of a commit that stands by itself.
@@ -93,11 +113,7 @@ fn first_key(op: &Op) -> &[u8] {
 }
 
 fn common_prefix(one: &[u8], other: &[u8]) -> usize {
-    let mut bytes = 0;
-    while bytes < one.len() && one.get(bytes) == other.get(bytes) {
-        bytes += 1;
-    }
-    bytes
+    one.iter().zip(other).take_while(|(one, other)| one == other).count()
 }
 
 fn encode_bytes(bytes: &[u8], out: &mut Vec<u8>) {

@@ -29,25 +29,18 @@ fn put(n: u64, payload: usize) -> Batch {
     Batch::new().put("msg", key, Random::new(n).payload(payload))
 }
 
-/// Key and value.
-type Stored = (Vec<u8>, Vec<u8>);
-
 /// What one transaction stores of these commits, and the next offset.
-fn stored(commits: &[Commit], mut offset: u64) -> (Vec<Stored>, u64) {
-    let (mut log, mut writes) = (LogWriter::new(TIME_MS, WRITER), Vec::new());
+fn stored(commits: &[Commit], mut offset: u64) -> (Vec<LogValue>, u64) {
+    let (mut log, mut values) = (LogWriter::new(TIME_MS, WRITER), Vec::new());
     for commit in commits {
         let batch = CheckedBatch::try_from(Batch::from_iter(commit.operations.iter().cloned())).unwrap();
-        log.push(commit.seq, &commit.operations, batch.bytes, &mut offset, &mut writes);
+        log.push(commit.seq, &commit.operations, batch.bytes, &mut offset, &mut values);
     }
-    log.flush(&mut offset, &mut writes);
-    let values = writes.into_iter().map(|write| match write {
-        Write::Put(Point { space: Space::Log, key }, value) => (key, value),
-        other => panic!("{other:?}"),
-    });
-    (values.collect(), offset)
+    log.flush(&mut offset, &mut values);
+    (values, offset)
 }
 
-fn read(values: &[Stored]) -> Result<Vec<Commit>, Fault> {
+fn read(values: &[LogValue]) -> Result<Vec<Commit>, Fault> {
     let mut assembler = Assembler::default();
     let mut commits = Vec::new();
     for (key, value) in values {

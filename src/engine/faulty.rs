@@ -296,7 +296,7 @@ impl Faults {
         let operations = || {
             writes.iter().flat_map(|write| match write {
                 Write::Rows(operations) => operations,
-                Write::Put(..) | Write::DeleteSpan(..) | Write::Empty => [].as_slice(),
+                Write::Put(..) | Write::Log(_) | Write::DeleteSpan(..) | Write::Empty => [].as_slice(),
             })
         };
         let rules = self.script().rules.clone();

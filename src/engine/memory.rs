@@ -334,6 +334,7 @@ impl Contents {
         match write {
             Write::Rows(operations) => operations.iter().for_each(|op| self.operate(op)),
             Write::Put(Point { space, key }, value) => self.put(space, key, value),
+            Write::Log(values) => values.iter().for_each(|(key, value)| self.put(&Space::Log, key, value)),
             Write::DeleteSpan(space, span) => self.delete_span(space, span),
             Write::Empty => {
                 let meta = std::mem::take(&mut self.meta);

@@ -17,19 +17,20 @@ pub(crate) mod row_key;
 mod rows;
 pub(crate) mod table;
 
-// The platform's own storage is chosen here, and with it how long a call may take by default.
+// The platform's own storage is chosen here, and with it how long a call may take by default and whether any
+// engine there has direct reads: where none has, a program goes without what they take.
 #[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
 mod sqlite;
 #[cfg(test)]
 #[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
 pub(crate) use sqlite::mortal::{Boundaries, MortalSite};
 #[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
-pub(crate) use sqlite::{DEADLINE_DEFAULT, SqliteSite as PlatformSite};
+pub(crate) use sqlite::{DEADLINE_DEFAULT, READS_DIRECTLY, SqliteSite as PlatformSite};
 
 #[cfg(all(target_family = "wasm", target_os = "unknown"))]
 mod indexed_db;
 #[cfg(all(target_family = "wasm", target_os = "unknown"))]
-pub(crate) use indexed_db::{DEADLINE_DEFAULT, IndexedDbSite as PlatformSite};
+pub(crate) use indexed_db::{DEADLINE_DEFAULT, IndexedDbSite as PlatformSite, READS_DIRECTLY};
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -404,6 +405,9 @@ pub(crate) struct Change {
     pub(crate) durable: bool,
 }
 
+/// A key in [`Space::Log`] and its value.
+pub(crate) type LogValue = (Vec<u8>, Vec<u8>);
+
 /// One write of a decision.
 #[derive(Clone, Debug)]
 pub(crate) enum Write {
@@ -411,6 +415,9 @@ pub(crate) enum Write {
     Rows(Arc<[Op]>),
     /// A value of the job's own spaces (never of rows).
     Put(Point, Vec<u8>),
+    /// Values of the log in which all of this decision's operations on rows are, and nothing else, as
+    /// `commit_log` lays them down; at most once. Their keys ascend, and are above all that the log has had.
+    Log(Vec<LogValue>),
     /// Removes a span of one of the job's own spaces (never of rows).
     DeleteSpan(Space, Span),
     /// Removes every row and the whole log; the record stays.

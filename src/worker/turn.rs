@@ -11,7 +11,7 @@ use crate::batch::{CheckedBatch, Expected, Op, Precondition};
 use crate::commit_log::{self, LogWriter};
 use crate::engine::row_key::{Bounds, category_prefix, row_key};
 use crate::engine::table::Table;
-use crate::engine::{EngineError, Look, Point, Space, Want, Write};
+use crate::engine::{EngineError, LogValue, Look, Point, Space, Want, Write};
 use crate::error::Quoted;
 use crate::record::{LogRetention, Record};
 
@@ -169,8 +169,13 @@ struct Decision<'a> {
     /// deleted over and over cost nothing once they are empty.
     present: Table,
     writes: Vec<Write>,
-    /// The commits that are logged.
+    /// The commits that are logged, and what they have come to so far.
     log: LogWriter<'a>,
+    logged: Vec<LogValue>,
+    /// Whether each commit of the turn is in `log` or `logged`.
+    logs_all: bool,
+    /// The job's seq before the turn.
+    seq_before: u64,
     time_ms: u64,
 }
 
@@ -186,17 +191,24 @@ impl<'a> Decision<'a> {
         }
         let time_ms = turn.stamp.unix_ms.max(record.last_commit_ms);
         let log = LogWriter::new(time_ms, turn.stamp.writer);
-        Decision { stamp: turn.stamp, record, watched, present, writes: Vec::new(), log, time_ms }
+        Decision {
+            stamp: turn.stamp,
+            seq_before: record.committed_seq,
+            record,
+            watched,
+            present,
+            writes: Vec::new(),
+            log,
+            logged: Vec::new(),
+            logs_all: true,
+            time_ms,
+        }
     }
 
     fn task(&mut self, task: &'a Task) -> Answer {
         match task {
             Task::Batch { batch, report_existed } => self.batch(batch, *report_existed),
-            Task::Log(change) => {
-                // What is trimmed has been written before.
-                self.end_log();
-                self.log_change(change)
-            }
+            Task::Log(change) => self.log_change(change),
             Task::Sync => self.done(false),
             #[cfg(feature = "archive")]
             Task::Filling(come) => {
@@ -211,7 +223,7 @@ impl<'a> Decision<'a> {
             }
             Task::Drop => {
                 self.record.dropped = true;
-                self.end_log();
+                self.store_log();
                 self.writes.push(Write::Empty);
                 self.done(false)
             }
@@ -288,14 +300,25 @@ impl<'a> Decision<'a> {
     fn log(&mut self, batch: &'a CheckedBatch) {
         let Record { committed_seq: seq, log, .. } = &mut self.record;
         if log.is_on() {
-            self.log.push(*seq, &batch.operations, batch.bytes, &mut log.end_offset, &mut self.writes);
+            self.log.push(*seq, &batch.operations, batch.bytes, &mut log.end_offset, &mut self.logged);
         } else {
             log.first_seq = *seq + 1;
+            // The commits of a value have no gap.
+            self.end_log();
+            self.logs_all = false;
         }
     }
 
     fn end_log(&mut self) {
-        self.log.flush(&mut self.record.log.end_offset, &mut self.writes);
+        self.log.flush(&mut self.record.log.end_offset, &mut self.logged);
+    }
+
+    /// Writes what has been logged so far; then it is not all of the turn any more.
+    fn store_log(&mut self) {
+        self.end_log();
+        self.logs_all = false;
+        let put = |(key, value)| Write::Put(Point { space: Space::Log, key }, value);
+        self.writes.extend(self.logged.drain(..).map(put));
     }
 
     fn log_change(&mut self, change: &LogChange) -> Answer {
@@ -336,9 +359,13 @@ impl<'a> Decision<'a> {
 
     /// Removes commits up to `to` from the log, as far as they are released.
     fn trim(&mut self, to: u64) {
-        let log = &mut self.record.log;
-        let to = to.min(log.released_seq()).min(self.record.committed_seq);
-        if to >= log.first_seq {
+        let to = to.min(self.record.log.released_seq()).min(self.record.committed_seq);
+        if to >= self.record.log.first_seq {
+            if to > self.seq_before {
+                // What is trimmed has been written before.
+                self.store_log();
+            }
+            let log = &mut self.record.log;
             self.writes.push(Write::DeleteSpan(Space::Log, commit_log::span(log.first_seq, to)));
             log.first_seq = to + 1;
         }
@@ -346,6 +373,11 @@ impl<'a> Decision<'a> {
 
     fn finish(mut self, before: &Record) -> (Option<Vec<Write>>, Record) {
         self.end_log();
+        match self.logs_all {
+            _ if self.logged.is_empty() => {}
+            true => self.writes.push(Write::Log(std::mem::take(&mut self.logged))),
+            false => self.store_log(),
+        }
         let unsynced = self.stamp.log_unsynced || self.record.durable_seq != self.record.committed_seq;
         let marked = self.stamp.durable && unsynced;
         if self.writes.is_empty() && self.record == *before && !marked {

@@ -102,6 +102,18 @@ async fn segments(store: &(impl Store + Clone + 'static)) -> Vec<(u64, u64)> {
     segments
 }
 
+/// Makes a commit large that changes little, so that a base of the job is smaller than its segment.
+fn with_ballast(batch: Batch) -> Batch {
+    let mut noise = 1u64;
+    let ballast: Vec<u8> = std::iter::repeat_with(|| {
+        noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (noise >> 56) as u8
+    })
+    .take(20_000)
+    .collect();
+    batch.put("ballast", k(""), ballast).delete("ballast", k(""))
+}
+
 async fn what_is_shipped_is_restored(root: &TestRoot) {
     let (p, store) = (root.open(), MemoryStore::new());
     let job = p.open_job("alpha").await.unwrap();

@@ -95,6 +95,7 @@ impl Bench {
     pub fn measure(&self) -> Vec<Row> {
         let mut rows = self.measure_plans();
         rows.extend(self.measure_large().into_iter().map(Row::from));
+        rows.extend(self.measure_log().into_iter().map(Row::from));
         rows.extend(self.measure_idle().into_iter().map(Row::from));
         rows.extend(self.measure_disk().into_iter().map(Row::from));
         rows
@@ -373,6 +374,57 @@ impl Bench {
             });
         }
         few.into_iter().chain(many).for_each(Store::close);
+        measured
+    }
+
+    /// A job whose commit log is kept against one without a log.
+    fn measure_log(&self) -> Vec<Measured> {
+        let rows = self.of(50_000, 100_000, 100_000);
+        let ms = self.of(300, 600, 1000);
+        let acked = |callers| Work::Acked { callers, durable: false, ms };
+        let plans = [
+            ("log-put-acked-one", "put one row after another, each committed", "ops/s", acked(1)),
+            ("log-put-acked-64", "puts of 64 callers, each committed", "ops/s", acked(CALLERS)),
+            ("log-persist-put", "puts accepted one by one", "rows/s", Work::Puts { rows, payload: PAYLOAD }),
+            (
+                "log-load",
+                "rows in batches of 1000",
+                "rows/s",
+                Work::Load { rows, batch: BATCH, payload: PAYLOAD, scattered: false },
+            ),
+        ];
+        let mut measured = Vec::new();
+        for (row, words, unit, work) in plans {
+            if !self.wants(row) {
+                continue;
+            }
+            eprintln!("{row}");
+            let (mut with, mut without) = (Vec::new(), Vec::new());
+            for round in 0..self.rounds {
+                for turn in 0..2 {
+                    let logged = (turn + round) % 2 == 0;
+                    let dir = self.dir.join(row);
+                    fs::create_dir_all(&dir).expect("a directory");
+                    let open = if logged { Ours::open_logged } else { Ours::open };
+                    let mut store = Box::new(open(&self.runtime, &dir));
+                    let rate = store.run(&work).map_or(f64::NAN, |done| done.rate());
+                    store.close();
+                    fs::remove_dir_all(dir).expect("removing a store");
+                    if logged { &mut with } else { &mut without }.push(rate);
+                }
+            }
+            measured.push(Measured {
+                row,
+                title: format!("{words}, with the commit log kept"),
+                unit,
+                better: Better::Higher,
+                ours: with,
+                peers: BTreeMap::new(),
+                against: Some(("row:the same without a log".to_owned(), without)),
+                target: ratio("≥ 0.85 × the same without a log", 0.85),
+                note: None,
+            });
+        }
         measured
     }
 

@@ -86,6 +86,11 @@ pub(crate) struct BasePiece {
 }
 
 impl BaseMark {
+    /// Bytes of all its pieces.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.pieces.iter().fold(0, |sum, piece| sum.saturating_add(piece.bytes))
+    }
+
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = frame::begin(BASE_MARK, &self.generation);
         for field in [self.from, self.to, self.time_ms, self.chain, self.rows, self.bytes_until] {

@@ -291,3 +291,26 @@ fn whatever_happens_the_rules_are_kept() {
         }
     }
 }
+
+#[test]
+fn a_failure_before_the_first_request_counts_as_one_of_it() {
+    let mut scheduler = scheduler(BOUNDS);
+    let a = scheduler.add();
+    let Reported::Again { at_ms, failures: 1 } = scheduler.fail_before(a, 1_000) else { panic!("not again") };
+    assert!((1_050..=1_100).contains(&at_ms), "{at_ms}");
+    scheduler.submit(a, 1, "a").unwrap();
+    assert_eq!((start(&mut scheduler, 1_000), scheduler.next_start_ms(1_000)), (None, Some(at_ms)));
+    assert_eq!(start(&mut scheduler, at_ms), Some((a, 0)));
+    assert!(matches!(scheduler.report(a, false, at_ms), Reported::Again { failures: 2, .. }));
+    let mut last = scheduler_of_one_attempt();
+    let b = last.add();
+    assert_eq!(last.fail_before(b, 0), Reported::Stalled { failures: 1 });
+    last.submit(b, 1, "b").unwrap();
+    assert_eq!((start(&mut last, u64::MAX), last.next_start_ms(0)), (None, None));
+    last.resume(b);
+    assert_eq!(start(&mut last, 0), Some((b, 0)));
+}
+
+fn scheduler_of_one_attempt() -> Scheduler<&'static str> {
+    scheduler(Bounds { attempts: 1, ..BOUNDS })
+}

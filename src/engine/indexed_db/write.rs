@@ -6,7 +6,7 @@
 use super::bridge::{Asked, Packed};
 use super::layout::Area;
 use crate::batch::Op;
-use crate::engine::{Point, Write};
+use crate::engine::{Point, Space, Write};
 
 /// Bytes that are packed before they are handed over.
 const PACKED_BYTES_MAX: usize = 256 * 1024;
@@ -40,11 +40,8 @@ impl Writer<'_> {
     fn write(&mut self, write: &Write) {
         match write {
             Write::Rows(ops) => ops.iter().for_each(|op| self.row(op)),
-            Write::Put(Point { space, key }, value) => {
-                let area = Area::of(space);
-                self.packed.byte(PUT_VALUE).store(area.store).key(&area, key).bytes(value);
-                self.mind_bound();
-            }
+            Write::Put(Point { space, key }, value) => self.value(space, key, value),
+            Write::Log(values) => values.iter().for_each(|(key, value)| self.value(&Space::Log, key, value)),
             Write::DeleteSpan(space, span) => {
                 let area = Area::of(space);
                 if let Some(bounds) = area.bounds(span) {
@@ -53,6 +50,12 @@ impl Writer<'_> {
             }
             Write::Empty => drop(self.packed.byte(EMPTY)),
         }
+    }
+
+    fn value(&mut self, space: &Space, key: &[u8], value: &[u8]) {
+        let area = Area::of(space);
+        self.packed.byte(PUT_VALUE).store(area.store).key(&area, key).bytes(value);
+        self.mind_bound();
     }
 
     fn row(&mut self, op: &Op) {

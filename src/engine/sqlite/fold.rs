@@ -2,9 +2,11 @@
 //!
 //! Never changes what the job holds: a row that has been folded is in the tree as the overlay had it, and the
 //! journal may still say the same. A round goes once through the keys; what was in the journal when it began
-//! has then been folded, and goes. Each slice is a transaction of its own, between two commits.
+//! has then been folded, and goes. What of it is the log's moves to the log's table meanwhile. Each slice is a
+//! transaction of its own, between two commits.
 
 use super::fault::Result;
+use super::logged::Logged;
 use super::overlay::{Over, Version};
 use super::read::Transaction;
 use super::writing::{Standing, Writing};
@@ -18,6 +20,8 @@ const ROUND_FROM_BYTES: usize = if cfg!(test) { 2 * 1024 } else { 4 * 1024 * 102
 const JOURNAL_BYTES_MAX: usize = 4 * ROUND_FROM_BYTES;
 /// Rows of a slice at most: enough for neighbours to share their pages, and few for whoever waits behind it.
 const SLICE_ROWS_MAX: usize = if cfg!(test) { 4 } else { 256 };
+/// Bytes of the log that a slice moves into the log's table, some more for the last value.
+const SLICE_LOG_BYTES: usize = if cfg!(test) { 64 } else { 256 * 1024 };
 /// Where a slice finds no room, the next one has so many times fewer rows.
 const SLICE_SHRINKS: usize = 16;
 /// Rows that a round folds for each operation that is committed while it lasts, so that it ends.
@@ -50,7 +54,9 @@ impl Round {
     /// its operations are many or large.
     pub(super) fn owe(&mut self, operations: usize, bytes: usize) {
         let for_bytes = self.rows.saturating_mul(bytes) / ROUND_FROM_BYTES;
-        self.owed += for_bytes.max(ROWS_PER_OPERATION * operations.max(1));
+        // Slices enough for the log's values, if that is what they are.
+        let for_log = SLICE_ROWS_MAX * bytes / SLICE_LOG_BYTES;
+        self.owed += for_bytes.max(for_log).max(ROWS_PER_OPERATION * operations.max(1));
     }
 }
 
@@ -119,10 +125,11 @@ impl Writing {
         let mut round = standing.round.take().unwrap_or_else(|| Round::new(&standing, overlay.count()));
         let rows = overlay.after(&round.cursor, rows_max);
         drop(overlay);
-        let ends = rows.len() < rows_max;
         self.sync_commits(false)?;
         let transaction = Transaction::writing(&self.conn)?;
         self.put_into_tree(&rows)?;
+        standing.logged.move_on(&self.conn, round.to, SLICE_LOG_BYTES * rows_max / SLICE_ROWS_MAX)?;
+        let ends = rows.len() < rows_max && standing.logged.moved >= round.to;
         if ends {
             journal::remove_to(&self.conn, round.to, standing.version.last)?;
             standing.bytes = standing.bytes.saturating_sub(round.goes);
@@ -132,10 +139,13 @@ impl Writing {
         self.commit(transaction)?;
         if ends && round.to == standing.version.last {
             standing.version = Version { last: 0, ..standing.version };
+            standing.logged = Logged { from: standing.logged.from, ..Logged::default() };
         }
         if !ends {
-            round.cursor = rows.last().map(|(row, _)| row.clone()).unwrap_or_default();
-            round.owed = round.owed.saturating_sub(rows.len());
+            if let Some((row, _)) = rows.last() {
+                round.cursor.clone_from(row);
+            }
+            round.owed = round.owed.saturating_sub(rows_max);
             standing.round = Some(round);
         }
         let version = standing.version;

@@ -3,10 +3,11 @@
 //! Never knows what the values are. So a commit writes one page for its log, the last one of the table, where
 //! keys of bytes would need another one for an index of them.
 
-use rusqlite::Connection;
+use rusqlite::{Connection, Rows};
 
 use super::fault::Result;
-use crate::engine::{EngineError, Fault, LOG_KEY_BYTES, Page, PageRequest};
+use super::logged;
+use crate::engine::{EngineError, Fault, LOG_KEY_BYTES, Page, PageRequest, Space};
 use crate::range::Span;
 
 /// The number that a key is.
@@ -22,7 +23,7 @@ pub(super) fn number(key: &[u8]) -> Result<i64> {
 }
 
 /// The number up to but without which a span goes; none if it goes on to the end.
-fn end(span: &Span) -> Result<Option<i64>> {
+pub(super) fn end(span: &Span) -> Result<Option<i64>> {
     span.end.as_deref().map(number).transpose()
 }
 
@@ -44,33 +45,74 @@ pub(super) fn delete_span(conn: &Connection, span: &Span) -> Result<()> {
     Ok(())
 }
 
-/// Reads values of a span that is not empty.
+/// The value of a key, in the table or in the journal.
+pub(super) fn get(conn: &Connection, key: &[u8]) -> Result<Option<Vec<u8>>> {
+    let span =
+        Span { start: key.to_vec(), end: Some((number(key)?.saturating_add(1)).to_be_bytes().to_vec()) };
+    let space = Space::Log;
+    let one =
+        PageRequest { space, span, reverse: false, rows_max: 1, bytes_max: usize::MAX, keys_only: false };
+    Ok(read_page(conn, &one)?.rows.into_iter().next().map(|(_, value)| value.to_vec()))
+}
+
+/// Reads values of a span that is not empty. What the journal has of them is behind all that the table has.
 pub(super) fn read_page(conn: &Connection, request: &PageRequest) -> Result<Page> {
-    let mut page = Page::default();
-    let value = if request.keys_only { "x''" } else { "value" };
+    let mut filling = Filling { request, page: Page::default(), bytes: 0 };
+    if !request.reverse {
+        read_table(conn, &mut filling)?;
+    }
+    if !filling.page.more
+        && let Some(mut journal) = logged::select(conn, &request.span, request.reverse)?
+    {
+        filling.take_all(journal.statement.query(journal.bounds)?)?;
+    }
+    if request.reverse && !filling.page.more {
+        read_table(conn, &mut filling)?;
+    }
+    Ok(filling.page)
+}
+
+fn read_table(conn: &Connection, filling: &mut Filling<'_>) -> Result<()> {
+    let request = filling.request;
     let (before, direction) = match (&request.span.end, request.reverse) {
         (Some(_), false) => (" AND key < ?2", "ASC"),
         (Some(_), true) => (" AND key < ?2", "DESC"),
         (None, false) => ("", "ASC"),
         (None, true) => ("", "DESC"),
     };
-    let sql = format!("SELECT key, {value} FROM log WHERE key >= ?1{before} ORDER BY key {direction}");
+    let sql = format!("SELECT key, value FROM log WHERE key >= ?1{before} ORDER BY key {direction}");
     let mut statement = conn.prepare_cached(&sql)?;
     let first = number(&request.span.start)?;
-    let mut rows = match end(&request.span)? {
+    filling.take_all(match end(&request.span)? {
         Some(end) => statement.query((first, end))?,
         None => statement.query([first])?,
-    };
-    let mut bytes = 0;
-    while let Some(row) = rows.next()? {
-        let value = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
-        bytes += LOG_KEY_BYTES + value.len();
-        let is_first = page.rows.is_empty();
-        page.more = page.rows.len() >= request.rows_max || (bytes > request.bytes_max && !is_first);
-        if page.more {
-            break;
+    })
+}
+
+/// A page that is being filled.
+struct Filling<'r> {
+    request: &'r PageRequest,
+    page: Page,
+    bytes: usize,
+}
+
+impl Filling<'_> {
+    /// Takes keys and values until there are no more, or the page is full.
+    fn take_all(&mut self, mut rows: Rows<'_>) -> Result<()> {
+        while let Some(row) = rows.next()? {
+            let value = match self.request.keys_only {
+                true => &[],
+                false => row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?,
+            };
+            self.bytes += LOG_KEY_BYTES + value.len();
+            let page = &mut self.page;
+            page.more = page.rows.len() >= self.request.rows_max
+                || (self.bytes > self.request.bytes_max && !page.rows.is_empty());
+            if page.more {
+                break;
+            }
+            page.rows.push(&row.get::<_, i64>(0)?.to_be_bytes(), value);
         }
-        page.rows.push(&row.get::<_, i64>(0)?.to_be_bytes(), value);
+        Ok(())
     }
-    Ok(page)
 }

@@ -210,7 +210,7 @@ fn value<T>(view: &View<'_>, point: &Point, take: impl Fn(&[u8]) -> T) -> Result
     let conn = view.conn;
     let sql = match point.space {
         Space::Rows(_) => ROW,
-        Space::Log => "SELECT value, NULL FROM log WHERE key = ?1",
+        Space::Log => return Ok(log_table::get(conn, &point.key)?.as_deref().map(take)),
         Space::Meta => "SELECT value, NULL FROM meta WHERE key = ?1",
     };
     first(conn, sql, point, |row| with_payload(conn, row, (0, 1), |bytes| Ok(take(bytes))))
@@ -227,7 +227,7 @@ fn is_present(view: &View<'_>, point: &Point) -> Result<bool> {
 fn is_stored(conn: &Connection, point: &Point) -> Result<bool> {
     let sql = match point.space {
         Space::Rows(_) => ROW_IS_THERE,
-        Space::Log => "SELECT 1 FROM log WHERE key = ?1",
+        Space::Log => return Ok(log_table::get(conn, &point.key)?.is_some()),
         Space::Meta => "SELECT 1 FROM meta WHERE key = ?1",
     };
     Ok(first(conn, sql, point, |_| Ok(()))?.is_some())
@@ -240,7 +240,7 @@ fn length(view: &View<'_>, point: &Point) -> Result<usize> {
     let conn = view.conn;
     let sql = match point.space {
         Space::Rows(_) => "SELECT length(payload), big FROM rows WHERE category = ?1 AND key = ?2",
-        Space::Log => "SELECT length(value), NULL FROM log WHERE key = ?1",
+        Space::Log => return Ok(log_table::get(conn, &point.key)?.map_or(0, |value| value.len())),
         Space::Meta => "SELECT length(value), NULL FROM meta WHERE key = ?1",
     };
     let length = first(conn, sql, point, |row| match row.get(1)? {
@@ -260,8 +260,8 @@ fn first<T>(
     let mut statement = conn.prepare_cached(sql)?;
     let mut rows = match &point.space {
         Space::Rows(category) => statement.query((category.as_bytes(), &*point.key))?,
-        Space::Log => statement.query([log_table::number(&point.key)?])?,
-        Space::Meta => statement.query([&*point.key])?,
+        // The log has been read by `log_table`.
+        Space::Log | Space::Meta => statement.query([&*point.key])?,
     };
     rows.next()?.map(read).transpose()
 }
@@ -496,10 +496,9 @@ fn damage(conn: &Connection) -> Result<Vec<String>> {
 
 fn find_damage(conn: &Connection) -> Result<Vec<String>> {
     let mut findings = Vec::new();
-    journal::load(conn)?;
-    let missing = journal::missing(conn)?;
-    if missing > 0 {
-        findings.push(format!("{missing} entries of the journal are missing."));
+    match journal::missing(conn)? {
+        0 => drop(journal::load(conn)?),
+        missing => findings.push(format!("{missing} entries of the journal are missing.")),
     }
     let mut statement = conn.prepare("PRAGMA integrity_check")?;
     let mut rows = statement.query(())?;

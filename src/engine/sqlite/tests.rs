@@ -4,6 +4,7 @@
 
 mod files;
 mod journal;
+mod logged;
 mod migration;
 mod running;
 

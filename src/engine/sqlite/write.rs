@@ -46,6 +46,7 @@ impl<'c> Writer<'c> {
                 conn.prepare_cached(sql)?.execute((&**key, &**value))?;
                 Ok(())
             }
+            Write::Log(values) => values.iter().try_for_each(|(key, value)| log_table::put(conn, key, value)),
             Write::DeleteSpan(space, span) => delete_span(conn, space, span),
             Write::Empty => {
                 for table in ["rows", "payloads", "log"] {

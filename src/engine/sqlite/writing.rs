@@ -12,13 +12,15 @@ use rusqlite::Connection;
 
 use super::fault::{self, Result};
 use super::fold::Round;
+use super::journal::{Entry, Notes};
+use super::logged::Logged;
 use super::medium::WAL_ROOM_BYTES;
 use super::overlay::{Overlay, Shared, Version};
 use super::read::{Transaction, View};
 use super::schema::{self, PAGE_BYTES};
 use super::{journal, read, write};
 use crate::batch::Op;
-use crate::engine::{Change, EngineError, Fault, Point, Write};
+use crate::engine::{Change, EngineError, Fault, Point, Space, Write};
 use crate::error::Outcome;
 
 /// Pages that a tree which splits its pages may need for rows that would fill one.
@@ -48,6 +50,8 @@ pub(super) struct Standing {
     pub(super) version: Version,
     /// Bytes of its entries, what has been folded of them included.
     pub(super) bytes: usize,
+    /// How the part of the log stands that is in it.
+    pub(super) logged: Logged,
     /// The round of folds that is under way.
     pub(super) round: Option<Round>,
 }
@@ -90,8 +94,9 @@ impl Writing {
             return Err(EngineError::new(Fault::Other, "a transaction that failed is still open"));
         }
         let contents = journal::load(&self.conn)?;
-        let standing = Standing { version: contents.version, bytes: contents.bytes, round: None };
-        self.shared.replace(contents.overlay, contents.version);
+        let journal::Contents { overlay, version, bytes, logged } = contents;
+        let standing = Standing { version, bytes, logged, round: None };
+        self.shared.replace(overlay, version);
         self.journal.replace(Some(standing.clone()));
         Ok(standing)
     }
@@ -121,10 +126,10 @@ impl Writing {
             })
         };
         // Where nothing has been written and nobody else writes, what was read stays true.
-        match journal::entry(&writes) {
+        match self.entries(&writes)? {
             None => drop(transaction),
-            Some(entry) => {
-                let done = self.commit_entry(transaction, &writes, &entry);
+            Some((entries, logged)) => {
+                let done = self.commit_entries(transaction, &writes, &entries, logged);
                 if !no_room(&done) {
                     return done;
                 }
@@ -141,14 +146,46 @@ impl Writing {
         self.commit_to_tree(&writes, change.durable)
     }
 
-    /// Commits the writes with an entry for what they do to rows.
-    fn commit_entry(&self, transaction: Transaction<'_>, writes: &[Write], entry: &[u8]) -> Result<()> {
+    /// The entries for what the writes do to rows, and how the log's part stands before them; none if the
+    /// writes belong into the tree.
+    fn entries<'w>(&self, writes: &'w [Write]) -> Result<Option<(Vec<Entry<'w>>, Logged)>> {
+        let Some(entries) = journal::entries(writes) else { return Ok(None) };
+        let mut logged = self.standing()?.logged;
+        for write in writes {
+            if let Write::DeleteSpan(Space::Log, span) = write
+                && !span.is_empty()
+                && !logged.trim(&self.conn, span)?
+            {
+                return Ok(None);
+            }
+        }
+        let mut after = logged;
+        let fits = entries.iter().filter_map(|entry| entry.key).all(|key| {
+            let fits = after.takes(key);
+            after.last = key;
+            fits
+        });
+        Ok(fits.then_some((entries, logged)))
+    }
+
+    /// Commits the writes with these entries for what they do to rows.
+    fn commit_entries(
+        &self,
+        transaction: Transaction<'_>,
+        writes: &[Write],
+        entries: &[Entry<'_>],
+        logged: Logged,
+    ) -> Result<()> {
         let mut standing = self.standing()?;
+        if logged.from != standing.logged.from {
+            standing.logged = logged;
+            self.write_notes(&standing).map_err(not_applied)?;
+        }
         let mut writer = write::Writer::new(&self.conn);
         let mut record = None;
         for one in writes {
             match one {
-                Write::Rows(_) => {}
+                Write::Rows(_) | Write::Log(_) => {}
                 Write::Put(point, value) if *point == Point::record() => record = Some(value),
                 other => writer.write(other).map_err(not_applied)?,
             }
@@ -159,14 +196,21 @@ impl Writing {
             None => journal::record(&self.conn).map_err(not_applied)?,
         };
         let record = record.or(present.as_ref()).map_or(&[][..], Vec::as_slice);
-        standing.version.last += 1;
-        let bytes = ENTRY_HEAD_BYTES + record.len() + entry.len();
+        let mut bytes = record.len();
+        for (at, entry) in (1..).zip(entries) {
+            standing.version.last += 1;
+            bytes += ENTRY_HEAD_BYTES + entry.operations.len();
+            let record = if at == entries.len() { record } else { &[] };
+            let key = standing.logged.note(entry.key, entry.operations.len());
+            journal::append(&self.conn, standing.version.last, record, key, &entry.operations)
+                .map_err(not_applied)?;
+        }
         standing.bytes += bytes;
         if let Some(round) = &mut standing.round {
             round.owe(journal::batches(writes).map(<[_]>::len).sum(), bytes);
         }
-        journal::append(&self.conn, standing.version.last, record, entry).map_err(not_applied)?;
-        self.reserve(FOLD_PAGES_PER_PAGE * self.overlay()?.bytes() / PAGE_BYTES, WAL_ROOM_BYTES)?;
+        let to_fold = self.overlay()?.bytes() + standing.logged.bytes;
+        self.reserve(FOLD_PAGES_PER_PAGE * to_fold / PAGE_BYTES, WAL_ROOM_BYTES)?;
         self.commit(transaction)?;
         let version = standing.version;
         self.journal.replace(Some(standing));
@@ -186,6 +230,7 @@ impl Writing {
         let transaction = Transaction::writing(&self.conn)?;
         let mut standing = self.standing()?;
         if empties && standing.version.last > 0 {
+            standing.logged = Logged::default();
             journal::remove_to(&self.conn, standing.version.last, standing.version.last)
                 .and_then(|()| self.count_fold(&mut standing))
                 .map_err(not_applied)?;
@@ -220,7 +265,14 @@ impl Writing {
     /// Writes that a fold is part of the transaction.
     pub(super) fn count_fold(&self, standing: &mut Standing) -> Result<()> {
         standing.version.folds += 1;
-        journal::set_folds(&self.conn, standing.version.folds)
+        self.write_notes(standing)
+    }
+
+    fn write_notes(&self, standing: &Standing) -> Result<()> {
+        journal::set_notes(
+            &self.conn,
+            Notes { folds: standing.version.folds, log_from: standing.logged.from },
+        )
     }
 
     /// Lets commits be put on the medium from now on, or not.

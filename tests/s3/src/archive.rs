@@ -196,7 +196,10 @@ async fn a_server_that_is_stopped_and_started_again_only_delays() {
     let store: Arc<dyn Store> = Arc::new(client::store(&server));
     let p = Persistency::open(":memory:").unwrap();
     let job = p.open_job("alpha").await.unwrap();
+    server.stop().await;
     let archive = attach(&job, &store).await;
+    assert!(matches!(archive.progress().state, ArchiveState::Retrying { .. }));
+    server.start().await;
     write(&job, 0).await;
     let archived = archive.ship().await.unwrap();
     server.stop().await;

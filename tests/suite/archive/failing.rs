@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 use persistency::archive::{ArchiveState, Archiver, FaultyStore, MemoryStore, RestoreTo, Store, StoreFault};
 use persistency::{Clock, ErrorKind};
 
-use super::{archiver, attach, attach_with, options, reader, restored};
+use super::{archiver, attach, options, reader, restored};
 use crate::common::{TestRoot, k, kind, put_all, rows};
 
 facts! {
@@ -15,6 +15,9 @@ facts! {
         a_store_that_fails_for_a_while_delays_only,
         a_store_that_fails_too_often_stalls_until_it_is_resumed,
         a_store_that_does_not_answer_counts_as_failed,
+        a_store_that_is_down_when_a_job_is_attached_delays_only,
+        a_store_that_stays_down_after_a_job_was_attached_stalls_the_archive,
+        a_store_that_comes_back_with_a_later_life_ends_the_archive,
         every_fault_at_every_call_leaves_a_whole_archive,
         a_job_that_always_fails_does_not_starve_the_others,
         marks_that_an_upload_left_half_are_shipped_again;
@@ -74,6 +77,75 @@ async fn a_store_that_does_not_answer_counts_as_failed(root: &TestRoot) {
     assert_eq!(failed.kind(), ErrorKind::Timeout);
 }
 
+async fn a_store_that_is_down_when_a_job_is_attached_delays_only(root: &TestRoot) {
+    let (p, store) = (root.open(), FaultyStore::new(MemoryStore::new(), Clock::system()));
+    let job = p.open_job("alpha").await.unwrap();
+    put_all(&job, "m", ["a"]).await;
+    for round in 0..2u8 {
+        store.set_down(true);
+        let patient = archiver(&Clock::system()).max_attempts(u32::MAX);
+        let archiver = Archiver::new(patient).unwrap();
+        let archive = archiver.attach(&job, Arc::new(store.clone()), options()).await.unwrap();
+        let mut progress = archive.watch();
+        let many =
+            |state: &ArchiveState| matches!(state, ArchiveState::Retrying { failures, .. } if *failures > 2);
+        loop {
+            let now = progress.next().await.unwrap();
+            let ArchiveState::Retrying { error, .. } = &now.state else { panic!("{now:?}") };
+            assert_eq!(error.kind(), ErrorKind::Backend);
+            if many(&now.state) {
+                break;
+            }
+        }
+        let seq = job.put_acked("m", k([round]), "").await.unwrap();
+        let mut waiting = std::pin::pin!(archive.wait_archived(seq));
+        assert!((&mut waiting).now_or_never().is_none());
+        store.set_down(false);
+        assert_eq!(waiting.await.unwrap(), seq);
+        archive.close().await.unwrap();
+        assert_eq!(restored(&p, store.inner(), RestoreTo::Latest).await, rows(&job, "m").await);
+    }
+    reader(store.inner()).await.verify().await.unwrap();
+}
+
+async fn a_store_that_stays_down_after_a_job_was_attached_stalls_the_archive(root: &TestRoot) {
+    let p = root.open();
+    for attempts in [1, 4] {
+        let job = p.open_job(&format!("alpha-{attempts}")).await.unwrap();
+        let store = FaultyStore::new(MemoryStore::new(), Clock::system());
+        store.set_down(true);
+        let archiver = Archiver::new(archiver(&Clock::system()).max_attempts(attempts)).unwrap();
+        let archive = archiver.attach(&job, Arc::new(store.clone()), options()).await.unwrap();
+        assert_eq!(kind(archive.wait_archived(1).await), ErrorKind::Backend);
+        assert!(matches!(archive.progress().state, ArchiveState::Stalled { .. }));
+        assert_eq!(store.calls(), u64::from(attempts), "each ends with the first call");
+        assert_eq!(
+            job.info().await.unwrap().log_holders,
+            [],
+            "nothing is kept for a store that was never there"
+        );
+        store.set_down(false);
+        archive.resume();
+        let mut progress = archive.watch();
+        while matches!(progress.next().await.unwrap().state, ArchiveState::Stalled { .. }) {}
+        put_all(&job, "m", ["a"]).await;
+        assert_eq!(archive.close().await.unwrap(), 1);
+    }
+}
+
+async fn a_store_that_comes_back_with_a_later_life_ends_the_archive(root: &TestRoot) {
+    let (p, store) = (root.open(), FaultyStore::new(MemoryStore::new(), Clock::system()));
+    let (old, new) = (p.open_job("old").await.unwrap(), p.open_job("new").await.unwrap());
+    attach(&old, &store).await.close().await.unwrap();
+    old.release_log("archive/backup").await.unwrap();
+    attach(&new, &store).await.close().await.unwrap();
+    store.next([Some(StoreFault::Error); 3]);
+    let archive = attach(&old, &store).await;
+    assert_eq!(kind(archive.wait_archived(1).await), ErrorKind::Conflict);
+    assert!(matches!(archive.progress().state, ArchiveState::Ended { error: Some(_) }));
+    assert_eq!(old.info().await.unwrap().log_holders, []);
+}
+
 async fn every_fault_at_every_call_leaves_a_whole_archive(root: &TestRoot) {
     let faults = [StoreFault::Error, StoreFault::LostAnswer, StoreFault::Torn, StoreFault::Duplicate];
     let p = root.open();
@@ -86,12 +158,7 @@ async fn every_fault_at_every_call_leaves_a_whole_archive(root: &TestRoot) {
             put_all(&job, "m", ["a"]).await;
             let well = std::iter::repeat_n(None, call);
             store.next(well.chain([Some(fault)]));
-            let archive = loop {
-                // Attaching does not try again by itself.
-                if let Ok(archive) = attach_with(&job, &store, options()).await {
-                    break archive;
-                }
-            };
+            let archive = attach(&job, &store).await;
             for key in ["b", "c"] {
                 put_all(&job, "m", [key]).await;
                 archive.ship().await.unwrap();

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use persistency::archive::{Archive, FaultyStore, MemoryStore, Put, RestoreTo, Store, StoreFault};
-use persistency::{Clock, Error, ErrorKind, Job, Result};
+use persistency::{Batch, Clock, Error, ErrorKind, Job, Result};
 
-use super::{attach_with, on_demand, options, reader, restored};
+use super::{attach_with, on_demand, options, reader, restored, with_ballast};
 use crate::common::{TestRoot, k, kind};
 
 facts! {
@@ -28,7 +28,7 @@ async fn many_bases(root: &TestRoot, store: &MemoryStore) -> (Job, Archive) {
     let options = options().cut(on_demand().commits(1)).base_after_bytes(1);
     let archive = attach_with(&job, store, options).await.unwrap();
     for n in 0..10u8 {
-        job.put_acked("m", k([n]), "").await.unwrap();
+        job.persist_acked(with_ballast(Batch::new().put("m", k([n]), ""))).await.unwrap();
         archive.ship().await.unwrap();
     }
     archive.close().await.unwrap();
@@ -119,7 +119,7 @@ async fn a_row_a_second(
     archive.ship().await.unwrap();
     for n in 1..=20u64 {
         clock.advance(Duration::from_secs(1));
-        job.put_acked("m", k(n.to_be_bytes()), "").await.unwrap();
+        job.persist_acked(with_ballast(Batch::new().put("m", k(n.to_be_bytes()), ""))).await.unwrap();
         archive.ship().await.unwrap();
         let base = format!("/bases/{:020}", u64::MAX - n);
         while has_base(n) && !inner.names().iter().any(|name| name.ends_with(&base)) {

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use futures_util::StreamExt;
-use persistency::archive::{ArchiveOptions, MemoryStore, RestoreTo, Store, restore};
-use persistency::{ErrorKind, Job};
+use persistency::archive::{ArchiveOptions, FaultyStore, MemoryStore, RestoreTo, Store, restore};
+use persistency::{Batch, Clock, ErrorKind, Job};
 
-use super::{attach_with, on_demand, options, reader, segments};
+use super::{attach_with, on_demand, options, reader, segments, with_ballast};
 use crate::common::{TestRoot, k, kind};
 
 facts! {
@@ -18,7 +18,8 @@ facts! {
         an_object_that_is_damaged_is_named,
         a_segment_that_is_missing_before_a_later_base_is_named,
         a_damaged_life_is_not_passed_over_for_an_earlier_one,
-        an_object_in_anothers_place_is_noticed;
+        an_object_in_anothers_place_is_noticed,
+        a_long_archive_costs_no_more_to_attach_than_a_short_one;
 }
 
 /// Ten commits in segments of three, behind a base of two pieces, and a base in between.
@@ -32,7 +33,8 @@ async fn ten_commits(root: &TestRoot, base_after: u64) -> (Job, MemoryStore) {
     let archive = attach_with(&job, &store, options).await.unwrap();
     archive.wait_archived(2).await.unwrap();
     for n in 0..10u8 {
-        job.persist_put("n", k([n]), vec![n; 100]).await.unwrap();
+        let batch = Batch::new().put("n", k([n]), vec![n; 100]);
+        job.persist(if base_after == 1 { with_ballast(batch) } else { batch }).await.unwrap();
     }
     archive.close().await.unwrap();
     (job, store)
@@ -184,4 +186,26 @@ async fn an_object_in_anothers_place_is_noticed(root: &TestRoot) {
         kind(restore(Arc::new(other), "backup", &root.open(), "x", RestoreTo::Latest).await),
         ErrorKind::JobNotFound
     );
+}
+
+/// Found by reading: every mark of a base was read, twice.
+async fn a_long_archive_costs_no_more_to_attach_than_a_short_one(root: &TestRoot) {
+    let (job, store) = (root.job().await, FaultyStore::new(MemoryStore::new(), Clock::system()));
+    let options = || options().base_after_bytes(1);
+    let mut calls = Vec::new();
+    for _ in 0..8u8 {
+        let archive = attach_with(&job, &store, options()).await.unwrap();
+        let seq = job.persist_acked(with_ballast(Batch::new())).await.unwrap();
+        archive.ship().await.unwrap();
+        let base = format!("/bases/{:020}", u64::MAX - seq);
+        while !store.inner().names().iter().any(|name| name.ends_with(&base))
+            || job.info().await.unwrap().log_first_seq <= seq
+        {}
+        archive.close().await.unwrap();
+        let before = store.calls();
+        drop(attach_with(&job, &store, options()).await.unwrap());
+        calls.push(store.calls() - before);
+    }
+    assert!(reader(store.inner()).await.verify().await.unwrap().bases > 4);
+    assert!(calls.iter().skip(1).all(|each| *each == calls[1]), "{calls:?}");
 }

@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use persistency::archive::{FaultyStore, MemoryStore, RestoreTo, StoreFault, restore};
 use persistency::{Batch, Clock, ErrorKind};
 
-use super::{attach, attach_with, on_demand, options, reader, restored};
+use super::{attach, attach_with, on_demand, options, reader, restored, with_ballast};
 use crate::common::{TestRoot, k, kind, put_all, rows};
 
 facts! {
@@ -173,7 +173,7 @@ async fn bases_are_taken_while_segments_pile_up(root: &TestRoot) {
     let job = p.open_job("alpha").await.unwrap();
     let archive = attach_with(&job, &store, options().base_after_bytes(1)).await.unwrap();
     for n in 0..5u8 {
-        job.put_acked("m", k([n]), "").await.unwrap();
+        job.persist_acked(with_ballast(Batch::new().put("m", k([n]), ""))).await.unwrap();
         archive.ship().await.unwrap();
     }
     archive.close().await.unwrap();

@@ -127,12 +127,17 @@ export const archiveTests = {
     const { root, job } = await t.job();
     const { url } = t.archives;
     const attach = (server, options) => t.Archive.attach(job, server, options);
-    const refused = await rejects(attach({ url, headers: { authorization: "Bearer other" } }), "Backend");
-    ok(/refuses the caller.*401/.test(refused.message), refused.message);
+    const retries = async (server, message) => {
+      const archive = await attach(server, { name: freshName() });
+      const { error } = await until(archive, ({ state }) => state === "retrying");
+      equal(error.kind, "Backend");
+      ok(message.test(error.message), error.message);
+      await archive.stop();
+    };
+    await retries({ url, headers: { authorization: "Bearer other" } }, /refuses the caller.*401/);
     const elsewhere = await rejects(attach({ url: new URL("/nowhere", location.href) }), "Unsupported");
     ok(/no server of archives/.test(elsewhere.message), elsewhere.message);
-    const absent = await rejects(attach({ url: "http://127.0.0.1:9" }), "Backend");
-    ok(/cannot be reached/.test(absent.message), absent.message);
+    await retries({ url: "http://127.0.0.1:9" }, /cannot be reached/);
     for (const server of [undefined, {}, { url: "ftp://a/" }, { url: "http://a/?b" }, { url: "http://u:p@a/" },
       { url, headers: { "a b": "" } }, { url, credentials: "all" }, { url, timeoutMs: 0 }, { url, other: 1 }]) {
       await rejects(attach(server), "InvalidArgument", "NotApplied", show(server));
