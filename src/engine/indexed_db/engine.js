@@ -407,7 +407,7 @@ class Run {
       this.#memory.forget();
       this.#call.fail(Object.assign(failure, { unknown: true }));
     } else if (this.#refused) {
-      // Told to commit, Firefox completes it although nothing of it has been written.
+      // Of one that was told to commit nothing has been written then, whatever the browser calls it.
       this.#call.fail(this.#refused);
     } else if (this.#during === DURING.writing) {
       this.#answer();
