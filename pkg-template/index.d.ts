@@ -909,7 +909,8 @@ export class Job implements AsyncDisposable {
   logFrom(position: Position, options?: ReadOptions): LogReader;
   /**
    * Keeps the log from now on until `name` advances or releases it; resolves with the seq after which it is
-   * kept. A holder that is there already stays where it is. Stored with the job.
+   * kept. A holder that is there already stays where it is. Stored with the job. One whose name begins with
+   * `while-open/` ends, at the latest, when the job is opened again and nobody else has it open.
    *
    * @throws {@link PersistencyError} `InvalidArgument` or `TooLarge` for a name that is not 1 to 255 bytes;
    * `TooLarge` beyond 64 holders.

@@ -2,6 +2,14 @@
 //!
 //! Everything that waits for a time or stamps one is given a [`Clock`], so tests drive time by hand.
 
+// Where the platform's own time comes from is chosen here.
+#[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
+#[path = "clock/native.rs"]
+mod platform;
+#[cfg(all(target_family = "wasm", target_os = "unknown"))]
+#[path = "clock/web.rs"]
+mod platform;
+
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -9,24 +17,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use web_time::{Instant, SystemTime};
-
 /// A source of time: the system's, or one that a test moves by hand.
 #[derive(Clone, Debug, Default)]
 pub struct Clock(Source);
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 enum Source {
-    /// Monotonic time counts from when the clock was made.
-    System(Instant),
+    #[default]
+    System,
     Manual(Arc<Mutex<Manual>>),
-}
-
-impl Default for Source {
-    fn default() -> Self {
-        #[allow(clippy::disallowed_methods, reason = "this is the clock")]
-        Source::System(Instant::now())
-    }
 }
 
 struct Manual {
@@ -66,10 +65,7 @@ impl Clock {
     /// Milliseconds since the Unix epoch; can jump when somebody sets the system's clock.
     pub fn unix_ms(&self) -> u64 {
         match &self.0 {
-            #[allow(clippy::disallowed_methods, reason = "this is the clock")]
-            Source::System(_) => {
-                whole_ms(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
-            }
+            Source::System => whole_ms(platform::unix()),
             Source::Manual(manual) => lock(manual).unix_ms,
         }
     }
@@ -77,7 +73,7 @@ impl Clock {
     /// Milliseconds on a scale that never goes back; only differences mean something.
     pub(crate) fn monotonic_ms(&self) -> u64 {
         match &self.0 {
-            Source::System(start) => whole_ms(start.elapsed()),
+            Source::System => whole_ms(platform::monotonic()),
             Source::Manual(manual) => lock(manual).elapsed_ms,
         }
     }
@@ -120,7 +116,7 @@ pub(crate) struct Sleep {
     clock: Clock,
     at_ms: u64,
     /// Set when it is first waited for: most deadlines guard what is done at once.
-    timer: Option<futures_timer::Delay>,
+    timer: Option<platform::Delay>,
 }
 
 impl Future for Sleep {
@@ -146,11 +142,12 @@ impl Future for Sleep {
                 return Poll::Ready(());
             }
             let wait = Duration::from_millis((*at_ms - now).min(SLEEP_MS_MAX));
-            let delay = timer.get_or_insert_with(|| futures_timer::Delay::new(wait));
-            if Pin::new(&mut *delay).poll(context).is_pending() {
+            let delay = timer.get_or_insert_with(|| platform::Delay::new(wait));
+            if Pin::new(delay).poll(context).is_pending() {
                 return Poll::Pending;
             }
-            delay.reset(wait);
+            // It may have been early, or one of several.
+            *timer = None;
         }
     }
 }
@@ -161,6 +158,14 @@ impl fmt::Debug for Manual {
             .field("unix_ms", &self.unix_ms)
             .field("elapsed_ms", &self.elapsed_ms)
             .finish()
+    }
+}
+
+/// The earlier of two times, of which there may be one or none.
+pub(crate) fn earlier(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        _ => one.or(other),
     }
 }
 

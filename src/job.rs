@@ -349,6 +349,9 @@ impl Job {
     /// Keeps the log from now on until `name` advances or releases it; returns the seq after which it
     /// is kept. A holder that is there already stays where it is. Stored with the job.
     ///
+    /// One whose name begins with `while-open/` is for whoever would not go on after a restart: it ends, at the
+    /// latest, when the job is opened again and nobody else has it open.
+    ///
     /// # Errors
     ///
     /// `InvalidArgument` or `TooLarge` for a name that is not 1 to 255 bytes; `TooLarge` beyond 64 holders.

@@ -32,6 +32,8 @@ async fn play(role: &str) {
         "archiver" => archiving::archives_until_it_is_killed().await,
         #[cfg(feature = "write_behind")]
         "behind" => behind::changes_until_it_is_killed().await,
+        #[cfg(feature = "archive")]
+        "exporter" => archiving::exports_until_it_is_killed().await,
         "life" => boundary::lives_one_life().await,
         "dropper" => dropping::drops_until_it_is_killed().await,
         "migrator" => migration::migrates().await,

@@ -65,6 +65,8 @@ pub const LOG_PART_BYTES_MAX: usize = 48 * 1024 - 128;
 pub const LOG_TRIM_SLACK_BYTES: u64 = 64 * 1024;
 /// Named holders of a job's log.
 pub const LOG_HOLDERS_MAX: usize = 64;
+/// How the name of a log holder begins that ends with the opening of the job in which it was made.
+pub const LOG_HOLDER_WHILE_OPEN: &str = "while-open/";
 /// Bytes of a log holder's name (UTF-8); at least one.
 pub const LOG_HOLDER_BYTES_MAX: usize = 255;
 /// Bytes of recent commits that a worker keeps in memory while somebody watches.

@@ -4,7 +4,9 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::future::poll_fn;
 use std::path::Path as Directory;
+use std::pin::pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -12,12 +14,15 @@ use futures_util::StreamExt;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutMode, PutOptions, PutPayload};
-use tokio::runtime::Handle;
+use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::archive::{LIST_MAX, Put, Store};
 use crate::error::{Error, ErrorKind, Result};
 
 pub use object_store;
+
+/// Calls to a directory that block at one time; further ones wait.
+const DIRECTORY_THREADS_MAX: usize = 16;
 
 /// A store that the crate `object_store` reaches: S3, GCS, Azure, WebDAV, a directory.
 ///
@@ -54,21 +59,63 @@ pub use object_store;
 #[derive(Clone)]
 pub struct ObjectStores {
     store: Arc<dyn object_store::ObjectStore>,
-    runtime: Option<Handle>,
+    place: Place,
+}
+
+/// Where calls run.
+#[derive(Clone)]
+enum Place {
+    /// On the thread that waits for them.
+    Here,
+    /// As tasks of a runtime.
+    On(Handle),
+    /// What blocks of them on threads of their own, so that one job's slow medium holds up no other.
+    Beside(Arc<Threads>),
+}
+
+/// Threads for calls that block: as many as are needed up to a bound, and none after a while without any.
+struct Threads(Option<Runtime>);
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        // Waits for nobody: a medium may never answer.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Threads {
+    fn new() -> std::io::Result<Self> {
+        let runtime = Builder::new_current_thread().max_blocking_threads(DIRECTORY_THREADS_MAX).build()?;
+        Ok(Threads(Some(runtime)))
+    }
+
+    /// Polls a call where it finds these threads.
+    async fn run<T>(&self, call: impl Future<Output = T>) -> T {
+        let mut call = pin!(call);
+        poll_fn(|context| {
+            let _entered = self.0.as_ref().map(Runtime::enter);
+            call.as_mut().poll(context)
+        })
+        .await
+    }
 }
 
 impl ObjectStores {
-    /// A store that needs no runtime, as those in memory or in a directory.
+    /// A store that needs no runtime, as one in memory. What blocks in it holds up everything else on the archiver's
+    /// thread.
     pub fn new(store: Arc<dyn object_store::ObjectStore>) -> Self {
-        ObjectStores { store, runtime: None }
+        ObjectStores { store, place: Place::Here }
     }
 
     /// A store whose calls run on a tokio runtime, as all that speak HTTP have to.
     pub fn on(runtime: Handle, store: Arc<dyn object_store::ObjectStore>) -> Self {
-        ObjectStores { store, runtime: Some(runtime) }
+        ObjectStores { store, place: Place::On(runtime) }
     }
 
-    /// A directory, which is created; what is put into it is synced to the medium.
+    /// A directory, which is created; what is put into it is synced to the medium. It is read and written on threads
+    /// of the store's own, up to 16 at a time.
     ///
     /// # Errors
     ///
@@ -81,7 +128,8 @@ impl ObjectStores {
         };
         std::fs::create_dir_all(path).map_err(io)?;
         let store = LocalFileSystem::new_with_prefix(path).map_err(|error| context(failed(error)))?;
-        Ok(ObjectStores::new(Arc::new(store.with_fsync(true))))
+        let place = Place::Beside(Arc::new(Threads::new().map_err(io)?));
+        Ok(ObjectStores { store: Arc::new(store.with_fsync(true)), place })
     }
 
     /// Runs a call where the store wants it to run.
@@ -89,9 +137,10 @@ impl ObjectStores {
         &self,
         call: impl Future<Output = object_store::Result<T>> + Send + 'static,
     ) -> object_store::Result<T> {
-        match &self.runtime {
-            None => call.await,
-            Some(runtime) => runtime.spawn(call).await?,
+        match &self.place {
+            Place::Here => call.await,
+            Place::On(runtime) => runtime.spawn(call).await?,
+            Place::Beside(threads) => threads.run(call).await,
         }
     }
 }

@@ -104,9 +104,7 @@ impl Persistency {
     /// As [`open`](Persistency::open), with the clock that stamps commits and measures deadlines.
     pub fn open_with_clock(root: impl AsRef<Path>, clock: Clock) -> Result<Self> {
         let root = root.as_ref();
-        let place =
-            Place::of(root).map_err(|error| error.in_context(format_args!("root {}", root.display())))?;
-        Ok(Self::at(root.to_owned(), place, clock))
+        Ok(Self::at(root.to_owned(), Place::of(root)?, clock))
     }
 
     pub(crate) fn at(root: PathBuf, place: Place, clock: Clock) -> Self {

@@ -4,7 +4,7 @@
 //! runs (a thread natively, a task in the browser), so handles and their futures can be sent.
 
 use std::path::Path;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use futures_channel::oneshot;
@@ -13,7 +13,7 @@ use futures_util::future::{Either, select};
 use crate::engine::memory::MemorySite;
 use crate::engine::{Claim, EngineError, PlatformSite, Site};
 use crate::error::{Error, ErrorKind, Result};
-use crate::worker::{Start, spawn};
+use crate::worker::{Start, misanswered, spawn};
 
 /// The root that keeps everything in memory.
 const MEMORY_ROOT: &str = ":memory:";
@@ -30,7 +30,7 @@ impl Place {
         if root.as_os_str().is_empty() {
             return Err(Error::new(ErrorKind::InvalidArgument, "the root is empty"));
         }
-        if root == Path::new(MEMORY_ROOT) {
+        if root.as_os_str() == MEMORY_ROOT {
             return Ok(Place { site: Arc::new(MemorySite::default()), is_memory: true });
         }
         Ok(Place { site: Arc::new(PlatformSite::of_root(root)?), is_memory: false })
@@ -53,22 +53,38 @@ impl Place {
         if site.is_private() {
             return Ok(Arc::new(()));
         }
-        run("claim", move || async move { site.claim().await }).await
+        match run("claim", Box::new(move || Box::pin(async move { site.claim().await.map(Done::Claimed) })))
+            .await?
+        {
+            Done::Claimed(claim) => Ok(claim),
+            _ => Err(misanswered()),
+        }
     }
 
     /// The ids of the jobs that exist, ascending.
     pub(crate) async fn list(&self) -> Result<Vec<String>> {
         let site = Arc::clone(&self.site);
-        let mut ids = run("list", move || async move { site.list().await }).await?;
-        ids.sort();
-        Ok(ids)
+        match run("list", Box::new(move || Box::pin(async move { site.list().await.map(Done::Listed) })))
+            .await?
+        {
+            Done::Listed(mut ids) => {
+                ids.sort_unstable();
+                Ok(ids)
+            }
+            _ => Err(misanswered()),
+        }
     }
 
     /// Whether what is stored under this id is no job, because filling it was cut short.
     #[cfg(feature = "archive")]
     pub(crate) async fn is_half_filled(&self, id: String) -> Result<bool> {
         let site = Arc::clone(&self.site);
-        run("list", move || async move { Ok(crate::worker::is_half_filled(&*site, &id).await) }).await
+        let look =
+            move || async move { Ok(Done::HalfFilled(crate::worker::is_half_filled(&*site, &id).await)) };
+        match run("list", Box::new(move || Box::pin(look()))).await? {
+            Done::HalfFilled(half_filled) => Ok(half_filled),
+            _ => Err(misanswered()),
+        }
     }
 
     /// Starts the worker that opens and serves a job.
@@ -84,15 +100,23 @@ impl Place {
     }
 }
 
+/// What work on a place comes to; one type for all of it, so that the way there is in a program once.
+enum Done {
+    Claimed(Arc<dyn Claim>),
+    Listed(Vec<String>),
+    #[cfg(feature = "archive")]
+    HalfFilled(bool),
+}
+
+/// Work, to be begun where workers run.
+type Work = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = std::result::Result<Done, EngineError>>>> + Send>;
+
 /// Runs the work where workers run, and returns its result. Dropping the future gives the work up.
-async fn run<T: Send + 'static, F>(name: &str, work: impl FnOnce() -> F + Send + 'static) -> Result<T>
-where
-    F: Future<Output = std::result::Result<T, EngineError>> + 'static,
-{
+async fn run(name: &str, work: Work) -> Result<Done> {
     let (mut reply, answer) = oneshot::channel();
     let serve = move || async move {
         let done = {
-            let (work, gone) = (pin!(work()), pin!(reply.cancellation()));
+            let (work, gone) = (work(), pin!(reply.cancellation()));
             match select(work, gone).await {
                 Either::Left((done, _)) => done,
                 // Nobody wants it any more: a claim that waits on would be in the way of the next.

@@ -2,11 +2,12 @@
 //!
 //! Never lets anybody overtake: who comes later waits behind those who wait, also if his share would fit.
 
-use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+
+use crate::waiting::Waiting;
 
 /// What a share is of: operations and bytes, or calls and nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,9 +32,8 @@ pub(crate) struct Room {
 struct State {
     taken: Size,
     closed: bool,
-    /// Callers that wait, by their numbers, so that each keeps just its newest waker.
-    waiting: VecDeque<(u64, Waker)>,
-    next_waiting: u64,
+    /// Callers that wait, in the order in which they came.
+    waiting: Waiting,
 }
 
 /// A share, given back when it is dropped.
@@ -79,7 +79,7 @@ impl Room {
         state.closed = true;
         let waiting = std::mem::take(&mut state.waiting);
         drop(state);
-        waiting.into_iter().for_each(|(_, waker)| waker.wake());
+        waiting.wakers().into_iter().for_each(Waker::wake);
     }
 
     /// How much of it is taken.
@@ -121,7 +121,7 @@ impl Drop for Share {
 }
 
 fn wake_first(state: MutexGuard<'_, State>) {
-    let first = state.waiting.front().map(|(_, waker)| waker.clone());
+    let first = state.waiting.first().map(|(_, waker)| waker.clone());
     drop(state);
     if let Some(waker) = first {
         waker.wake();
@@ -137,16 +137,8 @@ impl Future for Taking<'_> {
         if state.closed {
             return Poll::Ready(None);
         }
-        let number = *self.number.get_or_insert_with(|| {
-            state.next_waiting += 1;
-            let number = state.next_waiting;
-            state.waiting.push_back((number, context.waker().clone()));
-            number
-        });
-        if let Some((_, waker)) = state.waiting.iter_mut().find(|(of, _)| *of == number) {
-            waker.clone_from(context.waker());
-        }
-        if state.waiting.front().is_some_and(|(first, _)| *first == number)
+        state.waiting.note(&mut self.number, context);
+        if state.waiting.first().is_some_and(|(first, _)| Some(*first) == self.number)
             && let Some(share) = room.share(&mut state, self.size)
         {
             return Poll::Ready(Some(share));
@@ -157,9 +149,11 @@ impl Future for Taking<'_> {
 
 impl Drop for Taking<'_> {
     fn drop(&mut self) {
-        let Some(number) = self.number else { return };
+        if self.number.is_none() {
+            return;
+        }
         let mut state = self.room.lock();
-        state.waiting.retain(|(of, _)| *of != number);
+        state.waiting.forget(self.number);
         wake_first(state);
     }
 }

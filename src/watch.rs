@@ -191,10 +191,14 @@ impl Commits {
         let after = self.position.seq;
         match self.link.read(Read::Commits { after, follow }).await {
             Ok(Reading::Commits(page)) => {
-                self.waiting.extend(page.lost.map(|(from, to)| WatchItem::Lagged { from, to }));
-                let commits = page.commits.into_iter().filter_map(|commit| self.clip(commit));
-                let commits: Vec<WatchItem> = commits.map(WatchItem::Commit).collect();
-                self.waiting.extend(commits);
+                if let Some((from, to)) = page.lost {
+                    self.waiting.push_back(WatchItem::Lagged { from, to });
+                }
+                for commit in page.commits {
+                    if let Some(commit) = self.clip(commit) {
+                        self.waiting.push_back(WatchItem::Commit(commit));
+                    }
+                }
                 self.position.seq = page.next_after;
             }
             Ok(_) => self.failure = Some(misanswered()),

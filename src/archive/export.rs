@@ -12,6 +12,7 @@ use async_trait::async_trait;
 
 use crate::error::{Error, ErrorKind, Quoted, Result};
 use crate::job::Job;
+use crate::limits::LOG_HOLDER_WHILE_OPEN;
 use crate::persistency::{Filling, Persistency};
 use crate::spawn::spawn;
 use crate::watch::{LogReader, Position, WatchItem};
@@ -84,8 +85,9 @@ impl Store for Sink {
 impl Job {
     /// Exports the job as it is at a moment before the export ends, while it goes on being written.
     ///
-    /// The commit log is held until the export is through or dropped. Where the process dies before, it stays
-    /// held by a name that begins with `export/`, until [`release_log`](crate::Job::release_log) ends that.
+    /// The commit log is held until the export is through or dropped. Where the process dies before, it is held
+    /// until the job is opened again; in browsers, until it is by a tab that is the only one. Without Web Locks a
+    /// tab does not know of others: opening the job there ends their exports with an error.
     ///
     /// # Errors
     ///
@@ -93,7 +95,7 @@ impl Job {
     pub async fn export(&self) -> Result<Export> {
         self.check_writable("export")?;
         let random = getrandom::u64().map_err(|error| Error::new(ErrorKind::Backend, error.to_string()))?;
-        let holder = format!("export/{random:016x}");
+        let holder = format!("{LOG_HOLDER_WHILE_OPEN}export-{random:016x}");
         // From here on the log is let go of in any case.
         let mut export = Export {
             job: self.clone(),

@@ -113,11 +113,7 @@ fn first_key(op: &Op) -> &[u8] {
 }
 
 fn common_prefix(one: &[u8], other: &[u8]) -> usize {
-    let mut bytes = 0;
-    while bytes < one.len() && one.get(bytes) == other.get(bytes) {
-        bytes += 1;
-    }
-    bytes
+    one.iter().zip(other).take_while(|(one, other)| one == other).count()
 }
 
 fn encode_bytes(bytes: &[u8], out: &mut Vec<u8>) {

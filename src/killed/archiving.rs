@@ -150,11 +150,9 @@ pub(super) async fn archives_until_it_is_killed() {
     let archived = Arc::new(AtomicU64::new(0));
     tokio::spawn(writes(job.clone(), Arc::clone(&archived)));
     for attempt in 0.. {
-        // Attaching looks at every base and does not try again by itself: by turns the store is well meanwhile.
-        faulty.by_chance(attempt, if attempt % 2 == 0 { 0 } else { percent }, Duration::from_millis(2));
+        faulty.by_chance(seed() + attempt, percent, Duration::from_millis(2));
         let store = Arc::new(faulty.clone());
         let Ok(archive) = archiver.attach(&job, store, options(&mut random)).await else { continue };
-        faulty.by_chance(seed() + attempt, percent, Duration::from_millis(2));
         archived.fetch_max(archive.archived_seq(), Ordering::Relaxed);
         for _ in 0..1 + random.below(30) {
             if let Ok(seq) = archive.ship().await {
@@ -182,4 +180,33 @@ async fn writes(job: Job, archived: Arc<AtomicU64>) {
             assert_eq!(receipt.committed().await.unwrap(), seq);
         }
     }
+}
+
+/// Found by reading: the log was held, and grew, for ever.
+#[tokio::test]
+async fn an_export_that_was_killed_does_not_hold_the_log() {
+    let dir = directory();
+    let mut child = Child::start("exporter", &[(ROOT, dir.path().to_str().unwrap())]);
+    assert_eq!(child.report().unwrap(), "exporting");
+    child.kill();
+    let p = Persistency::open(dir.path().join("jobs")).unwrap();
+    let job = p.open_job(JOB).await.unwrap();
+    assert_eq!(job.info().await.unwrap().log_holders, [("another".to_owned(), 1)]);
+    job.release_log("another").await.unwrap();
+    let seq = job.persist_acked(batch(2)).await.unwrap();
+    assert_eq!(job.info().await.unwrap().log_first_seq, seq + 1, "nothing is kept");
+    p.close().await.unwrap();
+}
+
+pub(super) async fn exports_until_it_is_killed() {
+    child::end_with_parent();
+    let p = Persistency::open(root().join("jobs")).unwrap();
+    let job = p.open_job(JOB).await.unwrap();
+    job.persist_acked(batch(1)).await.unwrap();
+    job.hold_log("another").await.unwrap();
+    let mut export = job.export().await.unwrap();
+    export.next().await.unwrap().unwrap();
+    assert_eq!(job.info().await.unwrap().log_holders.len(), 2);
+    report("exporting");
+    std::future::pending().await
 }

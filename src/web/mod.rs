@@ -358,10 +358,12 @@ impl Root {
             }
         }
         self.tenants.take(number);
-        let is_its = |asked: &mut Asked| Arc::ptr_eq(asked.job.link(), &link);
-        let orphans: Vec<Asked> = self.orphans.borrow_mut().extract_if(.., is_its).collect();
-        for asked in orphans {
-            self.conclude(asked, Err(link.closed()));
+        for asked in self.orphans.take() {
+            if Arc::ptr_eq(asked.job.link(), &link) {
+                self.conclude(asked, Err(link.closed()));
+            } else {
+                self.orphans.borrow_mut().push(asked);
+            }
         }
     }
 
@@ -516,7 +518,7 @@ impl Asked {
         let Asked { job, said, .. } = self;
         let packed = match (&said.kind, answer) {
             (Asking::Durable(seq), answer) => {
-                return job.link().durable_result(*seq, answer.and_then(flushed));
+                return job.link().durable_result(*seq, answer.and_then(Answered::flushed));
             }
             // Their errors say where already.
             (Asking::Task, Err(error)) => return Err(error),
@@ -528,16 +530,9 @@ impl Asked {
             (kind, Ok(Answered::Reading(reading))) => {
                 pack_reading(out, job, reading, matches!(kind, Asking::Position))
             }
-            (_, answer) => answer.and_then(flushed),
+            (_, answer) => answer.and_then(Answered::flushed),
         };
         packed.map_err(|error| job.explain(error, said.category.as_deref(), said.operation))
-    }
-}
-
-fn flushed(answer: Answered) -> Result<()> {
-    match answer {
-        Answered::Flushed(flushed) => flushed.take(),
-        Answered::Reading(_) | Answered::Task(_) => Ok(()),
     }
 }
 

@@ -16,9 +16,9 @@ use crate::record::Record;
 use crate::room::Share;
 
 /// Where an answer goes.
-pub(crate) enum Reply<T> {
+pub(crate) enum Reply {
     /// To a handle's future; a caller that no longer wants it has dropped the other end.
-    Future(oneshot::Sender<Result<T>>),
+    Future(oneshot::Sender<Result<Answered>>),
     /// To a caller who has no future.
     Caller(Box<dyn Caller>),
 }
@@ -37,7 +37,7 @@ pub(crate) trait Caller: Send {
 #[derive(Debug)]
 pub(crate) struct Unwanted;
 
-/// What a [`Caller`] is answered.
+/// What a call is answered; one type for all of them, so that everything on their way is written once.
 #[derive(Debug)]
 #[cfg_attr(not(feature = "web"), allow(dead_code, reason = "the npm package's exports look into it"))]
 pub(crate) enum Answered {
@@ -53,14 +53,14 @@ pub(crate) enum Command {
     /// Everything accepted before is to be durable.
     Flush {
         deadline: Option<u64>,
-        reply: Reply<Flushed>,
+        reply: Reply,
         credit: Share,
     },
     /// This seq, which is committed, is to be durable.
     Durable {
         seq: u64,
         deadline: Option<u64>,
-        reply: Reply<Flushed>,
+        reply: Reply,
         credit: Share,
     },
     /// Drain, then release everything. The last command.
@@ -87,7 +87,7 @@ pub(crate) struct QueuedTask {
 /// A read that waits for the writes accepted before it.
 pub(crate) struct QueuedRead {
     pub(crate) read: Read,
-    pub(crate) reply: Reply<Reading>,
+    pub(crate) reply: Reply,
     pub(crate) deadline: Option<u64>,
     /// Its share of the bound on reads, given back when it is answered.
     pub(crate) _credit: Share,
@@ -127,12 +127,12 @@ pub(crate) struct Details {
     pub(crate) shared: bool,
 }
 
-impl<T: Into<Answered>> Reply<T> {
+impl Reply {
     /// Answers, if somebody wants it still.
-    pub(crate) fn send(self, result: Result<T>) -> std::result::Result<(), Unwanted> {
+    pub(crate) fn send(self, result: Result<Answered>) -> std::result::Result<(), Unwanted> {
         let sent = match self {
             Reply::Future(sender) => sender.send(result).is_ok(),
-            Reply::Caller(caller) => caller.answer(result.map(Into::into)),
+            Reply::Caller(caller) => caller.answer(result),
         };
         if sent { Ok(()) } else { Err(Unwanted) }
     }
@@ -146,21 +146,21 @@ impl<T: Into<Answered>> Reply<T> {
     }
 }
 
-impl<T> From<oneshot::Sender<Result<T>>> for Reply<T> {
-    fn from(sender: oneshot::Sender<Result<T>>) -> Self {
-        Reply::Future(sender)
+impl Answered {
+    /// The answer to a read.
+    pub(crate) fn reading(self) -> Result<Reading> {
+        match self {
+            Answered::Reading(reading) => Ok(reading),
+            _ => Err(misanswered()),
+        }
     }
-}
 
-impl From<Reading> for Answered {
-    fn from(reading: Reading) -> Self {
-        Answered::Reading(reading)
-    }
-}
-
-impl From<Flushed> for Answered {
-    fn from(flushed: Flushed) -> Self {
-        Answered::Flushed(flushed)
+    /// What whoever waited until something is durable is told.
+    pub(crate) fn flushed(self) -> Result<()> {
+        match self {
+            Answered::Flushed(flushed) => flushed.take(),
+            _ => Err(misanswered()),
+        }
     }
 }
 

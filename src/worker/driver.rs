@@ -14,8 +14,8 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use super::link::Link;
 use super::machine::{Answered, Ask, CallId, Ending, Machine, Wish, change};
 use super::turn::Task;
-use crate::clock::Sleep;
-use crate::engine::Engine;
+use crate::clock::{Sleep, earlier};
+use crate::engine::{Engine, READS_DIRECTLY};
 use crate::error::Result;
 use crate::limits;
 
@@ -101,7 +101,8 @@ impl Driver {
 
     /// Lets handles read rows without this worker, as soon as the engine can.
     pub(crate) fn offer_direct(&mut self) {
-        if !self.offered
+        if READS_DIRECTLY
+            && !self.offered
             && let Some(direct) = self.engine.direct()
         {
             self.link.offer(direct);
@@ -187,7 +188,7 @@ impl Driver {
 
     /// Sees to it that the driver wakes when there will be something to do.
     fn set_alarm(&mut self) {
-        if let Some(at) = self.machine.alarm().into_iter().chain(self.rest_at).min()
+        if let Some(at) = earlier(self.machine.alarm(), self.rest_at)
             && self.alarm_at.is_none_or(|set| at < set)
         {
             self.alarm = self.link.clock.sleep_until(at).fuse();

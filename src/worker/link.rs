@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockWriteGuard};
 
 use futures_channel::oneshot;
 
-use super::command::{Caller, Command, QueuedRead, QueuedTask, Read, Reading, Reply, misanswered};
+use super::command::{Answered, Caller, Command, QueuedRead, QueuedTask, Read, Reading, Reply, misanswered};
 use super::errors::{gone, stopped, timed_out};
 use super::inbox::{Inbox, Taking};
 use super::pending::Pending;
@@ -17,7 +17,7 @@ use super::progress::{End, Milestones, Progress, Reach};
 use super::slot::{Conflicts, Slot, Ticket};
 use super::turn::Task;
 use crate::clock::Clock;
-use crate::engine::{Direct, Found, NotDirectly, Query, Wanted};
+use crate::engine::{Direct, Found, NotDirectly, Query, READS_DIRECTLY, Wanted};
 use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::limits;
 use crate::pace::yield_now;
@@ -130,9 +130,14 @@ impl Link {
         let deadline = self.deadline();
         let credit = self.call_credit(&self.reads, deadline).await?;
         let (reply, answer) = oneshot::channel();
-        self.send(Command::Read(QueuedRead { read, reply: reply.into(), deadline, _credit: credit }))?;
+        self.send(Command::Read(QueuedRead {
+            read,
+            reply: Reply::Future(reply),
+            deadline,
+            _credit: credit,
+        }))?;
         self.counters.reads.fetch_add(1, Ordering::Relaxed);
-        self.answer(answer).await
+        self.answer(answer).await?.reading()
     }
 
     /// Has the engine answer a query.
@@ -174,7 +179,7 @@ impl Link {
             yield_now().await;
         }
         let touched = |pending: &Arc<Pending>| pending.may_touch(wanted.category, wanted.key);
-        if self.pending.get().is_none_or(touched) {
+        if self.pending().is_none_or(touched) {
             return Err(NotDirectly);
         }
         let found = direct.row(&wanted)?;
@@ -184,6 +189,11 @@ impl Link {
         }
         self.counters.reads.fetch_add(1, Ordering::Relaxed);
         Ok(found)
+    }
+
+    /// What direct reads must not pass; `None` where there are none.
+    fn pending(&self) -> Option<&Arc<Pending>> {
+        if READS_DIRECTLY { self.pending.get() } else { None }
     }
 
     fn direct(&self) -> Option<Arc<dyn Direct>> {
@@ -196,8 +206,8 @@ impl Link {
         let deadline = self.deadline();
         let credit = self.call_credit(&self.waiters, deadline).await?;
         let (reply, answer) = oneshot::channel();
-        self.send(Command::Flush { deadline, reply: reply.into(), credit })?;
-        self.answer(answer).await?.take()
+        self.send(Command::Flush { deadline, reply: Reply::Future(reply), credit })?;
+        self.answer(answer).await?.flushed()
     }
 
     /// Waits until the committed `seq` is durable.
@@ -213,8 +223,8 @@ impl Link {
         let deadline = self.deadline();
         let credit = self.call_credit(&self.waiters, deadline).await?;
         let (reply, answer) = oneshot::channel();
-        self.send(Command::Durable { seq, deadline, reply: reply.into(), credit })?;
-        self.answer(answer).await?.take()
+        self.send(Command::Durable { seq, deadline, reply: Reply::Future(reply), credit })?;
+        self.answer(answer).await?.flushed()
     }
 
     /// What became of `seq` if its sync ended so.
@@ -395,7 +405,7 @@ impl Link {
     }
 
     fn send_task(&self, task: Task, ticket: Ticket, deadline: Option<u64>, credit: Share) -> Result<()> {
-        let pending = self.pending.get().zip(task.operations()).map(|(pending, ops)| pending.enter(ops));
+        let pending = self.pending().zip(task.operations()).map(|(pending, ops)| pending.enter(ops));
         self.send(Command::Write(QueuedTask { number: 0, task, ticket, deadline, pending, credit }))
     }
 
@@ -406,7 +416,7 @@ impl Link {
         }
     }
 
-    async fn answer<T>(&self, answer: oneshot::Receiver<Result<T>>) -> Result<T> {
+    async fn answer(&self, answer: oneshot::Receiver<Result<Answered>>) -> Result<Answered> {
         match answer.await {
             Ok(result) => result,
             // Dropped unanswered: the worker ended under this call.

@@ -29,8 +29,9 @@ use super::errors::{gone, poisoned, timed_out};
 use super::link::Link;
 use super::recent::Recent;
 use super::turn::Turn;
-use super::waiters::{Flushed, KeptErrors, Until, Waiter};
+use super::waiters::{KeptErrors, Until, Waiter};
 use crate::batch::Op;
+use crate::clock::earlier;
 use crate::engine::{EngineError, Fault, Query, Seen, Sharing, Verify};
 use crate::error::{Quoted, Result};
 use crate::limits;
@@ -255,7 +256,7 @@ impl Machine {
             return Some(0);
         }
         let step = self.step.as_ref().and_then(Step::alarm);
-        self.earliest_deadline.into_iter().chain(self.next_look).chain(step).min()
+        earlier(earlier(self.earliest_deadline, self.next_look), step)
     }
 
     /// Tells handles how far the job has come.
@@ -268,13 +269,13 @@ impl Machine {
         self.link.clock.monotonic_ms()
     }
 
-    fn wait_until(&mut self, until: Until, deadline: Option<u64>, reply: Reply<Flushed>, credit: Share) {
+    fn wait_until(&mut self, until: Until, deadline: Option<u64>, reply: Reply, credit: Share) {
         self.mind_deadline(deadline);
         self.waiters.push(Waiter::new(until, deadline, reply, &mut self.kept).holding(credit));
     }
 
     fn mind_deadline(&mut self, deadline: Option<u64>) {
-        self.earliest_deadline = self.earliest_deadline.into_iter().chain(deadline).min();
+        self.earliest_deadline = earlier(self.earliest_deadline, deadline);
     }
 
     /// The number up to which every write has its result.
@@ -305,29 +306,33 @@ impl Machine {
     /// Answers `Timeout` to what has not been started in time, and to reads that have not ended in time.
     fn withdraw_late(&mut self, now: u64) {
         let is_late = |deadline: Option<u64>| deadline.is_some_and(|at| at <= now);
+        self.earliest_deadline = None;
         for queued in std::mem::take(&mut self.writes) {
-            match is_late(queued.deadline) {
-                true => self.settle(queued, Err(timed_out())),
-                false => self.writes.push_back(queued),
+            if is_late(queued.deadline) {
+                self.settle(queued, Err(timed_out()));
+            } else {
+                self.mind_deadline(queued.deadline);
+                self.writes.push_back(queued);
             }
         }
         for (number, queued) in std::mem::take(&mut self.waiting_reads) {
-            match is_late(queued.deadline) {
-                true => queued.fail(timed_out()),
-                false => self.waiting_reads.push_back((number, queued)),
+            if is_late(queued.deadline) {
+                queued.fail(timed_out());
+            } else {
+                self.mind_deadline(queued.deadline);
+                self.waiting_reads.push_back((number, queued));
             }
         }
         self.withdraw_late_reads(now);
+        self.mind_deadline(self.reads.earliest_deadline());
         for waiter in std::mem::take(&mut self.waiters) {
-            match is_late(waiter.deadline) {
-                true => waiter.answer(Err(timed_out()), &mut self.kept),
-                false => self.waiters.push(waiter),
+            if is_late(waiter.deadline) {
+                waiter.answer(Err(timed_out()), &mut self.kept);
+            } else {
+                self.mind_deadline(waiter.deadline);
+                self.waiters.push(waiter);
             }
         }
-        let writes = self.writes.iter().filter_map(|queued| queued.deadline);
-        let reads = self.waiting_reads.iter().filter_map(|(_, queued)| queued.deadline);
-        let waiters = self.waiters.iter().filter_map(|waiter| waiter.deadline);
-        self.earliest_deadline = writes.chain(reads).chain(waiters).chain(self.reads.deadlines()).min();
     }
 
     /// Answers the writes of a job whose medium failed to sync, before anybody waits for them.

@@ -23,7 +23,6 @@ mod tests;
 mod transcripts;
 mod turn;
 mod waiters;
-mod waiting;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -39,6 +38,7 @@ pub(crate) use turn::{Answer, LogChange, Task};
 
 use crate::engine::{Claim, Engine, EngineError, Fault, OpenMode, Query, Sharing, Site, Verify};
 use crate::error::{Error, ErrorKind, Outcome, Quoted, Result};
+use crate::limits::LOG_HOLDER_WHILE_OPEN;
 use crate::record::{LogRetention, Record};
 use driver::{Driver, Served};
 use machine::{Ending, Machine};
@@ -183,6 +183,9 @@ async fn open(
         None => return Err(Error::new(ErrorKind::Busy, "somebody else keeps the job from being opened")),
     };
     let stored = record.log.retention;
+    let holders = record.log.holders.iter().map(|(name, _)| name);
+    let ended: Vec<String> =
+        holders.filter(|name| name.starts_with(LOG_HOLDER_WHILE_OPEN)).map(str::to_owned).collect();
     let machine = Machine::new(Arc::clone(link), random_bytes()?, record, engine.sharing(), durable_always);
     let mut driver = Driver::new(machine, engine, Arc::clone(link));
     if let Some(retention) = retention.filter(|wanted| mode != OpenMode::ReadOnly && *wanted != stored)
@@ -190,6 +193,14 @@ async fn open(
     {
         close(&*driver.engine).await;
         return Err(error);
+    }
+    // Nobody is left who could release them; while others have the job open they may be theirs.
+    if mode != OpenMode::ReadOnly && !driver.engine.has_others() {
+        for name in ended {
+            if let Err(error) = driver.single(Task::Log(LogChange::Release(name)), false).await {
+                log::warn!("job {}: a holder of the log could not be released: {error}", Quoted(&link.id));
+            }
+        }
     }
     Ok(driver)
 }

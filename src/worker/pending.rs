@@ -151,7 +151,7 @@ impl Pending {
             // Whoever has entered since then counts before he looks for a chunk.
             && self.writes.load(Ordering::Acquire) == 0
         {
-            chunks.clear();
+            *chunks = VecDeque::new();
             self.has_grown.store(false, Ordering::Relaxed);
         }
     }

@@ -7,8 +7,8 @@ use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use super::waiting::Waiting;
 use crate::error::{Error, Result};
+use crate::waiting::Waiting;
 
 /// How far the job has come, as far as this root knows.
 #[derive(Clone, Debug, Default)]

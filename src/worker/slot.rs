@@ -11,8 +11,8 @@ use std::task::{Context, Poll};
 
 use super::command::{Answered, Caller};
 use super::turn::Answer;
-use super::waiting::Waiting;
 use crate::error::{Error, ErrorKind, Outcome, Result};
+use crate::waiting::Waiting;
 
 /// The result of one queued task, now or later.
 #[derive(Debug, Default)]

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::command::Reply;
+use super::command::{Answered, Reply};
 use super::slot::{Slot, Unreported};
 use crate::error::{Error, Result};
 use crate::limits::KEPT_ERRORS_MAX;
@@ -26,7 +26,7 @@ pub(crate) struct KeptErrors {
 pub(crate) struct Waiter {
     pub(crate) until: Until,
     pub(crate) deadline: Option<u64>,
-    pub(crate) reply: Reply<Flushed>,
+    pub(crate) reply: Reply,
     errors: Vec<Kept>,
     /// Further errors, of which only the number is known.
     beyond: u64,
@@ -61,12 +61,7 @@ pub(crate) enum Until {
 
 impl Waiter {
     /// A waiter for `until`; one that flushes takes the kept errors that it covers.
-    pub(crate) fn new(
-        until: Until,
-        deadline: Option<u64>,
-        reply: Reply<Flushed>,
-        kept: &mut KeptErrors,
-    ) -> Self {
+    pub(crate) fn new(until: Until, deadline: Option<u64>, reply: Reply, kept: &mut KeptErrors) -> Self {
         let (errors, beyond) = match until {
             Until::Task(last) => (kept.take(last), std::mem::take(&mut kept.beyond)),
             Until::Seq(_) => (Vec::new(), 0),
@@ -112,7 +107,7 @@ impl Waiter {
             None => synced,
         };
         let told = unreported.iter().map(|(_, slot, _)| Arc::clone(slot)).collect();
-        let sent = self.reply.send(Ok(Flushed { result, told })).is_ok();
+        let sent = self.reply.send(Ok(Answered::Flushed(Flushed { result, told }))).is_ok();
         if !sent || unreported.is_empty() {
             kept.beyond += self.beyond;
         }

@@ -25,6 +25,28 @@ fn a_directory_needs_no_runtime() {
     futures_executor::block_on(behaves_as_a_store(&store));
 }
 
+/// Found by reading: it held up every job of the archiver.
+#[cfg(unix)]
+#[test]
+fn a_directory_that_does_not_answer_holds_up_nobody_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = ObjectStores::directory(directory.path()).unwrap();
+    futures_executor::block_on(store.put_new("a/whole", b"bytes")).unwrap();
+    // Whoever reads it waits until somebody writes.
+    let slow = directory.path().join("a/slow");
+    assert!(std::process::Command::new("mkfifo").arg(&slow).status().unwrap().success());
+    futures_executor::block_on(async {
+        let mut waiting = std::pin::pin!(store.get("a/slow"));
+        assert!(futures_util::FutureExt::now_or_never(&mut waiting).is_none());
+        assert_eq!(store.get("a/whole").await.unwrap().unwrap(), b"bytes");
+        std::fs::write(&slow, "").unwrap();
+        assert_eq!(waiting.await.unwrap().unwrap(), b"");
+    });
+    // Who drops the store meanwhile waits for nobody.
+    assert!(futures_util::FutureExt::now_or_never(store.get("a/slow")).is_none());
+    drop(store);
+}
+
 #[test]
 fn a_store_that_needs_a_runtime_is_called_on_it() {
     let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();

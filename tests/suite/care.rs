@@ -1,6 +1,6 @@
 //! Facts about what a job tells of itself, and how it is looked after.
 
-use persistency::{Batch, JobOptions, LogRetention, OpenMode, key};
+use persistency::{Batch, Job, JobOptions, LogRetention, OpenMode, key};
 
 use crate::common::{SHARED, TestRoot, failing, k, rows};
 
@@ -11,7 +11,9 @@ facts! {
         a_sound_job_has_no_findings,
         compacting_changes_nothing_that_is_stored,
         the_root_is_told_as_it_was_given;
-    on_disk: compacting_gives_room_back;
+    on_disk:
+        compacting_gives_room_back,
+        a_hold_for_while_a_job_is_open_ends_when_nobody_has_it_open;
 }
 
 async fn info_tells_what_the_job_is(root: &TestRoot) {
@@ -104,4 +106,33 @@ async fn compacting_gives_room_back(root: &TestRoot) {
         return;
     };
     assert!(full.unwrap() >= 5_000_000 && bytes < 1_000_000, "{full:?} became {bytes}");
+}
+
+async fn a_hold_for_while_a_job_is_open_ends_when_nobody_has_it_open(root: &TestRoot) {
+    let p = root.open();
+    let job = p.open_job("alpha").await.unwrap();
+    let holders = async |job: &Job| job.info().await.unwrap().log_holders;
+    job.hold_log("while-open/a").await.unwrap();
+    job.hold_log("while-open/b").await.unwrap();
+    job.persist_acked(Batch::new().put("m", k("a"), "")).await.unwrap();
+    job.hold_log("other").await.unwrap();
+    if SHARED {
+        let tab = root.open();
+        let beside = tab.open_job("alpha").await.unwrap();
+        assert_eq!(holders(&beside).await.len(), 3, "it may be of use to the first one");
+        tab.close().await.unwrap();
+        assert_eq!(holders(&job).await.len(), 3);
+    }
+    p.close().await.unwrap();
+    let job = loop {
+        let p = root.open();
+        let job = p.open_job("alpha").await.unwrap();
+        // A browser may let go of the lock of a tab that is closed some time after.
+        if holders(&job).await.len() == 1 || !SHARED {
+            break job;
+        }
+        p.close().await.unwrap();
+    };
+    assert_eq!(holders(&job).await, [("other".to_owned(), 1)]);
+    assert_eq!(job.info().await.unwrap().log_first_seq, 2, "what only they held has gone");
 }

@@ -62,5 +62,8 @@ use std::time::Duration;
 
 pub(crate) use site::IndexedDbSite;
 
+/// Whether there are [`Direct`](super::Direct) reads: only the engine of the tests has them.
+pub(crate) const READS_DIRECTLY: bool = cfg!(test);
+
 /// How long a call may take, unless the options say otherwise.
 pub(crate) const DEADLINE_DEFAULT: Option<Duration> = Some(Duration::from_secs(30));

@@ -77,6 +77,9 @@ use self::migrate::Step;
 use super::{Claim, Engine, EngineError, Fault, OpenMode, Site};
 use crate::error::{Error, ErrorKind};
 
+/// Whether there are [`Direct`](super::Direct) reads.
+pub(crate) const READS_DIRECTLY: bool = true;
+
 /// How long a call may take, unless the options say otherwise: as long as it takes.
 pub(crate) const DEADLINE_DEFAULT: Option<Duration> = None;
 
@@ -101,7 +104,7 @@ impl SqliteSite {
         let nearest = site.dir.ancestors().find(|ancestor| ancestor.symlink_metadata().is_ok());
         match nearest {
             Some(found) if !found.is_dir() => {
-                let message = format!("{} is not a directory", found.display());
+                let message = format!("root {}: {} is not a directory", root.display(), found.display());
                 Err(Error::new(ErrorKind::InvalidArgument, message))
             }
             _ => Ok(site),

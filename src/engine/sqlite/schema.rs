@@ -38,7 +38,7 @@ pub(super) const BUSY_TIMEOUT: Duration = Duration::from_millis(5000);
 /// Prepared statements that a connection keeps, more than there are shapes.
 const STATEMENTS_MAX: usize = 64;
 /// KiB of pages that a connection keeps, unless it is told otherwise.
-const CACHE_KIB: i32 = 8 * 1024;
+pub(super) const CACHE_KIB: i32 = 8 * 1024;
 /// Bytes to which a write-ahead log is cut when it starts over.
 const WAL_KEPT_BYTES: usize = CHECKPOINT_FRAMES as usize * PAGE_BYTES;
 
@@ -80,8 +80,10 @@ pub(super) fn build(
     set(&conn, "auto_vacuum", "INCREMENTAL")?;
     set(&conn, "journal_mode", "OFF")?;
     set(&conn, "synchronous", "OFF")?;
+    give_spare_pages_back(&conn)?;
     conn.execute_batch("BEGIN IMMEDIATE")?;
     set(&conn, "application_id", APPLICATION_ID)?;
+    set_cache(&conn, CACHE_KIB)?;
     set(&conn, "user_version", FORMAT)?;
     conn.execute_batch(TABLES)?;
     conn.execute("INSERT INTO meta VALUES (?1, ?2)", (RECORD_KEY, first_record))?;
@@ -163,9 +165,10 @@ fn verify(conn: &Connection) -> Result<()> {
     set(conn, "trusted_schema", false)?;
     set(conn, "cell_size_check", true)?;
     set(conn, "temp_store", "MEMORY")?;
-    set_cache(conn, CACHE_KIB)?;
+    give_spare_pages_back(conn)?;
     let number = |name| conn.pragma_query_value(None, name, |row| row.get::<_, u32>(0));
     let judged = files::judge(number("application_id")?, number("user_version")?);
+    set_cache(conn, CACHE_KIB)?;
     match judged {
         Ok(Stored::Ours) => Ok(()),
         Ok(_) => Err(files::not_ours()),
@@ -174,6 +177,16 @@ fn verify(conn: &Connection) -> Result<()> {
             Err(error)
         }
     }
+}
+
+/// Gives back what SQLite has taken for the first 20 pages of the cache at once, a third of a MiB: most jobs
+/// need a few pages, and of many that are opened together the process would keep what they do not need.
+///
+/// It is taken again when a cache has no page and may have three. So a page has to be read before the cache
+/// gets its size, which is to follow.
+fn give_spare_pages_back(conn: &Connection) -> Result<()> {
+    set(conn, "cache_size", 2)?;
+    set(conn, "shrink_memory", 0)
 }
 
 /// Lets a connection keep so many KiB of pages.

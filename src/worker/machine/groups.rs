@@ -11,6 +11,7 @@ use super::super::errors::{gone, poisoned, timed_out};
 use super::super::turn::{Answer, Task};
 use super::steps::Fatal;
 use super::turns::TurnEnd;
+use crate::clock::earlier;
 use crate::commit_log::Commit;
 use crate::engine::{EngineError, Fault};
 use crate::error::{Error, ErrorKind, Outcome, Result};
@@ -26,7 +27,7 @@ pub(super) struct Group {
     /// Nothing can be written any more.
     pub(super) end: Option<Fatal>,
     /// Tasks of the transaction under way.
-    part: Vec<QueuedTask>,
+    part: VecDeque<QueuedTask>,
     part_deadline: Option<u64>,
     waiting: VecDeque<QueuedTask>,
     /// Tasks that one transaction takes.
@@ -34,16 +35,16 @@ pub(super) struct Group {
 }
 
 impl Group {
-    pub(super) fn new(tasks: Vec<QueuedTask>) -> Self {
+    pub(super) fn new(tasks: VecDeque<QueuedTask>) -> Self {
         Group {
             settled: Vec::with_capacity(tasks.len()),
             again: VecDeque::new(),
             last_seq: None,
             end: None,
-            part: Vec::new(),
+            part: VecDeque::new(),
             part_deadline: None,
             size: tasks.len(),
-            waiting: tasks.into(),
+            waiting: tasks,
         }
     }
 
@@ -52,11 +53,16 @@ impl Group {
         if self.waiting.is_empty() {
             return None;
         }
-        let size = self.size.min(self.waiting.len());
-        self.part = self.waiting.drain(..size).collect();
-        self.part_deadline = self.part.iter().filter_map(|queued| queued.deadline).min();
-        let tasks = self.part.iter().map(|queued| queued.task.clone()).collect();
-        Some((tasks, self.part_deadline))
+        let (mut tasks, mut deadline) = (Vec::new(), None);
+        while tasks.len() < self.size
+            && let Some(queued) = self.waiting.pop_front()
+        {
+            tasks.push(queued.task.clone());
+            deadline = earlier(deadline, queued.deadline);
+            self.part.push_back(queued);
+        }
+        self.part_deadline = deadline;
+        Some((tasks.into(), deadline))
     }
 
     /// Takes how the transaction ended, `now`; returns what it committed, ascending by seq.
@@ -83,7 +89,7 @@ impl Group {
         None
     }
 
-    fn part_failed(&mut self, part: Vec<QueuedTask>, error: EngineError, now: u64) {
+    fn part_failed(&mut self, part: VecDeque<QueuedTask>, error: EngineError, now: u64) {
         let has_passed = |deadline: Option<u64>| deadline.is_some_and(|at| at <= now);
         match error.fault {
             // What may have been applied is not tried again.
@@ -95,16 +101,14 @@ impl Group {
             Fault::StorageFull => {
                 let error = Error::from(error);
                 self.fail(part, &error);
-                let (puts, others): (Vec<_>, Vec<_>) =
-                    std::mem::take(&mut self.waiting).into_iter().partition(contains_put);
+                let (puts, others) = parted(std::mem::take(&mut self.waiting), contains_put);
                 self.fail(puts, &error);
                 self.size = others.len();
-                self.waiting = others.into();
+                self.waiting = others;
             }
             // Without a deadline that has passed nobody has asked for the abort.
             Fault::Aborted if error.outcome == Outcome::NotApplied && has_passed(self.part_deadline) => {
-                let (late, again): (Vec<_>, Vec<_>) =
-                    part.into_iter().partition(|queued| has_passed(queued.deadline));
+                let (late, again) = parted(part, |queued| has_passed(queued.deadline));
                 self.fail(late, &timed_out());
                 self.put_back(again);
                 self.again = std::mem::take(&mut self.waiting);
@@ -122,7 +126,7 @@ impl Group {
     fn collect(
         &mut self,
         writer: [u8; 16],
-        tasks: Vec<QueuedTask>,
+        tasks: VecDeque<QueuedTask>,
         answers: Vec<Answer>,
         after: &Record,
     ) -> Vec<Commit> {
@@ -140,17 +144,19 @@ impl Group {
         commits
     }
 
-    fn fail(&mut self, tasks: Vec<QueuedTask>, error: &Error) {
-        self.settled.extend(tasks.into_iter().map(|queued| (queued, Err(error.clone()))));
+    fn fail(&mut self, tasks: VecDeque<QueuedTask>, error: &Error) {
+        for queued in tasks {
+            self.settled.push((queued, Err(error.clone())));
+        }
     }
 
     fn fail_waiting(&mut self, error: &Error) {
         let waiting = std::mem::take(&mut self.waiting);
-        self.fail(waiting.into(), error);
+        self.fail(waiting, error);
     }
 
-    fn put_back(&mut self, tasks: Vec<QueuedTask>) {
-        for queued in tasks.into_iter().rev() {
+    fn put_back(&mut self, mut tasks: VecDeque<QueuedTask>) {
+        while let Some(queued) = tasks.pop_back() {
             self.waiting.push_front(queued);
         }
     }
@@ -166,6 +172,18 @@ fn verdict(task: &Task, answer: Answer) -> Result<Answer> {
         (Answer::HoldersFull, _) => Err(Error::new(ErrorKind::TooLarge, "too many log holders")),
         (Answer::Conflict(_), _) => unreachable!("only a batch has preconditions"),
     }
+}
+
+/// Those of which it is true, and the others.
+fn parted(
+    tasks: VecDeque<QueuedTask>,
+    is_first: impl Fn(&QueuedTask) -> bool,
+) -> (VecDeque<QueuedTask>, VecDeque<QueuedTask>) {
+    let (mut first, mut others) = (VecDeque::new(), VecDeque::new());
+    for queued in tasks {
+        if is_first(&queued) { &mut first } else { &mut others }.push_back(queued);
+    }
+    (first, others)
 }
 
 fn contains_put(queued: &QueuedTask) -> bool {

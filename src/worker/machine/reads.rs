@@ -4,13 +4,14 @@
 
 use std::sync::Arc;
 
-use super::super::command::{Details, QueuedRead, Read, Reading, Reply};
+use super::super::command::{self, Details, QueuedRead, Read, Reading, Reply};
 use super::super::errors::{gone, timed_out};
 use super::super::log_walk::LogWalk;
 use super::super::recent::CommitsPage;
 use super::connection::{Failure, is_lost};
 use super::rooms::{Need, Rooms};
 use super::{Answered, Ask, CallId, FIRST_READ, Machine, Wish};
+use crate::clock::earlier;
 use crate::engine::{EngineError, Fault, Found, Got, PageRequest, Query, Seen, Verify};
 use crate::error::{Error, Quoted, Result};
 use crate::limits;
@@ -43,7 +44,7 @@ pub(super) struct Run {
 
 /// Who wants to know.
 enum Whom {
-    Caller(Reply<Reading>, Share),
+    Caller(Reply, Share),
     /// The step under way.
     Step,
     /// Nobody but the machine itself: whether the job has moved on, or gone.
@@ -89,8 +90,8 @@ impl Reads {
         self.runs.is_empty()
     }
 
-    pub(super) fn deadlines(&self) -> impl Iterator<Item = u64> {
-        self.runs.iter().filter_map(|run| run.deadline)
+    pub(super) fn earliest_deadline(&self) -> Option<u64> {
+        self.runs.iter().fold(None, |earliest, run| earlier(earliest, run.deadline))
     }
 
     pub(super) fn any_parked(&self) -> bool {
@@ -98,7 +99,15 @@ impl Reads {
     }
 
     pub(super) fn take_parked(&mut self) -> Vec<Run> {
-        self.runs.extract_if(.., |run| run.at == At::Parked).collect()
+        self.take_all(&|run| run.at == At::Parked)
+    }
+
+    fn take_all(&mut self, wanted: &dyn Fn(&Run) -> bool) -> Vec<Run> {
+        let mut taken = Vec::new();
+        for run in std::mem::take(&mut self.runs) {
+            if wanted(&run) { &mut taken } else { &mut self.runs }.push(run);
+        }
+        taken
     }
 
     /// Whether one says where a watch begins: no write may overtake it.
@@ -307,7 +316,9 @@ impl Machine {
     fn answer_read(&mut self, whom: Whom, result: Result<Reading>) {
         match (whom, result) {
             // A caller that has gone is not an error of the read.
-            (Whom::Caller(reply, _credit), result) => drop(reply.send(result)),
+            (Whom::Caller(reply, _credit), result) => {
+                drop(reply.send(result.map(command::Answered::Reading)))
+            }
             (_, Err(error)) if !self.gone => {
                 log::warn!("job {}: its record could not be read: {error}", Quoted(&self.link.id));
             }
@@ -317,9 +328,7 @@ impl Machine {
 
     /// Answers `Timeout` to reads that have not ended in time.
     pub(super) fn withdraw_late_reads(&mut self, now: u64) {
-        let late = |run: &mut Run| run.deadline.is_some_and(|at| at <= now);
-        let late: Vec<Run> = self.reads.runs.extract_if(.., late).collect();
-        for mut run in late {
+        for mut run in self.reads.take_all(&|run| run.deadline.is_some_and(|at| at <= now)) {
             self.give_up(&mut run);
             match run.whom {
                 Whom::Step => {
@@ -334,9 +343,7 @@ impl Machine {
 
     /// Drops every read but that of the step: whoever waits learns of the job's end.
     pub(super) fn abandon_reads(&mut self) {
-        let others = |run: &mut Run| !matches!(run.whom, Whom::Step);
-        let others: Vec<Run> = self.reads.runs.extract_if(.., others).collect();
-        for mut run in others {
+        for mut run in self.reads.take_all(&|run| !matches!(run.whom, Whom::Step)) {
             self.give_up(&mut run);
         }
         self.stop_unwanted_renewal();

@@ -2,6 +2,7 @@
 //!
 //! One at a time. What a group of writes comes to is told in `groups`, one transaction in `turns`.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -114,7 +115,7 @@ impl Machine {
 
     /// Takes writes off the queue, as many as one transaction may hold.
     fn start_group(&mut self) {
-        let (mut tasks, mut operations) = (Vec::new(), Vec::new());
+        let (mut tasks, mut operations) = (VecDeque::new(), Vec::new());
         let (mut entries, mut bytes) = (0, 0);
         while let Some(queued) = self.writes.front() {
             let (more_entries, more_bytes) = queued.task.weight();
@@ -124,10 +125,11 @@ impl Machine {
             if full && !tasks.is_empty() {
                 break;
             }
+            let Some(queued) = self.writes.pop_front() else { break };
             operations.extend(queued.task.operations().cloned());
-            tasks.extend(self.writes.pop_front());
+            tasks.push_back(queued);
         }
-        let first = tasks.first().map_or(self.accepted, |queued| queued.number);
+        let first = tasks.front().map_or(self.accepted, |queued| queued.number);
         self.group = Some((first, operations));
         self.start(Work::Group(Group::new(tasks)));
         self.next_part();
@@ -261,10 +263,10 @@ impl Machine {
     }
 
     fn finish_group(&mut self, group: Group) {
-        let Group { settled, again, last_seq, end, .. } = group;
+        let Group { settled, mut again, last_seq, end, .. } = group;
         self.link.counters.groups.fetch_add(1, Ordering::Relaxed);
         self.group = None;
-        for queued in again.into_iter().rev() {
+        while let Some(queued) = again.pop_back() {
             self.mind_deadline(queued.deadline);
             self.writes.push_front(queued);
         }

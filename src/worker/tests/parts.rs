@@ -9,10 +9,11 @@ use super::{ROWS, key, put, told, writes_in};
 use crate::commit_log::Commit;
 use crate::limits::{COMMITS_PAGE_BYTES_MAX, KEPT_ERRORS_MAX, WATCH_BYTES_MAX, WATCH_COMMITS_MAX};
 use crate::testing::test;
+use crate::worker::command::{Answered, Reply};
 use crate::worker::recent::Recent;
 use crate::worker::slot::{Slot, Unreported};
 use crate::worker::turn::Answer;
-use crate::worker::waiters::{Flushed, KeptErrors, Until, Waiter};
+use crate::worker::waiters::{KeptErrors, Until, Waiter};
 use crate::{Batch, Error, ErrorKind, Outcome, Result};
 
 const DONE: Answer = Answer::Done { seq: 4, existed: false };
@@ -61,17 +62,17 @@ fn an_error_is_unreported_until_it_is_awaited_or_taken() {
 }
 
 /// A flush of everything up to `last`, and where its answer comes.
-fn flush(last: u64, kept: &mut KeptErrors) -> (Waiter, oneshot::Receiver<Result<Flushed>>) {
+fn flush(last: u64, kept: &mut KeptErrors) -> (Waiter, oneshot::Receiver<Result<Answered>>) {
     let (reply, answer) = oneshot::channel();
-    (Waiter::new(Until::Task(last), None, reply.into(), kept), answer)
+    (Waiter::new(Until::Task(last), None, Reply::Future(reply), kept), answer)
 }
 
-fn answered(mut answer: oneshot::Receiver<Result<Flushed>>) -> usize {
+fn answered(mut answer: oneshot::Receiver<Result<Answered>>) -> usize {
     answer
         .try_recv()
         .expect("is there")
         .expect("is answered")
-        .and_then(Flushed::take)
+        .and_then(Answered::flushed)
         .err()
         .map_or(0, |error| writes_in(&error))
 }

@@ -229,6 +229,8 @@ fn a_batch_of_many_preconditions_and_many_ranges_is_decided_in_no_time() {
         batch = batch.clear("c");
     }
     let clock = crate::Clock::system();
+    let begun = clock.monotonic_ms();
     assert_eq!(answers(vec![task(batch)], &[]), [done(11)]);
-    assert!(clock.monotonic_ms() < 20_000, "{} ms", clock.monotonic_ms());
+    let took = clock.monotonic_ms() - begun;
+    assert!(took < 20_000, "{took} ms");
 }

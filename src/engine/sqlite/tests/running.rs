@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 
 use futures_executor::block_on;
+use rusqlite::Connection;
 
 use super::*;
-use crate::engine::sqlite::schema::{CHECKPOINT_FRAMES, INLINE_BYTES_MAX, PAGE_BYTES};
+use crate::engine::sqlite::schema::{self, CHECKPOINT_FRAMES, INLINE_BYTES_MAX, PAGE_BYTES};
 use crate::engine::sqlite::writing::Writing;
 use crate::engine::{Direct, Fault, Look, NotDirectly, Want, Wanted};
 use crate::error::Outcome;
@@ -329,4 +330,20 @@ async fn readers_that_never_rest_do_not_keep_the_write_ahead_log_from_starting_o
     ended.store(true, Ordering::Relaxed);
     readers.into_iter().for_each(|reader| reader.join().unwrap());
     assert!(longest < (frames / 2 * PAGE_BYTES) as u64, "{longest}");
+}
+
+#[test]
+fn every_connection_has_its_cache_and_so_has_what_fills_a_new_database() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("job.db");
+    let cache = |conn: &Connection| {
+        let kib: i32 = conn.pragma_query_value(None, "cache_size", |row| row.get(0)).unwrap();
+        assert_eq!(kib, -schema::CACHE_KIB);
+        Ok(())
+    };
+    schema::build(&path, b"record", cache).unwrap();
+    cache(&schema::open_at_rest(&path).unwrap()).unwrap();
+    let writer = schema::open_writer(&path).unwrap();
+    cache(&writer).unwrap();
+    cache(&schema::open_reader(&path).unwrap()).unwrap();
 }

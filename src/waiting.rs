@@ -6,14 +6,14 @@ use std::task::{Context, Waker};
 
 /// The futures that wait for one thing.
 #[derive(Debug, Default)]
-pub(super) struct Waiting {
+pub(crate) struct Waiting {
     wakers: Vec<(u64, Waker)>,
     last: u64,
 }
 
 impl Waiting {
     /// Takes note that the future of this number waits; gives it one when it has none.
-    pub(super) fn note(&mut self, number: &mut Option<u64>, context: &Context<'_>) {
+    pub(crate) fn note(&mut self, number: &mut Option<u64>, context: &Context<'_>) {
         let number = *number.get_or_insert_with(|| {
             self.last += 1;
             self.last
@@ -25,16 +25,23 @@ impl Waiting {
     }
 
     /// The future has gone, if it ever waited.
-    pub(super) fn forget(&mut self, number: Option<u64>) {
-        self.wakers.retain(|(of, _)| Some(*of) != number);
+    pub(crate) fn forget(&mut self, number: Option<u64>) {
+        if let Some(at) = self.wakers.iter().position(|(of, _)| Some(*of) == number) {
+            self.wakers.remove(at);
+        }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.wakers.is_empty()
     }
 
+    /// Who has waited for longest.
+    pub(crate) fn first(&self) -> Option<&(u64, Waker)> {
+        self.wakers.first()
+    }
+
     /// Whom to wake; each still waits until it has gone.
-    pub(super) fn wakers(&self) -> Vec<Waker> {
+    pub(crate) fn wakers(&self) -> Vec<Waker> {
         self.wakers.iter().map(|(_, waker)| waker.clone()).collect()
     }
 }
