@@ -43,6 +43,7 @@ async fn play(role: &str) {
         "a_full_medium" => media::a_full_medium().await,
         #[cfg(target_os = "linux")]
         "full_of_small_rows" => media::full_of_small_rows().await,
+        "full_of_a_log" => media::full_of_a_log().await,
         #[cfg(target_os = "linux")]
         "neighbours" => media::neighbours().await,
         #[cfg(target_os = "linux")]

@@ -6,7 +6,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use persistency::{Batch, ErrorKind, Job, JobOptions, OpenMode, Outcome, Persistency, Receipt};
+use persistency::{Batch, ErrorKind, Job, JobOptions, OpenMode, Outcome, Persistency, Receipt, WatchItem};
 
 use crate::child::{Child, report};
 use crate::{ROOT, kind, number};
@@ -156,6 +156,62 @@ pub async fn full_of_small_rows() {
     let p = Persistency::open(&dir).unwrap();
     let job = p.open_job("job").await.unwrap();
     assert_eq!(job.count("c", ..).await.unwrap(), written.len() as u64 + 1);
+    assert_eq!(job.check().await.unwrap(), Vec::<String>::new());
+    p.close().await.unwrap();
+    report("finished");
+}
+
+#[test]
+fn a_medium_that_is_full_of_a_log_loses_none_of_it_and_has_room_for_what_is_in_the_journal() {
+    run_mounting("full_of_a_log");
+}
+
+/// The seqs in the log, up to the job's own.
+async fn logged(job: &Job) -> Vec<u64> {
+    let mut position = job.position().await.unwrap();
+    position.seq = 0;
+    let mut log = job.log_from(position).await.unwrap();
+    let mut seqs = Vec::new();
+    while seqs.last() != Some(&job.committed_seq()) {
+        match log.next().await {
+            Some(Ok(WatchItem::Commit(commit))) => seqs.push(commit.seq),
+            other => panic!("{other:?} behind {seqs:?}"),
+        }
+    }
+    seqs
+}
+
+pub async fn full_of_a_log() {
+    let dir = mounted();
+    let p = Persistency::open(&dir).unwrap();
+    let job = p.open_job("job").await.unwrap();
+    job.hold_log("holder").await.unwrap();
+    // One row over and over: it is the log that fills the medium, and what of it is in the journal has to
+    // find its place.
+    let payload = |n: usize| vec![n as u8; SMALL_PIECE];
+    let mut written = 0;
+    let refused = loop {
+        match job.put_acked("c", number(1), payload(written)).await {
+            Ok(_) => written += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!((refused.kind(), refused.outcome()), (ErrorKind::StorageFull, Outcome::NotApplied));
+    assert!(written > 100, "{written}: {refused}");
+    let all: Vec<_> = (1..=written as u64).collect();
+    assert_eq!(logged(&job).await, all);
+    job.compact().await.unwrap();
+    p.close().await.unwrap();
+    let p = Persistency::open(&dir).unwrap();
+    let job = p.open_job("job").await.unwrap();
+    assert_eq!(logged(&job).await, all);
+    assert!(job.get("c", number(1)).await.unwrap().unwrap() == payload(written - 1));
+    assert_eq!(job.check().await.unwrap(), Vec::<String>::new());
+    remount(LARGER, &dir);
+    job.release_log("holder").await.unwrap();
+    for n in 0..100 {
+        job.put_acked("c", number(1), payload(n)).await.unwrap();
+    }
     assert_eq!(job.check().await.unwrap(), Vec::<String>::new());
     p.close().await.unwrap();
     report("finished");

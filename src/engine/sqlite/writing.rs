@@ -25,6 +25,8 @@ use crate::error::Outcome;
 
 /// Pages that a tree which splits its pages may need for rows that would fill one.
 const FOLD_PAGES_PER_PAGE: usize = 2;
+/// Pages that the log's table may need for the first byte that is moved into it: a leaf, and what leads to it.
+const LOG_PAGES: usize = 2;
 /// Bytes that an entry is taken to have beside its record and its operations.
 const ENTRY_HEAD_BYTES: usize = 32;
 
@@ -210,7 +212,8 @@ impl Writing {
             round.owe(journal::batches(writes).map(<[_]>::len).sum(), bytes);
         }
         let to_fold = self.overlay()?.bytes() + standing.logged.bytes;
-        self.reserve(FOLD_PAGES_PER_PAGE * to_fold / PAGE_BYTES, WAL_ROOM_BYTES)?;
+        let log_pages = if standing.logged.bytes > 0 { LOG_PAGES } else { 0 };
+        self.reserve(log_pages + FOLD_PAGES_PER_PAGE * to_fold / PAGE_BYTES, WAL_ROOM_BYTES)?;
         self.commit(transaction)?;
         let version = standing.version;
         self.journal.replace(Some(standing));

@@ -200,7 +200,9 @@ async fn a_long_archive_costs_no_more_to_attach_than_a_short_one(root: &TestRoot
         let base = format!("/bases/{:020}", u64::MAX - seq);
         while !store.inner().names().iter().any(|name| name.ends_with(&base))
             || job.info().await.unwrap().log_first_seq <= seq
-        {}
+        {
+            job.position().await.unwrap();
+        }
         archive.close().await.unwrap();
         let before = store.calls();
         drop(attach_with(&job, &store, options()).await.unwrap());
