@@ -23,6 +23,8 @@ const PLACES = {
   'Firefox, worker': { browser: 'firefox', options: { worker: 'required' } },
 };
 
+/** Milliseconds that a script in Firefox may take: longer than a test may. */
+const SCRIPT_MS = 60_000;
 /** How many times the usual what happens to archives by chance. */
 const TIMES = Number(process.env.PERSISTENCY_ARCHIVE_TIMES ?? 1);
 
@@ -42,7 +44,8 @@ const browsers = {
     return { run: (script) => page.evaluate(script), close: () => browser.close() };
   },
   firefox({ url, flags }) {
-    const options = { 'moz:firefoxOptions': { ...flags['moz:firefoxOptions'], args: ['-headless'] } };
+    const options = { 'moz:firefoxOptions': { ...flags['moz:firefoxOptions'], args: ['-headless'] },
+      timeouts: { script: SCRIPT_MS * TIMES } };
     return new Promise((opened, failed) => {
       const ended = withBrowser((port) => ['geckodriver', '--port', String(port)], options,
         async (browser) => {
