@@ -2,7 +2,7 @@
 // Decides nothing; what a call means is the crate's business.
 
 import { SPOKEN } from "./protocol.js";
-import init, { hello, Host } from "./wasm/persistency.js";
+import init, { hello, leaveRoot, openRoot, receiveFrame } from "./wasm/persistency.js";
 
 /** A wasm instance that has trapped must not be called again: what it holds is no longer sound. */
 const isFatal = (error) => error instanceof WebAssembly.RuntimeError;
@@ -14,7 +14,8 @@ const isFatal = (error) => error instanceof WebAssembly.RuntimeError;
  * frames, and at the end perhaps `{ leave: true }`.
  */
 export function serve(post, isOurs = () => true) {
-  let host;
+  /** Its number in the instance, once it is open. */
+  let opened;
   let dead = false;
 
   function end() {
@@ -47,7 +48,7 @@ export function serve(post, isOurs = () => true) {
       return post({ failed: `the wasm module could not be loaded: ${error?.message ?? error}; ${advice}` });
     }
     try {
-      host = new Host(root, (frame) => post(frame, [frame.buffer]));
+      opened = openRoot(new TextEncoder().encode(root), (frame) => post(frame, [frame.buffer]));
     } catch (error) {
       if (!(error instanceof Uint8Array)) throw error;
       return post({ error });
@@ -59,9 +60,9 @@ export function serve(post, isOurs = () => true) {
     if (dead) return;
     try {
       if (message instanceof Uint8Array) {
-        if (!host.receive(message)) die("a frame is malformed");
+        if (opened === undefined || !receiveFrame(opened, message)) die("a frame is malformed");
       } else if (message.leave) {
-        host?.leave();
+        if (opened !== undefined) leaveRoot(opened);
         end();
       } else {
         await start(message);

@@ -1,4 +1,4 @@
-//! What the npm package's Web Worker calls: one [`Host`] for one root, frames of calls in, frames of answers out.
+//! What the npm package's Web Worker calls: roots by their numbers, frames of calls in, frames of answers out.
 //!
 //! Decides nothing: every meaning is that of [`Persistency`] and [`Job`]. What crosses is bytes (see
 //! [`wire`] and [`call`]), but for the first word of all (see [`convert`]).
@@ -52,62 +52,58 @@ pub fn hello() -> JsValue {
     convert::hello()
 }
 
-/// A [`Persistency`] behind frames.
-#[wasm_bindgen]
-#[derive(Debug)]
-pub struct Host {
-    root: Rc<Root>,
+/// Opens the root of this name, in UTF-8, and answers its number; each frame of answers is given to `post`, in a
+/// buffer of its own.
+///
+/// # Errors
+///
+/// A packed error.
+#[wasm_bindgen(js_name = openRoot)]
+pub fn open_root(name: &[u8], post: Function) -> Result<u32, JsValue> {
+    let name = str::from_utf8(name).map_err(|_| malformed());
+    let persistency =
+        name.and_then(Persistency::open).map_err(|error| Uint8Array::from(pack_error(&error).as_slice()))?;
+    let number = NEXT_ROOT.replace(NEXT_ROOT.get() + 1);
+    let root = Rc::new(Root {
+        number,
+        persistency,
+        post,
+        outbox: RefCell::default(),
+        tenants: Table::default(),
+        streams: Table::default(),
+        running: Table::default(),
+        orphans: RefCell::default(),
+        #[cfg(feature = "layers")]
+        objects: Rc::default(),
+    });
+    ROOTS.with(|roots| roots.insert(number, root));
+    Ok(number)
 }
 
-#[wasm_bindgen]
-impl Host {
-    /// Opens the root; each frame of answers is given to `post`, in a buffer of its own.
-    ///
-    /// # Errors
-    ///
-    /// A packed error.
-    #[wasm_bindgen(constructor)]
-    pub fn new(name: &str, post: Function) -> Result<Host, JsValue> {
-        let persistency =
-            Persistency::open(name).map_err(|error| Uint8Array::from(pack_error(&error).as_slice()))?;
-        let number = NEXT_ROOT.replace(NEXT_ROOT.get() + 1);
-        let root = Rc::new(Root {
-            number,
-            persistency,
-            post,
-            outbox: RefCell::default(),
-            tenants: Table::default(),
-            streams: Table::default(),
-            running: Table::default(),
-            orphans: RefCell::default(),
-            #[cfg(feature = "layers")]
-            objects: Rc::default(),
-        });
-        ROOTS.with(|roots| roots.insert(number, Rc::clone(&root)));
-        Ok(Host { root })
-    }
-
-    /// Carries out the calls of a frame in their order; false if the frame is none.
-    pub fn receive(&self, frame: &[u8]) -> bool {
-        let mut input = Input(frame);
-        while !input.0.is_empty() {
-            if self.root.start(&mut input).is_err() {
-                return false;
-            }
+/// Carries out the calls of a frame in their order; false if the frame is none.
+#[wasm_bindgen(js_name = receiveFrame)]
+pub fn receive_frame(root: u32, frame: &[u8]) -> bool {
+    let Some(root) = ROOTS.with(|roots| roots.get(root)) else { return false };
+    let mut input = Input(frame);
+    while !input.0.is_empty() {
+        if root.start(&mut input).is_err() {
+            return false;
         }
-        true
     }
-
-    /// Closes the root in the background; nobody hears of it.
-    pub fn leave(&self) {
-        let root = Rc::clone(&self.root);
-        spawn_local(async move {
-            drop(root.persistency.close().await);
-            ROOTS.with(|roots| roots.take(root.number));
-        });
-    }
+    true
 }
 
+/// Closes the root in the background; nobody hears of it.
+#[wasm_bindgen(js_name = leaveRoot)]
+pub fn leave_root(root: u32) {
+    let Some(root) = ROOTS.with(|roots| roots.get(root)) else { return };
+    spawn_local(async move {
+        drop(root.persistency.close().await);
+        ROOTS.with(|roots| roots.take(root.number));
+    });
+}
+
+/// A [`Persistency`] behind frames.
 #[derive(Debug)]
 struct Root {
     number: u32,

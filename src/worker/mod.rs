@@ -303,6 +303,6 @@ async fn close(engine: &dyn Engine) {
 fn random_bytes() -> Result<[u8; 16]> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes)
-        .map_err(|error| Error::new(ErrorKind::Backend, format!("no random bytes: {error}")))?;
+        .map_err(|error| Error::new(ErrorKind::Backend, format!("no random bytes: {error:?}")))?;
     Ok(bytes)
 }

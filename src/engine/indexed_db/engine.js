@@ -272,6 +272,8 @@ class Run {
   #result;
   /** Why it is being aborted. */
   #reason;
+  /** What a request of it failed with. */
+  #refused;
   #goOn;
   #end;
   /** When its transaction has ended, if it has one. */
@@ -344,14 +346,17 @@ class Run {
     this.#done = true;
     this.#result = result;
     if (this.#transaction) {
-      // One that writes commits by itself when all its requests have succeeded. Told to before that, Firefox commits
-      // what the others wrote when one of them fails, and calls it complete.
-      if (this.#during === DURING.writing) return;
+      // One that writes commits by itself when all its requests have succeeded. Told to before that, it is through one
+      // way to the database and back earlier, but cannot be aborted when it is late, as it may be where others keep it
+      // waiting; and of several requests Firefox commits what the others wrote when one of them fails, and calls it
+      // complete.
+      if (this.#during === DURING.writing && !(this.#memory.alone && this.#view.writes === 1)) return;
       try {
         this.#transaction.commit();
       } catch {
         // It ends by itself.
       }
+      if (this.#during === DURING.writing) return;
     }
     this.#answer();
   }
@@ -385,7 +390,7 @@ class Run {
   #onError(error) {
     // The transaction is being aborted already, and `abort` follows.
     if (error?.name === "AbortError") this.#body = undefined;
-    else this.#fail(failureOf(error, this.#during));
+    else this.#fail(this.#refused = failureOf(error, this.#during));
   }
 
   #onAbort() {
@@ -401,6 +406,9 @@ class Run {
       const failure = new Failure(FAULT.other, "the transaction ended before its work was done");
       this.#memory.forget();
       this.#call.fail(Object.assign(failure, { unknown: true }));
+    } else if (this.#refused) {
+      // Of one that was told to commit nothing has been written then, whatever the browser calls it.
+      this.#call.fail(this.#refused);
     } else if (this.#during === DURING.writing) {
       this.#answer();
     }

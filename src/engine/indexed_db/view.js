@@ -157,6 +157,8 @@ export class Memory {
 
 /** One task's view, in at most one transaction, which begins when something has to be asked for. */
 export class View {
+  /** How many writes it has been asked for. */
+  writes = 0;
   #begin;
   #transaction;
   #window;
@@ -207,6 +209,7 @@ export class View {
 
   /** Asks for a write now or in its turn: what `ask` uses must not change until then. */
   ask(bytes, ask) {
+    this.writes += 1;
     if (!PACED) return ask();
     this.#asks.push([bytes, ask]);
   }

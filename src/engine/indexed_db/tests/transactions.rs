@@ -46,7 +46,7 @@ async fn dropping_an_apply_under_way_applies_nothing_and_throws_nothing() {
 #[async_test]
 async fn a_dropped_apply_that_has_only_begun_is_not_applied() {
     let site = fresh_site();
-    let engine = open(&site).await;
+    let (engine, _other) = (open(&site).await, open(&site).await);
     assert!(engine.apply(put("a", "1")).now_or_never().is_none());
     assert_eq!(get(&engine, "a").await.expect("gets"), None);
     end(&site, &engine).await;
@@ -56,7 +56,7 @@ async fn a_dropped_apply_that_has_only_begun_is_not_applied() {
 async fn an_aborted_apply_says_that_it_was_not_applied() {
     let uncaught = Uncaught::listen();
     let site = fresh_site();
-    let engine = open(&site).await;
+    let (engine, _other) = (open(&site).await, open(&site).await);
     let apply = engine.apply(put("a", "1"));
     pin_mut!(apply);
     assert!(apply.as_mut().now_or_never().is_none(), "takes a while");
@@ -74,7 +74,7 @@ async fn an_aborted_apply_says_that_it_was_not_applied() {
 #[async_test]
 async fn an_apply_that_waits_for_its_turn_can_be_aborted() {
     let site = fresh_site();
-    let engine = open(&site).await;
+    let (engine, _other) = (open(&site).await, open(&site).await);
     let (first, second) = (engine.apply(put("a", "1")), engine.apply(put("b", "2")));
     pin_mut!(first, second);
     assert!(first.as_mut().now_or_never().is_none() && second.as_mut().now_or_never().is_none());
@@ -157,6 +157,52 @@ async fn a_request_that_fails_later_aborts_its_transaction_with_its_own_error() 
 }
 
 #[async_test]
+async fn an_entry_whose_number_is_taken_fails_though_its_transaction_was_told_to_commit() {
+    let uncaught = Uncaught::listen();
+    let site = fresh_site();
+    let engine = open(&site).await;
+    engine.apply(put("k", "v")).await.expect("applies");
+    let source = "(commit) => function patched() {
+        patched.told = (patched.told ?? 0) + 1;
+        return commit.call(this);
+    }";
+    let told = Patch::new("IDBTransaction", "commit", source);
+    // As in a browser that completes it nevertheless, and lets nobody abort it any more.
+    let add = "(add) => function (value, key) {
+        const request = add.call(this, value, key - 1);
+        request.addEventListener('error', (event) => event.preventDefault());
+        return request;
+    }";
+    let abort = "() => () => { throw new DOMException('is committing', 'InvalidStateError'); }";
+    let patches = (Patch::new("IDBObjectStore", "add", add), Patch::new("IDBTransaction", "abort", abort));
+    let error = engine.apply(put("k", "w")).await.expect_err("is there already");
+    assert_eq!((error.fault, error.outcome), (Fault::Lost, Outcome::NotApplied));
+    assert_eq!(told.kept("told").as_f64(), Some(1.0));
+    drop((told, patches));
+    assert_eq!(get(&engine, "k").await.expect("gets"), Some(b"v".to_vec()));
+    engine.apply(put("k", "x")).await.expect("goes on");
+    assert_eq!(get(&engine, "k").await.expect("gets"), Some(b"x".to_vec()));
+    assert_eq!(engine.check().await.expect("checks"), Vec::<String>::new());
+    uncaught.none_after_a_while().await;
+    end(&site, &engine).await;
+}
+
+#[async_test]
+async fn alone_an_apply_that_is_aborted_too_late_says_that_it_was_applied() {
+    let site = fresh_site();
+    let engine = open(&site).await;
+    let apply = engine.apply(put("a", "1"));
+    pin_mut!(apply);
+    assert!(apply.as_mut().now_or_never().is_none(), "takes a while");
+    engine.abort();
+    apply.await.expect("had been told to commit");
+    assert_eq!(get(&engine, "a").await.expect("gets"), Some(b"1".to_vec()));
+    engine.apply(put("a", "2")).await.expect("goes on");
+    assert_eq!(get(&engine, "a").await.expect("gets"), Some(b"2".to_vec()));
+    end(&site, &engine).await;
+}
+
+#[async_test]
 async fn a_request_that_never_answers_is_an_error_and_not_a_hang() {
     let site = fresh_site();
     let (engine, _other) = (open(&site).await, open(&site).await);
@@ -201,6 +247,7 @@ async fn what_reading_throws_is_its_error_and_the_next_read_works() {
 async fn a_write_waits_for_its_turn_whatever_becomes_of_those_before_it() {
     let site = fresh_site();
     let (engine, connection) = open_to_lose(&site).await;
+    let _other = open(&site).await;
     let (first, second, third) =
         (engine.apply(put("a", "1")), engine.apply(put("b", "2")), engine.apply(put("c", "3")));
     pin_mut!(second, third);
