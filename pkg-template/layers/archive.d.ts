@@ -62,9 +62,9 @@ export interface ArchiveProgress {
   readonly restorable: boolean;
   /**
    * - `"shipping"`: it ships, or waits for something to ship.
-   * - `"following"`: another tab ships the job; this one takes over when that one goes.
+   * - `"following"`: another tab ships the job; this one takes over when that one goes or stalls.
    * - `"retrying"`: it failed, and tries again by itself.
-   * - `"stalled"`: it failed too often, and waits for {@link Archive.resume}.
+   * - `"stalled"`: it failed too often, and waits for {@link Archive.resume}; another tab may ship meanwhile.
    * - `"ended"`: it was closed or stopped, the job was, or (`Conflict`) somebody else ships another history of it.
    */
   readonly state: "shipping" | "following" | "retrying" | "stalled" | "ended";

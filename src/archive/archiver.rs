@@ -13,6 +13,7 @@ use crate::spawn::spawn;
 
 use super::attach::attach;
 use super::driver::{Command, Mailbox, run};
+use super::election::Elector;
 use super::options::{ArchiveOptions, ArchiverOptions, whole_ms};
 use super::progress::{ArchiveProgress, ArchiveState, Shared};
 use super::store::{Store, TimedStore};
@@ -80,14 +81,14 @@ impl Archiver {
             (None, None) => ArchiveState::Shipping,
         };
         let shared = Arc::new(Shared::new(shipper.archived(), state));
-        let candidate = election.as_ref().map(|election| {
-            let asked = Arc::clone(&shared);
-            election.join(&shipper.election_name(), Box::new(move |seq| asked.ask(seq)))
-        });
-        let candidate = candidate.transpose()?.map(Arc::from);
+        let mut elector =
+            election.as_ref().map(|election| Elector::new(Arc::clone(election), shipper.election_name()));
+        if let Some(elector) = &mut elector {
+            elector.join(&shared)?;
+        }
         let id = self.core.next_id.fetch_add(1, Ordering::Relaxed);
         let holder = shipper.holder().to_owned();
-        self.core.mailbox.send(Command::Attach(id, Box::new(shipper), Arc::clone(&shared), candidate));
+        self.core.mailbox.send(Command::Attach(id, Box::new(shipper), Arc::clone(&shared), elector));
         let handle = Handle { id, shared, archiver: self.clone(), job: job.clone(), holder };
         Ok(Archive { handle: Arc::new(handle) })
     }
@@ -201,7 +202,11 @@ impl Archive {
     }
 
     /// Tries again at once if it is stalled or waits after a failure; otherwise does nothing.
+    ///
+    /// Where one is chosen among several, one that stalls has left the choice to the others: it takes part again,
+    /// and follows if another one ships by now.
     pub fn resume(&self) {
+        self.handle.shared.resumes();
         self.send(Command::Resume(self.handle.id));
     }
 

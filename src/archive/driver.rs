@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::Job;
 
-use super::election::{Candidate, follow};
+use super::election::{Candidate, Elector, follow};
 use super::options::{ArchiverOptions, CutPolicy};
 use super::progress::{ArchiveState, Shared};
 use super::scheduler::{Lane, Reported, Scheduler};
@@ -26,8 +26,8 @@ pub(super) const LOOK_MS: u64 = 1_000;
 
 /// What the loop is told; names archives by their numbers.
 pub(super) enum Command {
-    /// With whom it is to be chosen as, if it has to be.
-    Attach(u64, Box<Shipper>, Arc<Shared>, Option<Arc<dyn Candidate>>),
+    /// Takes part in its election already, if there is one.
+    Attach(u64, Box<Shipper>, Arc<Shared>, Option<Elector>),
     Resume(u64),
     /// Ends the archive at once.
     Stop(u64),
@@ -113,8 +113,8 @@ struct Attached {
     shipper: Option<Box<Shipper>>,
     /// Ends what it waits for.
     abort: AbortHandle,
-    /// Stays chosen until it is dropped.
-    _candidate: Option<Arc<dyn Candidate>>,
+    /// How it is chosen, if it has to be.
+    elector: Option<Elector>,
 }
 
 struct Driver {
@@ -175,48 +175,41 @@ impl Driver {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Attach(id, shipper, shared, candidate) => self.attach(id, shipper, shared, candidate),
-            Command::Resume(id) => {
-                // One that follows has nothing to resume.
-                let ships = |archive: &&Attached| !archive.shared.now().is_following();
-                if let Some(archive) = self.attached.get(&id).filter(ships) {
-                    self.scheduler.resume(archive.lane);
-                    archive.shared.publish(None, ArchiveState::Shipping);
-                }
-            }
+            Command::Attach(id, shipper, shared, elector) => self.attach(id, shipper, shared, elector),
+            Command::Resume(id) => self.resume(id),
             Command::Stop(id) => self.end(id, None),
             Command::End => self.ending = true,
         }
     }
 
-    fn attach(
-        &mut self,
-        id: u64,
-        shipper: Box<Shipper>,
-        shared: Arc<Shared>,
-        candidate: Option<Arc<dyn Candidate>>,
-    ) {
+    fn attach(&mut self, id: u64, shipper: Box<Shipper>, shared: Arc<Shared>, elector: Option<Elector>) {
         let lane = self.scheduler.add();
         self.lanes.insert(lane, id);
         let (abort, _) = AbortHandle::new_pair();
-        let follows = candidate.clone().map(|candidate| (candidate, Arc::clone(&shared), self.clock.clone()));
-        self.attached.insert(id, Attached { lane, shared, shipper: None, abort, _candidate: candidate });
-        match follows {
-            None => self.begin(id, shipper),
-            Some((candidate, shared, clock)) => {
-                let chosen = follow(shipper, candidate, shared, clock);
-                self.run_for(id, chosen.map(move |(shipper, chosen)| Event::Chosen(id, shipper, chosen)));
-            }
+        let candidate = elector.as_ref().and_then(Elector::candidate);
+        self.attached.insert(id, Attached { lane, shared, shipper: None, abort, elector });
+        if let Some(candidate) = candidate {
+            self.follow(id, shipper, candidate);
+            return;
         }
+        // What has failed while it was attached was its first attempt.
+        let failed = shipper.unjoined().cloned();
+        self.begin(id, shipper);
+        if let Some(error) = failed {
+            self.has_failed(id, error, |scheduler, lane, now| scheduler.fail_before(lane, now));
+        }
+    }
+
+    /// Has the archive wait until it is chosen.
+    fn follow(&mut self, id: u64, shipper: Box<Shipper>, candidate: Arc<dyn Candidate>) {
+        let Some(archive) = self.attached.get(&id) else { return };
+        let chosen = follow(shipper, candidate, Arc::clone(&archive.shared), self.clock.clone());
+        self.run_for(id, chosen.map(move |(shipper, chosen)| Event::Chosen(id, shipper, chosen)));
     }
 
     /// Ships from now on.
     fn begin(&mut self, id: u64, shipper: Box<Shipper>) {
         let Some(archive) = self.attached.get_mut(&id) else { return };
-        if let Some(error) = shipper.unjoined() {
-            let reported = self.scheduler.fail_before(archive.lane, self.clock.monotonic_ms());
-            archive.shared.publish(None, failed(reported, error.clone()));
-        }
         // What was committed before has waited long enough.
         let behind = Some(shipper.job.committed_seq()).filter(|seq| *seq > shipper.seq());
         let overdue = shipper.overdue().or(behind);
@@ -224,6 +217,34 @@ impl Driver {
         match overdue {
             Some(target) => self.submit(id, target),
             None => self.wait(id),
+        }
+    }
+
+    fn resume(&mut self, id: u64) {
+        let Some(archive) = self.attached.get_mut(&id) else { return };
+        // One that follows has nothing to resume.
+        if archive.shared.now().is_following() {
+            return;
+        }
+        let joined = match &mut archive.elector {
+            Some(elector) if elector.candidate().is_none() => elector.join(&archive.shared),
+            _ => {
+                self.scheduler.resume(archive.lane);
+                archive.shared.publish(None, ArchiveState::Shipping);
+                return;
+            }
+        };
+        // What it had to ship may have been shipped by another one: it begins as a new one does.
+        self.lanes.remove(&archive.lane);
+        self.scheduler.remove(archive.lane);
+        archive.lane = self.scheduler.add();
+        self.lanes.insert(archive.lane, id);
+        archive.shared.publish(None, ArchiveState::Following);
+        match (joined, archive.shipper.take()) {
+            (Ok(candidate), Some(shipper)) => self.follow(id, shipper, candidate),
+            (Err(error), _) => self.end(id, Some(error)),
+            // A turn is never under way while it is stalled.
+            (Ok(_), None) => self.end(id, Some(gone())),
         }
     }
 
@@ -310,9 +331,26 @@ impl Driver {
             }
             Err(error) if is_final(&error) => self.end(id, Some(error)),
             Err(error) => {
-                let reported = self.scheduler.report(archive.lane, false, now);
-                archive.shared.publish(archived, failed(reported, error));
+                archive.shared.advance(archived);
+                self.has_failed(id, error, |scheduler, lane, now| scheduler.report(lane, false, now));
             }
+        }
+    }
+
+    /// Tells of a failure, of which `report` informs the scheduler. One that stalls lets another one be chosen, so that
+    /// nobody waits for it.
+    fn has_failed(
+        &mut self,
+        id: u64,
+        error: Error,
+        report: impl FnOnce(&mut Scheduler<u64>, Lane, u64) -> Reported,
+    ) {
+        let Some(archive) = self.attached.get_mut(&id) else { return };
+        let state = failed(report(&mut self.scheduler, archive.lane, self.clock.monotonic_ms()), error);
+        let stalls = matches!(state, ArchiveState::Stalled { .. });
+        archive.shared.publish(None, state);
+        if let Some(elector) = archive.elector.as_mut().filter(|_| stalls) {
+            elector.leave();
         }
     }
 }

@@ -45,6 +45,39 @@ pub trait Candidate: Send + Sync {
     fn ask(&self, seq: u64);
 }
 
+/// How one archive is chosen.
+pub(super) struct Elector {
+    election: Arc<dyn Election>,
+    name: String,
+    /// None while it takes no part. Stays chosen until it is dropped.
+    candidate: Option<Arc<dyn Candidate>>,
+}
+
+impl Elector {
+    pub(super) fn new(election: Arc<dyn Election>, name: String) -> Self {
+        Elector { election, name, candidate: None }
+    }
+
+    /// Takes part, from now on; what others ask for is asked of `shared`.
+    pub(super) fn join(&mut self, shared: &Arc<Shared>) -> Result<Arc<dyn Candidate>> {
+        let asked = Arc::clone(shared);
+        let candidate: Arc<dyn Candidate> =
+            Arc::from(self.election.join(&self.name, Box::new(move |seq| asked.ask(seq)))?);
+        self.candidate = Some(Arc::clone(&candidate));
+        Ok(candidate)
+    }
+
+    /// As whom it takes part, if it does.
+    pub(super) fn candidate(&self) -> Option<Arc<dyn Candidate>> {
+        self.candidate.clone()
+    }
+
+    /// Takes no part any more.
+    pub(super) fn leave(&mut self) {
+        self.candidate = None;
+    }
+}
+
 /// Waits until this one is to ship, and tells meanwhile how far the other one has come.
 pub(super) async fn follow(
     mut shipper: Box<Shipper>,

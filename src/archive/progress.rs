@@ -11,7 +11,7 @@ pub enum ArchiveState {
     /// It ships, or waits for something to ship.
     Shipping,
     /// Somebody else ships the job, as an [`Election`](super::Election) has it: another tab, in a browser. Goes
-    /// on by itself when that one goes.
+    /// on by itself when that one goes, or stalls.
     Following,
     /// It failed, and tries again by itself.
     Retrying {
@@ -93,6 +93,22 @@ impl Shared {
             progress.restorable |= archived.is_some();
             progress.state = state;
             true
+        });
+    }
+
+    /// Tells how far it has come, whatever it does.
+    pub(super) fn advance(&self, archived: Option<u64>) {
+        self.publish(archived, self.now().state);
+    }
+
+    /// It is to go on: who waits from now on is not told of what had stalled it.
+    pub(super) fn resumes(&self) {
+        self.progress.send_if_modified(|progress| {
+            let stalled = matches!(progress.state, ArchiveState::Stalled { .. });
+            if stalled {
+                progress.state = ArchiveState::Shipping;
+            }
+            stalled
         });
     }
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use persistency::archive::{ArchiveWatch, Asked, Candidate, Election};
+use persistency::archive::{ArchiveWatch, Asked, Candidate, Election, FaultyStore};
 use tokio::sync::Notify;
 
 use super::*;
@@ -15,7 +15,9 @@ facts! {
         who_follows_can_have_it_shipped_at_once,
         who_follows_goes_on_where_the_other_one_ended,
         who_is_chosen_after_the_first_commit_ships_it_too,
-        who_follows_ends_at_once_and_the_other_one_ships_on;
+        who_follows_ends_at_once_and_the_other_one_ships_on,
+        who_stalls_lets_the_other_one_ship,
+        who_is_resumed_follows_the_one_that_ships_by_then;
 }
 
 /// Chooses whoever came first, within this process.
@@ -89,17 +91,36 @@ struct Two {
 }
 
 async fn two(root: &TestRoot) -> Two {
-    let (p, store, election) = (root.open(), MemoryStore::new(), First::default());
+    let store = MemoryStore::new();
+    two_by(root, Arc::new(store.clone()), store).await
+}
+
+/// As [`two`]; the first one has a way to the store of its own.
+async fn two_by(root: &TestRoot, way: Arc<dyn Store>, store: MemoryStore) -> Two {
+    let (p, election) = (root.open(), First::default());
     let job = p.open_job("alpha").await.unwrap();
-    let attach = async || {
+    let attach = async |way: Arc<dyn Store>| {
         let options_of_all = archiver(&Clock::system()).election(Arc::new(election.clone()));
         let archiver = Archiver::new(options_of_all).unwrap();
-        archiver.attach(&job, Arc::new(store.clone()), options()).await.unwrap()
+        archiver.attach(&job, way, options()).await.unwrap()
     };
-    let first = attach().await;
+    let first = attach(way).await;
     until(first.watch(), |state| matches!(state, ArchiveState::Shipping)).await;
-    let second = attach().await;
+    let second = attach(Arc::new(store.clone())).await;
     Two { p, job, store, first, second }
+}
+
+/// As [`two`], of whom the first one has stalled and the second one has shipped since.
+async fn first_stalls(root: &TestRoot) -> (Two, FaultyStore<MemoryStore>) {
+    let store = MemoryStore::new();
+    let way = FaultyStore::new(store.clone(), Clock::system());
+    let two = two_by(root, Arc::new(way.clone()), store).await;
+    put_all(&two.job, "m", ["a"]).await;
+    way.set_down(true);
+    // It cannot tell the first one's failure from slowness, and waits until it is chosen itself.
+    assert_eq!(two.second.ship().await.unwrap(), two.job.committed_seq());
+    assert!(matches!(two.first.progress().state, ArchiveState::Stalled { .. }));
+    (two, way)
 }
 
 async fn until(mut watch: ArchiveWatch, is_it: impl Fn(&ArchiveState) -> bool) {
@@ -178,5 +199,28 @@ async fn who_follows_ends_at_once_and_the_other_one_ships_on(root: &TestRoot) {
     second.stop().await;
     assert!(matches!(second.progress().state, ArchiveState::Ended { error: None }));
     put_all(&job, "m", ["a"]).await;
+    assert_eq!(first.close().await.unwrap(), job.committed_seq());
+}
+
+async fn who_stalls_lets_the_other_one_ship(root: &TestRoot) {
+    let (Two { p, job, store, first, second }, _) = first_stalls(root).await;
+    assert!(matches!(second.progress().state, ArchiveState::Shipping));
+    put_all(&job, "m", ["b"]).await;
+    assert_eq!(second.ship().await.unwrap(), job.committed_seq());
+    assert!(matches!(first.progress().state, ArchiveState::Stalled { .. }), "it waits to be resumed");
+    second.close().await.unwrap();
+    assert_eq!(restored(&p, &store, RestoreTo::Latest).await, rows(&job, "m").await);
+}
+
+async fn who_is_resumed_follows_the_one_that_ships_by_then(root: &TestRoot) {
+    let (Two { job, first, second, .. }, way) = first_stalls(root).await;
+    way.set_down(false);
+    first.resume();
+    put_all(&job, "m", ["b"]).await;
+    assert_eq!(first.ship().await.unwrap(), job.committed_seq());
+    assert!(follows(&first));
+    second.stop().await;
+    until(first.watch(), |state| matches!(state, ArchiveState::Shipping)).await;
+    put_all(&job, "m", ["c"]).await;
     assert_eq!(first.close().await.unwrap(), job.committed_seq());
 }

@@ -133,7 +133,10 @@ export class Archive {
 
   async #follow(following) {
     try {
-      for await (const progress of following) this.#progress = progress;
+      for await (const progress of following) {
+        // What was on its way when it ended is no news.
+        if (!this.#ended) this.#progress = progress;
+      }
     } catch (error) {
       // The job has been closed, or no worker can be started any more.
       this.#end(error);
