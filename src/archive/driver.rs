@@ -9,20 +9,16 @@ use futures_util::future::{AbortHandle, Abortable, FutureExt, LocalBoxFuture};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use futures_util::{pin_mut, select_biased};
 use tokio::sync::Notify;
-use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::job::Job;
 
+use super::due::due;
 use super::election::{Candidate, Elector, follow};
-use super::options::{ArchiverOptions, CutPolicy};
+use super::options::ArchiverOptions;
 use super::progress::{ArchiveState, Shared};
 use super::scheduler::{Lane, Reported, Scheduler};
 use super::shipper::{Shipper, Turn};
-
-/// How often the log's growth is looked at while something waits to be shipped.
-pub(super) const LOOK_MS: u64 = 1_000;
 
 /// What the loop is told; names archives by their numbers.
 pub(super) enum Command {
@@ -381,53 +377,4 @@ pub(super) fn is_final(error: &Error) -> bool {
             | ErrorKind::Unsupported
             | ErrorKind::InvalidArgument
     )
-}
-
-/// Resolves with the seq up to which is to be shipped, when what is behind `seq` is due.
-async fn due(
-    job: Job,
-    seq: u64,
-    cut: CutPolicy,
-    mut asked: watch::Receiver<u64>,
-    clock: Clock,
-) -> Result<u64> {
-    // Where that cannot be told now, the other rules do.
-    let written_by_now = async || job.record_now().await.map_or(0, |record| record.log.end_offset);
-    let written_at = written_by_now().await;
-    let mut committed = job.watch_committed_seq();
-    loop {
-        // Another tab may have committed what this one has not heard of.
-        if *asked.borrow_and_update() > committed.seq() {
-            job.position().await?;
-        }
-        select_biased! {
-            reached = committed.at_least(seq + 1).fuse() => break reached.map(drop)?,
-            // The sender lives as long as the archive, and this ends with it.
-            _ = asked.changed().fuse() => {}
-        }
-    }
-    let since_ms = clock.monotonic_ms();
-    let mut written = 0;
-    loop {
-        let commits = committed.seq() - seq;
-        let now = clock.monotonic_ms();
-        let age_ms = now.saturating_sub(since_ms);
-        if *asked.borrow_and_update() > seq || cut.is_due(commits, age_ms, written) {
-            return Ok(committed.seq());
-        }
-        let look_at = since_ms.saturating_add(cut.due_age_ms(commits)).min(now.saturating_add(LOOK_MS));
-        let count = seq.saturating_add(cut.next_count(commits));
-        let reached = async {
-            select_biased! {
-                // The sender lives as long as the archive, and this ends with it.
-                _ = asked.changed().fuse() => Ok(()),
-                reached = committed.at_least(count).fuse() => reached.map(drop),
-            }
-        };
-        if let Some(reached) = clock.until(Some(look_at), reached.boxed_local()).await {
-            reached?;
-        } else {
-            written = written_by_now().await.saturating_sub(written_at);
-        }
-    }
 }

@@ -11,7 +11,8 @@ use futures_util::{pin_mut, select_biased};
 use crate::clock::Clock;
 use crate::error::Result;
 
-use super::driver::{LOOK_MS, is_final};
+use super::driver::is_final;
+use super::due::LOOK_MS;
 use super::progress::{ArchiveState, Shared};
 use super::shipper::Shipper;
 

@@ -81,6 +81,7 @@ mod attach;
 mod base;
 mod catalog;
 mod driver;
+mod due;
 mod election;
 mod export;
 mod format;
