@@ -56,10 +56,7 @@ pub(super) async fn find(
     let info = job.info().await?;
     // By now another archive may have shipped more and released it.
     let held = held.max(info.log_first_seq.saturating_sub(1));
-    // Segments first: the base with which their history begins was there before them.
-    let newest = catalog::newest_segment(store, names, generation).await?;
-    let bases = catalog::newest_bases(store, names, generation, newest.as_ref()).await?;
-    let known = Known { bases, newest };
+    let known = Known::of(store, names, generation).await?;
     // Asked now: what another archive ships may have been committed since.
     let seq = job.position().await?.seq;
     if let Some((end, ..)) = known.end()
@@ -76,6 +73,15 @@ pub(super) async fn find(
     Ok(start)
 }
 
+/// Up to where the job can be restored with what is in the store, whoever has shipped it.
+pub(super) async fn archived(
+    store: &dyn Store,
+    names: &LifeNames,
+    generation: &[u8; 16],
+) -> Result<Option<u64>> {
+    Ok(Known::of(store, names, generation).await?.archived())
+}
+
 /// What is in the store of this life, as far as it has to be known.
 struct Known {
     /// Newest first, as many as [`catalog::newest_bases`] reads.
@@ -84,6 +90,19 @@ struct Known {
 }
 
 impl Known {
+    async fn of(store: &dyn Store, names: &LifeNames, generation: &[u8; 16]) -> Result<Self> {
+        // Segments first: the base with which their history begins was there before them.
+        let newest = catalog::newest_segment(store, names, generation).await?;
+        let bases = catalog::newest_bases(store, names, generation, newest.as_ref()).await?;
+        Ok(Known { bases, newest })
+    }
+
+    /// The seq at which the job can be restored; none without a base, or before its history is whole.
+    fn archived(&self) -> Option<u64> {
+        let (end, ..) = self.end().filter(|_| !self.bases.is_empty())?;
+        (end >= self.whole_at(end)).then_some(end)
+    }
+
     /// The seq up to which the archive goes, the chain there, and the bytes of segments until then.
     fn end(&self) -> Option<(u64, u64, u64)> {
         let base = self.bases.first().map(|base| (base.from, base.chain, base.bytes_until));

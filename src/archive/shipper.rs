@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind, Quoted, Result};
 use crate::job::Job;
 use crate::watch::{LogReader, Position, WatchItem};
 
-use super::attach::{find, live};
+use super::attach::{archived, find, live};
 use super::base::Taking;
 use super::catalog;
 use super::format::{ArchiveName, Builder, Kind, LifeNames, Sealed, Segment, SegmentMark};
@@ -159,8 +159,7 @@ impl Shipper {
 
     /// Up to where the job can be restored with what is in the store, whoever has shipped it.
     pub(super) async fn in_store(&self) -> Result<Option<u64>> {
-        let (store, names) = (Arc::clone(&self.store), self.names.clone());
-        ArchiveReader::of_names(store, names, self.generation).archived_seq().await
+        archived(&*self.store, &self.names, &self.generation).await
     }
 
     /// The seq up to which there is something to ship before anything new is committed.

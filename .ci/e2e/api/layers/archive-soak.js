@@ -103,8 +103,11 @@ class Run {
     let seq = await writing.catch((error) => {
       if (error.outcome !== "Unknown") throw error;
     });
-    seq ??= (await tab.job.position()).seq;
-    if (seq === last && isKilled) return;
+    if (seq === undefined) {
+      seq = (await tab.job.position()).seq;
+      // Nothing has come of it; its worker was killed meanwhile, or while it started.
+      if (seq === last) return;
+    }
     equal(seq, last + 1n);
     this.#rows = rows;
     this.states.push(show([...rows].sort()));
