@@ -53,10 +53,21 @@ export function judge({ format, needsTests = true, proof }, { status, log }) {
   return { passed, failed: Math.max(failed, reasons.length > 0 ? 1 : 0), reasons };
 }
 
+/** Lines that are shown of one failed test. */
+const REASON_LINES = 12;
+
 /** Where in a log's lines it tells why a test failed. */
 export function failures(lines) {
   const told = /^(FAILED  \S|---- \S+ (stdout|output) ----$|not ok \d)/;
   return lines.flatMap((line, at) => (told.test(line.replace(COLOUR, '')) ? [at] : []));
+}
+
+/** What the line `at` and those below it tell of one failed test, as far as the next test. */
+export function reason(lines, at) {
+  const next = /^(ok |FAILED  |---- |not ok )/;
+  const below = lines.slice(at + 1, at + REASON_LINES);
+  const end = below.findIndex((line) => next.test(line.replace(COLOUR, '')));
+  return [lines[at], ...(end < 0 ? below : below.slice(0, end))].join('\n');
 }
 
 /**

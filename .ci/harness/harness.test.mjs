@@ -6,7 +6,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { count, disagreement, failures, judge, neverStarted } from './count.mjs';
+import { count, disagreement, failures, judge, neverStarted, reason } from './count.mjs';
 import { exec } from './exec.mjs';
 
 const OK = 'test result: ok. 3 passed; 0 failed; 0 ignored; 0 filtered out\n';
@@ -71,6 +71,13 @@ test('only a browser that ran no test at all is started again', () => {
 test('a log is asked where each kind of runner tells why a test failed', () => {
   const lines = ['ok      one (0.1 s)', 'FAILED  two', 'Error: 1', '---- three stdout ----', 'not ok 4 - four', 'FAILED'];
   assert.deepEqual(failures(lines), [1, 3, 4]);
+});
+
+test('of a failed test the log is shown as far as the next test and no further', () => {
+  const lines = ['FAILED  two', 'Error: 1', '    at three', '', 'ok      four (0.1 s)', 'FAILED  five'];
+  assert.equal(reason(lines, 0), 'FAILED  two\nError: 1\n    at three\n');
+  assert.equal(reason(lines, 5), 'FAILED  five');
+  assert.equal(reason(['FAILED  one', ...Array(100).fill('deep')], 0).split('\n').length, 12);
 });
 
 test('places that ran different numbers of tests disagree', () => {

@@ -5,13 +5,12 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { delimiter, dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { disagreement, failures, judge, neverStarted } from './count.mjs';
+import { disagreement, failures, judge, neverStarted, reason } from './count.mjs';
 import { exec } from './exec.mjs';
 
-/** Lines of a log that are shown when it tells of a failure. */
+/** Lines of a log that are shown when it names no failed test. */
 const TAIL_LINES = 60;
-/** Lines that are shown of each of its failed tests, and how many of these. */
-const REASON_LINES = 12;
+/** Failed tests that are shown. */
 const REASONS_MAX = 20;
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
@@ -37,13 +36,14 @@ async function attempt(name, step) {
   return { ...(await exec(step.argv, options)), logPath };
 }
 
+/** Tells why: the failed tests and nothing else if the log names them, for who reads this may see but a part of it. */
 function complain(name, reasons, { log, logPath }) {
   // What cargo builds on its way would push the error out of sight.
   const lines = log.trimEnd().split('\n').filter((line) => !/^ +(Compiling|Checking|Download)/.test(line));
-  console.log(`--- ${name}: ${reasons.join('; ')}. The last lines of ${relative(root, logPath)}:`);
-  console.log(lines.slice(-TAIL_LINES).join('\n'));
-  // Failed tests need not be among the last, and the last is what a log that was cut still has.
-  for (const at of failures(lines).slice(0, REASONS_MAX)) console.log(lines.slice(at, at + REASON_LINES).join('\n'));
+  const failed = failures(lines).slice(0, REASONS_MAX);
+  const shown = failed.length > 0 ? failed.map((at) => reason(lines, at)) : lines.slice(-TAIL_LINES);
+  console.log(`--- ${name}: ${reasons.join('; ')}. From ${relative(root, logPath)}:`);
+  console.log(shown.join('\n'));
   console.log('---');
 }
 
