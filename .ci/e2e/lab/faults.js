@@ -5,12 +5,17 @@
 // - `lost: n`: the next n transactions fail as where the browser's storage process has gone;
 // - `silent: true`: nothing is broadcast;
 // - `loop: true`: the thread goes round and round.
+//
+// Every word is answered before it is kept.
 
 let faults = {};
 
 const channel = new BroadcastChannel('faults');
+const answer = channel.postMessage.bind(channel, 'told');
 channel.onmessage = ({ data }) => {
+  if (data === 'told') return;
   faults = data;
+  answer();
   while (faults.loop);
 };
 

@@ -82,8 +82,11 @@ function rawDelete(name) {
 /** The faults of workers that run `/faulty.js`. */
 const faults = new BroadcastChannel('faults');
 
-/** Has the faulty workers of this origin do it wrong, until told otherwise; `{}` for nothing. */
-const break_ = (what) => faults.postMessage(what);
+/** Has the faulty worker of this origin do it wrong, until told otherwise; `{}` for nothing. Over when it knows. */
+const break_ = (what) => new Promise((resolve) => {
+  faults.onmessage = resolve;
+  faults.postMessage(what);
+});
 
 globalThis.lab = {
   ...module, told, bytes, noise, same, rawOpen, rawDelete, break: break_,
