@@ -2,9 +2,13 @@
 //!
 //! Never writes, never waits for another caller, and never says why it has no answer: whoever gets none
 //! asks the engine.
+//!
+//! Beginning and ending a view are half of what a read costs, and threads that read at the same time wait for
+//! each other there. So as long as the tree does not change a connection keeps its view from one read to the
+//! next. A view that is kept is in the way of checkpoints: they have all of them ended first.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,9 +23,11 @@ use crate::limits::SMALL_GET_BYTES_MAX;
 
 /// Connections at most; a caller that finds all of them in use asks the engine.
 const CONNECTIONS_MAX: usize = 4;
-/// KiB of pages that each of them keeps: 100,000 rows of 100 bytes. A page that is not there costs as much
+/// KiB of pages that each of them keeps: 100,000 rows of 100 bytes. A page that is not there costs twice as much
 /// as the rest of a get.
 const CACHE_KIB: i32 = 16 * 1024;
+/// The same of one of them, which is lent before the others: that of a caller who reads alone.
+const ROOMY_CACHE_KIB: i32 = 64 * 1024;
 
 /// The connections for direct reads, each opened when it is first needed.
 pub(super) struct DirectReads {
@@ -30,22 +36,75 @@ pub(super) struct DirectReads {
     overlay: Arc<Shared>,
     connections: Mutex<Connections>,
     returned: Condvar,
+    /// Twice the changes of the tree, and one more while a change is being committed: then some may see it already
+    /// that others, whose view was kept, would not.
+    changes: AtomicU64,
     /// Whether there has been a read since somebody asked.
     used: AtomicBool,
 }
 
 #[derive(Default)]
 struct Connections {
-    idle: Vec<Connection>,
+    /// The last one is lent next.
+    idle: Vec<Reading>,
+    /// Whether one of them all is roomy.
+    has_roomy: bool,
     lent: usize,
     closed: bool,
+    /// Whether no view is kept now, but for the time of a read.
+    is_paused: bool,
+    /// Pauses that there have been: whoever was lent a connection before the last one keeps no view either.
+    pauses: u64,
+}
+
+/// A connection, and the view that it may have kept.
+struct Reading {
+    conn: Connection,
+    is_roomy: bool,
+    /// The changes of the tree that were counted before the last read, if there was none under way.
+    changes: Option<u64>,
+    /// Whether a view is kept, which was begun after these.
+    keeps: bool,
 }
 
 /// A connection in use; goes back if it is sound, and is closed otherwise.
 struct Lent<'a> {
     of: &'a DirectReads,
-    conn: Option<Connection>,
+    reading: Option<Reading>,
+    /// The pauses that there had been; none in one.
+    pauses: Option<u64>,
     is_sound: bool,
+}
+
+/// A change of the tree that is under way as long as this lives.
+pub(super) struct Changing<'a>(&'a DirectReads);
+
+impl Reading {
+    /// Gets ready for a read of the tree as it is after so many changes, or later.
+    fn look(&mut self, changes: Option<u64>, may_keep: bool) -> Result<()> {
+        let before = std::mem::replace(&mut self.changes, changes);
+        if changes.is_none() || changes != before {
+            self.end_view()?;
+        } else if may_keep && !self.keeps {
+            // What is read once between two changes is its own view, which costs less than one to be kept.
+            self.conn.prepare_cached("BEGIN")?.execute(())?;
+            self.keeps = true;
+        }
+        Ok(())
+    }
+
+    fn end_view(&mut self) -> Result<()> {
+        if std::mem::take(&mut self.keeps) {
+            self.conn.prepare_cached("COMMIT")?.execute(())?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Changing<'_> {
+    fn drop(&mut self) {
+        self.0.changes.fetch_add(1, Ordering::AcqRel);
+    }
 }
 
 impl DirectReads {
@@ -55,6 +114,7 @@ impl DirectReads {
             overlay,
             connections: Mutex::default(),
             returned: Condvar::new(),
+            changes: AtomicU64::new(0),
             used: AtomicBool::new(false),
         }
     }
@@ -68,9 +128,39 @@ impl DirectReads {
         }
         let idle = std::mem::take(&mut connections.idle);
         drop(connections);
-        for conn in idle {
-            close(conn);
+        for reading in idle {
+            close(reading.conn);
         }
+    }
+
+    /// Views of the tree as it is now are not read again from here on. Before the change can be seen, and until
+    /// it can be seen by all: before anybody is told of it, and before the overlay says less.
+    pub(super) fn change_tree(&self) -> Changing<'_> {
+        self.changes.fetch_add(1, Ordering::AcqRel);
+        Changing(self)
+    }
+
+    /// The changes of the tree until now, if there is none under way.
+    fn changes(&self) -> Option<u64> {
+        let changes = self.changes.load(Ordering::Acquire);
+        changes.is_multiple_of(2).then_some(changes)
+    }
+
+    /// Ends the views that are kept, and has none kept until it is told to.
+    pub(super) fn pause(&self) {
+        let mut connections = self.lock();
+        connections.is_paused = true;
+        connections.pauses += 1;
+        // One that cannot be ended goes with its connection.
+        connections.idle.retain_mut(|reading| reading.end_view().is_ok());
+        if connections.lent == 0 {
+            connections.has_roomy = connections.idle.iter().any(|reading| reading.is_roomy);
+        }
+    }
+
+    /// Lets views be kept again.
+    pub(super) fn resume(&self) {
+        self.lock().is_paused = false;
     }
 
     /// Whether there has been a read since this was last asked.
@@ -84,18 +174,22 @@ impl DirectReads {
             return None;
         }
         connections.lent += 1;
-        let conn = connections.idle.pop();
+        let reading = connections.idle.pop();
+        let pauses = (!connections.is_paused).then_some(connections.pauses);
+        let is_roomy = !connections.has_roomy;
         drop(connections);
-        let mut lent = Lent { of: self, conn, is_sound: false };
-        if lent.conn.is_none() {
-            lent.conn = Some(self.connect().ok()?);
+        let mut lent = Lent { of: self, reading, pauses, is_sound: false };
+        if lent.reading.is_none() {
+            let conn = self.connect(is_roomy).ok()?;
+            self.lock().has_roomy |= is_roomy;
+            lent.reading = Some(Reading { conn, is_roomy, changes: None, keeps: false });
         }
         Some(lent)
     }
 
-    fn connect(&self) -> Result<Connection> {
+    fn connect(&self, is_roomy: bool) -> Result<Connection> {
         let conn = schema::open_reader(&self.files.db)?;
-        schema::set_cache(&conn, CACHE_KIB)?;
+        schema::set_cache(&conn, if is_roomy { ROOMY_CACHE_KIB } else { CACHE_KIB })?;
         // Whoever is in the way keeps the engine busy too, but no caller's thread.
         conn.busy_timeout(Duration::ZERO)?;
         Ok(conn)
@@ -119,9 +213,15 @@ impl Direct for DirectReads {
                 over => Ok(over.map(|payload| payload.to_vec())),
             };
         }
+        // After the overlay: what it says no more the tree said before, and that has been counted.
+        let changes = self.changes();
         let mut lent = self.lend().ok_or(NotDirectly)?;
-        let conn = lent.conn.as_ref().ok_or(NotDirectly)?;
-        let read = catch_unwind(AssertUnwindSafe(|| read::row(conn, wanted, SMALL_GET_BYTES_MAX)));
+        let may_keep = lent.pauses.is_some();
+        let reading = lent.reading.as_mut().ok_or(NotDirectly)?;
+        let read = catch_unwind(AssertUnwindSafe(|| {
+            reading.look(changes, may_keep)?;
+            read::row(&reading.conn, wanted, SMALL_GET_BYTES_MAX)
+        }));
         // What any other failure or a panic leaves in its connection goes with it.
         lent.is_sound = match &read {
             Ok(Ok(_)) => true,
@@ -137,11 +237,24 @@ impl Direct for DirectReads {
 
 impl Drop for Lent<'_> {
     fn drop(&mut self) {
-        let conn = self.conn.take();
-        let (sound, broken) = if self.is_sound { (conn, None) } else { (None, conn) };
-        broken.into_iter().for_each(close);
+        let reading = self.reading.take();
+        let (mut sound, broken) = if self.is_sound { (reading, None) } else { (None, reading) };
+        let mut lost_roomy = false;
+        if let Some(broken) = broken {
+            lost_roomy |= broken.is_roomy;
+            close(broken.conn);
+        }
         let mut connections = self.of.lock();
-        connections.idle.extend(sound);
+        if self.pauses != Some(connections.pauses) {
+            // Somebody waits for the medium, or did.
+            sound = sound.and_then(|mut reading| reading.end_view().is_ok().then_some(reading));
+        }
+        connections.has_roomy &= !lost_roomy;
+        match sound {
+            Some(reading) if reading.is_roomy => connections.idle.push(reading),
+            Some(reading) => connections.idle.insert(0, reading),
+            None => {}
+        }
         connections.lent -= 1;
         let awaited = connections.closed;
         drop(connections);

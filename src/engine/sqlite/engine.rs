@@ -54,7 +54,8 @@ impl SqliteEngine {
     }
 
     fn connect(&self, open: OpenFile) -> Result<()> {
-        let writing = Writing::open(&self.files.db, Arc::clone(&self.overlay), Rc::clone(&self.sync_failed))?;
+        let (overlay, direct) = (Arc::clone(&self.overlay), Arc::clone(&self.direct));
+        let writing = Writing::open(&self.files.db, overlay, direct, Rc::clone(&self.sync_failed))?;
         self.main.replace(Some(Main::Writer(writing)));
         self.open.replace(Some(open));
         Ok(())

@@ -3,8 +3,9 @@
 //! Never changes what the job holds.
 
 use std::fs;
+use std::time::Duration;
 
-use rusqlite::{Connection, DEFAULT_NAME, FileControl, wal::CheckpointMode};
+use rusqlite::{DEFAULT_NAME, FileControl, wal::CheckpointMode};
 
 use super::fault::Result;
 use super::files;
@@ -68,7 +69,7 @@ impl Writing {
         let wal = fs::metadata(files::beside(&self.db, "-wal"));
         if !self.sync_failed.get()
             && wal.is_ok_and(|wal| wal.len() > LONG_WAL_BYTES)
-            && let Err(error) = truncate_wal(&self.conn)
+            && let Err(error) = self.truncate_wal()
         {
             log::warn!("cutting the write-ahead log: {}", error.message);
             self.notice_failed_sync(&error);
@@ -94,11 +95,21 @@ impl Writing {
         }
         // It cuts the database's file to the pages that there are.
         self.reserved_pages.set(0);
-        if let Err(error) = self.conn.wal_checkpoint_v2(DEFAULT_NAME, CheckpointMode::PASSIVE) {
-            let error = EngineError::from(error);
+        if let Err(error) = self.run_checkpoint(CheckpointMode::PASSIVE) {
             log::warn!("checkpoint: {}", error.message);
             self.notice_failed_sync(&error);
         }
+    }
+
+    /// Runs a checkpoint that no kept view is in the way of. Views are kept again when all has been written back:
+    /// those that begin then are not in the way of the write-ahead log either.
+    fn run_checkpoint(&self, mode: CheckpointMode) -> Result<()> {
+        self.direct.pause();
+        let (frames, written) = self.conn.wal_checkpoint_v2(DEFAULT_NAME, mode)?;
+        if written == frames {
+            self.direct.resume();
+        }
+        Ok(())
     }
 
     /// After a failed sync nothing more is written, nor may a checkpoint that seems to succeed throw
@@ -122,7 +133,7 @@ impl Writing {
     /// Moves what is left of the database to its front, and cuts its files as far as nobody reads them.
     pub(super) fn compact(&self) -> Result<()> {
         self.check_synced()?;
-        let compacted = self.fold_all().and_then(|()| self.vacuum()).and_then(|()| truncate_wal(&self.conn));
+        let compacted = self.fold_all().and_then(|()| self.vacuum()).and_then(|()| self.truncate_wal());
         compacted.inspect_err(|error| self.notice_failed_sync(error))
     }
 
@@ -157,16 +168,15 @@ impl Writing {
         }
         Ok(())
     }
-}
 
-/// Takes the write-ahead log in and cuts it, unless somebody reads from it at this time.
-fn truncate_wal(conn: &Connection) -> Result<()> {
-    let wait = schema::BUSY_TIMEOUT;
-    conn.busy_timeout(std::time::Duration::ZERO)?;
-    let truncated = conn.wal_checkpoint_v2(DEFAULT_NAME, CheckpointMode::TRUNCATE).map_err(EngineError::from);
-    conn.busy_timeout(wait)?;
-    match truncated {
-        Err(error) if error.fault != Fault::Busy => Err(error),
-        _ => Ok(()),
+    /// Takes the write-ahead log in and cuts it, unless somebody reads from it at this time.
+    fn truncate_wal(&self) -> Result<()> {
+        self.conn.busy_timeout(Duration::ZERO)?;
+        let truncated = self.run_checkpoint(CheckpointMode::TRUNCATE);
+        self.conn.busy_timeout(schema::BUSY_TIMEOUT)?;
+        match truncated {
+            Err(error) if error.fault != Fault::Busy => Err(error),
+            _ => Ok(()),
+        }
     }
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 
+use super::direct::DirectReads;
 use super::fault::{self, Result};
 use super::fold::Round;
 use super::journal::{Entry, Notes};
@@ -36,6 +37,8 @@ pub(super) struct Writing {
     pub(super) db: PathBuf,
     /// The overlay, for all who read.
     pub(super) shared: Arc<Shared>,
+    /// Those who read rows without this thread.
+    pub(super) direct: Arc<DirectReads>,
     /// How the journal stands; none while nobody knows, after a commit whose outcome is not known.
     pub(super) journal: RefCell<Option<Standing>>,
     /// Whether a sync has failed: what the medium holds cannot be trusted until the job is opened again.
@@ -59,11 +62,17 @@ pub(super) struct Standing {
 }
 
 impl Writing {
-    pub(super) fn open(db: &Path, shared: Arc<Shared>, sync_failed: Rc<Cell<bool>>) -> Result<Self> {
+    pub(super) fn open(
+        db: &Path,
+        shared: Arc<Shared>,
+        direct: Arc<DirectReads>,
+        sync_failed: Rc<Cell<bool>>,
+    ) -> Result<Self> {
         let writing = Writing {
             conn: schema::open_writer(db)?,
             db: db.to_owned(),
             shared,
+            direct,
             journal: RefCell::new(None),
             sync_failed,
             syncs_commits: Cell::new(false),
@@ -259,6 +268,7 @@ impl Writing {
 
     /// Commits a transaction. After a failure nobody knows how the journal stands.
     pub(super) fn commit(&self, transaction: Transaction<'_>) -> Result<()> {
+        let _changing = self.direct.change_tree();
         transaction.commit().map_err(|error| {
             self.journal.replace(None);
             fault::of_commit(error, transaction.roll_back())

@@ -10,6 +10,7 @@ use futures_executor::block_on;
 use rusqlite::Connection;
 
 use super::*;
+use crate::engine::sqlite::journal::ENTRY_BYTES_MAX;
 use crate::engine::sqlite::schema::{self, CHECKPOINT_FRAMES, INLINE_BYTES_MAX, PAGE_BYTES};
 use crate::engine::sqlite::writing::Writing;
 use crate::engine::{Direct, Fault, Look, NotDirectly, Want, Wanted};
@@ -273,6 +274,28 @@ async fn direct_reads_see_what_was_applied_and_leave_large_payloads_to_the_engin
     assert_eq!(direct.row(&Wanted { category: "d", ..wanted }), Ok(None));
     apply(&engine, Batch::new().delete("c", key("a")), false).await.unwrap();
     assert_eq!(directly(&*direct, "a"), Ok(None));
+}
+
+#[tokio::test]
+async fn direct_reads_keep_no_view_beyond_a_change_nor_in_the_way_of_the_medium() {
+    let (dir, _site, engine) = new_job().await;
+    let direct = engine.direct().unwrap();
+    for round in 0..4_u8 {
+        // Some of it goes to the tree at once and some by a fold.
+        put(&engine, "big", vec![round; ENTRY_BYTES_MAX]).await;
+        for n in 0..8 {
+            put(&engine, format!("{n}"), vec![round; 500]).await;
+            for _ in 0..3 {
+                assert_eq!(directly(&*direct, "big"), Ok(Some(vec![round; ENTRY_BYTES_MAX])));
+                assert_eq!(directly(&*direct, &format!("{n}")), Ok(Some(vec![round; 500])));
+            }
+        }
+        engine.compact().await.unwrap();
+        for n in 0..8 {
+            assert_eq!(directly(&*direct, &format!("{n}")), Ok(Some(vec![round; 500])));
+        }
+        assert_eq!(fs::metadata(dir.path().join("job.db-wal")).unwrap().len(), 0);
+    }
 }
 
 #[tokio::test]
