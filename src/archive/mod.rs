@@ -42,6 +42,10 @@
 //!   choose it: the npm package has one. The others say [`ArchiveState::Following`], and their archived seq follows.
 //! * Failures are visible: [`ArchiveState`] tells whether it ships, retries, has stalled, or has ended and
 //!   why. One job's failures do not hold others up.
+//! * Who ships a life of a job that another one has followed under this name, as where two machines were given
+//!   the same one by mistake, is told so by his next segment: `Conflict`.
+//! * [`ArchiveOptions::keep`] bounds what is stored, also where jobs come and go: earlier lives go once another one
+//!   had followed them when the time that is kept began. Nothing goes that a moment of that time needs.
 //! * A restore makes a job that is whole, or none; it refuses what is missing or damaged by its name. One that
 //!   was cut short goes on where it stopped when it is called again, also in another process.
 //!
@@ -71,10 +75,7 @@
 //!
 //! # What is not there yet
 //!
-//! * Word to a running archive that a later life of the job is shipped under its name: only attaching again
-//!   is refused. Its segments are in the way of nobody.
-//! * A writer that loses less to the log.
-//! * Pruning of earlier lives: neither [`ArchiveOptions::keep`] nor [`ArchiveReader::prune`] removes any.
+//! * A writer of large payloads that loses less to the log.
 
 mod archiver;
 mod attach;

@@ -173,12 +173,19 @@ pub(crate) trait Engine {
     async fn close(&self) -> Result<(), EngineError>;
 }
 
-/// Reads of single rows beside an engine, on their callers' threads.
+/// Reads beside an engine, on their callers' threads.
 ///
-/// Each takes no longer than one row does, and sees every `apply` that had returned when it began.
+/// Each sees every `apply` that had returned when it began.
 pub(crate) trait Direct: Send + Sync {
-    /// The row's payload, empty where only its presence is wanted; `None` if there is no such row.
+    /// The row's payload, empty where only its presence is wanted; `None` if there is no such row. Takes no longer
+    /// than one row does.
     fn row(&self, wanted: &Wanted<'_>) -> Result<Option<Vec<u8>>, NotDirectly>;
+
+    /// A page of the log, and the job's record in the same view; for threads of which nobody waits for a row.
+    #[cfg(feature = "archive")]
+    fn log_page(&self, _request: &PageRequest) -> Result<(Page, Vec<u8>), NotDirectly> {
+        Err(NotDirectly)
+    }
 }
 
 /// The row that a direct read wants.
