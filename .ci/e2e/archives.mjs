@@ -48,6 +48,8 @@ const RULES = {
   'down-after': (count) => ({ refuses: () => (count -= 1) < 0 }),
   /** Answers nothing after so many requests more. */
   'silent-after': (count) => ({ isSilent: () => (count -= 1) < 0 }),
+  /** Takes a while for each object; `/most` then tells how many it was given at one time. */
+  slow: () => ({ isLate: ({ method }) => method === 'PUT', lateMs: () => LATE_MS }),
   /** Lets nothing be removed. */
   locked: () => ({ refuses: ({ method }) => method === 'DELETE' }),
   /** Fails by chance, in every way there is, from a seed. */
@@ -79,6 +81,8 @@ function random(seed) {
 async function door(target) {
   let rule = {};
   let passed = 0;
+  /** Objects that are put now, and as many as have been at one time since a rule was last made. */
+  let [putting, most] = [0, 0];
   /** Those who want to be told when a request is left without an answer. */
   let silence;
   const server = createServer(async (asked, answer) => {
@@ -86,9 +90,11 @@ async function door(target) {
     for await (const part of asked) parts.push(part);
     const { method, headers, url } = asked;
     if (method === 'POST') {
-      const [, name, number] = url.split('/');
-      rule = RULES[name]?.(Number(number)) ?? {};
-      const told = () => answer.writeHead(200, OPEN).end(String(passed));
+      const [, name, given] = url.split('/');
+      rule = RULES[name]?.(Number(given)) ?? {};
+      const number = name === 'most' ? most : passed;
+      most = 0;
+      const told = () => answer.writeHead(200, OPEN).end(String(number));
       if (!rule.isSilent) return told();
       // Answered when it is so: until then nobody knows how far the requests have come.
       silence = told;
@@ -104,14 +110,18 @@ async function door(target) {
     }
     passed += Number(method !== 'OPTIONS');
     const [times, isLost] = [isTwice?.() ? 2 : 1, losesAnswer?.()];
-    if (isLate?.()) await new Promise((done) => setTimeout(done, rule.lateMs?.()));
+    putting += Number(method === 'PUT');
+    most = Math.max(most, putting);
+    if (isLate?.(asked)) await new Promise((done) => setTimeout(done, rule.lateMs?.()));
     try {
       let answered;
       for (let time = 0; time < times; time += 1) {
         answered = await pass(new URL(url, target), { method, headers }, Buffer.concat(parts));
       }
+      putting -= Number(method === 'PUT');
       return isLost ? answer.destroy() : answer.writeHead(answered.status, answered.said).end(answered.bytes);
     } catch {
+      putting -= Number(method === 'PUT');
       return answer.destroy();
     }
   });

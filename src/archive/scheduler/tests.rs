@@ -5,6 +5,7 @@ use crate::testing::{Random, test};
 
 const BOUNDS: Bounds = Bounds { in_flight: 2, bytes: 100 };
 const RETRY: Retry = Retry { attempts: 4, backoff_ms: 100, backoff_max_ms: 1_000 };
+const AT_ONCE: Retry = Retry { backoff_ms: 0, backoff_max_ms: 0, ..RETRY };
 
 fn scheduler(bounds: Bounds) -> Scheduler<&'static str> {
     Scheduler::new(bounds, 1)
@@ -34,8 +35,8 @@ fn two_jobs_run_side_by_side_and_the_next_request_of_a_busy_one_waits() {
 
 #[test]
 fn a_request_that_failed_is_the_jobs_next_one_again_with_its_id() {
-    let mut scheduler = scheduler(AT_ONCE);
-    let a = scheduler.add(RETRY);
+    let mut scheduler = scheduler(BOUNDS);
+    let a = scheduler.add(AT_ONCE);
     scheduler.submit(a, 1, "a").unwrap();
     scheduler.submit(a, 1, "b").unwrap();
     assert_eq!(start(&mut scheduler, 5), Some((a, 0)));
@@ -45,8 +46,8 @@ fn a_request_that_failed_is_the_jobs_next_one_again_with_its_id() {
 
 #[test]
 fn a_request_that_comes_while_another_is_under_way_waits_through_its_failures() {
-    let mut scheduler = scheduler(AT_ONCE);
-    let a = scheduler.add(RETRY);
+    let mut scheduler = scheduler(BOUNDS);
+    let a = scheduler.add(AT_ONCE);
     scheduler.submit(a, 1, "a").unwrap();
     assert_eq!(start(&mut scheduler, 0), Some((a, 0)));
     scheduler.submit(a, 1, "b").unwrap();
@@ -89,8 +90,8 @@ fn a_busy_job_does_not_come_before_one_that_waits() {
 fn a_job_that_always_fails_does_not_starve_the_others() {
     // One slot, and no backoff at all: the worst case.
     let mut scheduler = scheduler(Bounds { in_flight: 1, ..BOUNDS });
-    let at_once = Retry { attempts: u32::MAX, backoff_ms: 0, backoff_max_ms: 0 };
-    let (failing, others) = (scheduler.add(at_once), [scheduler.add(RETRY), scheduler.add(RETRY)]);
+    let failing = Retry { attempts: u32::MAX, ..AT_ONCE };
+    let (failing, others) = (scheduler.add(failing), [scheduler.add(RETRY), scheduler.add(RETRY)]);
     scheduler.submit(failing, 1, "").unwrap();
     for _ in 0..10 {
         others.iter().for_each(|lane| assert!(scheduler.submit(*lane, 1, "").is_ok()));
@@ -134,8 +135,8 @@ fn the_backoff_doubles_up_to_its_bound_and_differs_by_chance() {
 
 #[test]
 fn a_request_that_fails_too_often_stalls_its_job_until_it_is_resumed() {
-    let mut scheduler = scheduler(AT_ONCE);
-    let (a, b) = (scheduler.add(RETRY), scheduler.add(RETRY));
+    let mut scheduler = scheduler(BOUNDS);
+    let (a, b) = (scheduler.add(AT_ONCE), scheduler.add(AT_ONCE));
     scheduler.submit(a, 1, "a").unwrap();
     for failures in 1..4 {
         assert_eq!(start(&mut scheduler, 0), Some((a, 0)));
@@ -167,8 +168,8 @@ fn resuming_ends_a_backoff() {
 
 #[test]
 fn a_success_forgets_the_failures_before() {
-    let mut scheduler = scheduler(AT_ONCE);
-    let a = scheduler.add(RETRY);
+    let mut scheduler = scheduler(BOUNDS);
+    let a = scheduler.add(AT_ONCE);
     for _ in 0..20 {
         scheduler.submit(a, 1, "").unwrap();
         for failures in 1..4 {
