@@ -77,35 +77,44 @@ function random(seed) {
   };
 }
 
-/** Lets requests through to a server as it is told to, by a POST of one of RULES and a number, `/down-after/3`. */
+/** A promise, and what fulfils it. */
+function deferred() {
+  let resolve;
+  const promise = new Promise((fulfil) => { resolve = fulfil; });
+  return { promise, resolve };
+}
+
+/**
+ * Lets requests through to a server as it is told to, by a POST of one of RULES and a number, `/down-after/3`. A POST of
+ * `/silence` is answered once a request has been left without an answer under the rule that is in force.
+ */
 async function door(target) {
   let rule = {};
   let passed = 0;
-  /** Objects that are put now, and as many as have been at one time since a rule was last made. */
+  let silence = deferred();
+  /** Objects that are put now, and as many as have been at one time since the door was last told something. */
   let [putting, most] = [0, 0];
-  /** Those who want to be told when a request is left without an answer. */
-  let silence;
   const server = createServer(async (asked, answer) => {
     const parts = [];
     for await (const part of asked) parts.push(part);
     const { method, headers, url } = asked;
     if (method === 'POST') {
-      const [, name, given] = url.split('/');
-      rule = RULES[name]?.(Number(given)) ?? {};
-      const number = name === 'most' ? most : passed;
+      const [, name, number] = url.split('/');
+      const told = name === 'most' ? most : passed;
       most = 0;
-      const told = () => answer.writeHead(200, OPEN).end(String(number));
-      if (!rule.isSilent) return told();
-      // Answered when it is so: until then nobody knows how far the requests have come.
-      silence = told;
-      return undefined;
+      if (name === 'silence') {
+        await silence.promise;
+      } else {
+        rule = RULES[name]?.(Number(number)) ?? {};
+        silence = deferred();
+      }
+      return answer.writeHead(200, OPEN).end(String(name === 'silence' ? passed : told));
     }
     // What a browser asks beforehand is no request of ours.
     const { refuses, isSilent, isLate, isTwice, losesAnswer } = method === 'OPTIONS' ? {} : rule;
     if (refuses?.(asked)) return answer.writeHead(503, OPEN).end();
     if (isSilent?.()) {
-      silence?.();
-      silence = undefined;
+      silence.resolve();
       return undefined;
     }
     passed += Number(method !== 'OPTIONS');

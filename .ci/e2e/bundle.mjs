@@ -10,7 +10,7 @@ import { build, transform } from 'esbuild';
 import { minify } from 'terser';
 
 /** Gzipped bytes at most that a page loads until its first call is answered; only ever lowered. */
-const BUDGET_BYTES = 117_600;
+const BUDGET_BYTES = 112_200;
 /** Where it is to go. */
 const AIM_BYTES = 90_000;
 /**

@@ -1,7 +1,7 @@
 // The benchmark must not flatter: what a peer did wrong fails, and the report says what is missed and where we lose.
 
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -10,8 +10,8 @@ import { table } from '../../benches/browser/src/table.js';
 import { TINY } from '../../benches/browser/src/sizes.js';
 import { BIG, USUAL, storedRows } from '../../benches/browser/src/works.js';
 import { chart } from '../../benches/report/chart.mjs';
-import { read, write } from '../../benches/report/main.mjs';
-import { markdown } from '../../benches/report/markdown.mjs';
+import { explanations, read, write } from '../../benches/report/main.mjs';
+import { TITLES, explained, markdown } from '../../benches/report/markdown.mjs';
 
 const sample = fileURLToPath(new URL('../../benches/report/sample', import.meta.url));
 
@@ -44,6 +44,49 @@ test('the report says which targets are met, which are missed and how far', () =
   assert.match(linesOf(report, 'one get after another, warm')[0], /\| \*\*missed\*\*, at 50 % \|$/);
   assert.equal(linesOf(report, 'what nobody else has').length, 0);
   assert.equal(report.split('1 of 2 targets are met').length, 3);
+});
+
+test('why a target is missed stands below the table, and of one that is met nothing', () => inFolder((folder) => {
+  writeFileSync(join(folder, 'chromium.md'), `# Chromium
+
+## get-one-by-one
+
+It costs a message.
+And one back.
+
+* Each some µs.
+
+## load
+
+It never is.
+`);
+  const suites = read(sample);
+  const why = explanations(suites, folder);
+  assert.deepEqual(Object.keys(why), ['chromium']);
+  const [native, chromium] = markdown(suites, '2000-01-01', why).split('## Chromium');
+  const reason = '\n\n**Why “one get after another, warm” is missed.** '
+    + 'It costs a message.\nAnd one back.\n\n* Each some µs.\n\n';
+  assert.ok(chromium.includes(reason), chromium);
+  assert.ok(chromium.indexOf(reason) < chromium.indexOf('How many times better'), chromium);
+  assert.doesNotMatch(chromium, /It never is/);
+  assert.doesNotMatch(native, /Why “/);
+}));
+
+test('explanations are those of suites and works that there are', () => {
+  const folder = fileURLToPath(new URL('../../benches/report/why', import.meta.url));
+  const sources = (path) => readdirSync(fileURLToPath(new URL(`../../benches/${path}/src`, import.meta.url)),
+    { withFileTypes: true }).filter((entry) => entry.isFile())
+    .map(({ parentPath, name }) => readFileSync(join(parentPath, name), 'utf8')).join('');
+  for (const file of readdirSync(folder)) {
+    const suite = file.replace(/\.md$/, '');
+    assert.ok(suite in TITLES, file);
+    const known = sources(suite === 'native' ? 'native' : 'browser');
+    const why = Object.entries(explained(readFileSync(join(folder, file), 'utf8')));
+    for (const [row, reason] of why) {
+      assert.match(known, new RegExp(`['"]${row}['"]`), `${file}: ${row}`);
+      assert.notEqual(reason, '', `${file}: ${row}`);
+    }
+  }
 });
 
 test('where a peer is better the report says so, also where lower figures are better', () => {

@@ -57,6 +57,21 @@ function everybody({ rows }) {
 
 const notes = ({ rows }) => rows.filter(({ note }) => note).map(({ title, note }) => `* ${title}: ${note}`).join('\n');
 
+/** What the text of explanations says, by the works' names: each stands below a heading that is the name. */
+export function explained(text) {
+  const [, ...parts] = text.split(/^## /m);
+  return Object.fromEntries(parts.map((part) => {
+    const [name, ...lines] = part.split('\n');
+    return [name.trim(), lines.join('\n').trim()];
+  }));
+}
+
+/** Why targets are missed; of those that are met nobody asks. */
+function reasons({ rows }, why) {
+  const missed = rows.filter(({ row, met }) => met === false && row in why);
+  return missed.map(({ row, title }) => `**Why “${title}” is missed.** ${why[row]}`).join('\n\n');
+}
+
 const choices = ({ chosen }) =>
   Object.entries(chosen ?? {}).map(([name, words]) => `* **${name}**: ${words}.`).join('\n');
 
@@ -71,7 +86,7 @@ const details = (suite) => [
   `${listed(Object.entries(suite.versions))}.`, choices(suite), '</details>',
 ].filter(Boolean).join('\n\n');
 
-function section(suite) {
+function section(suite, why) {
   const title = titleOf(suite);
   const judged = suite.rows.filter(({ met }) => met !== null);
   const met = judged.filter((work) => work.met).length;
@@ -80,6 +95,7 @@ function section(suite) {
     `![${title}: our speed and the peers' as multiples of one peer's](benches/charts/${suite.suite}.svg)`,
     `${met} of ${judged.length} targets are met. ${suite.rounds} rounds; ${listed(suite.machine)}.`,
     targets(suite),
+    reasons(suite, why),
     HOW_TO_READ,
     everybody(suite),
     notes(suite),
@@ -87,8 +103,8 @@ function section(suite) {
   ].filter(Boolean).join('\n\n');
 }
 
-/** The whole report on `suites`, written on `date`. */
-export function markdown(suites, date) {
+/** The whole report on `suites`, written on `date`; `why` has explanations by suite and work. */
+export function markdown(suites, date, why = {}) {
   const head = [
     '# Benchmarks',
     'Written by `make bench`, which measures everything anew, on your machine; `make bench BENCH=--quick` takes a '
@@ -99,5 +115,5 @@ export function markdown(suites, date) {
     + 'those of one machine; the ratios are what to compare.',
     `Measured on ${date}.`,
   ];
-  return `${[...head, ...suites.map(section)].join('\n\n')}\n`;
+  return `${[...head, ...suites.map((suite) => section(suite, why[suite.suite] ?? {}))].join('\n\n')}\n`;
 }

@@ -43,7 +43,9 @@ function makeContext(persistency, options, archives, times) {
       const root = await this.open();
       return { root, job: await root.openJob(id, jobOptions) };
     },
+    /** What a test that did not come to its end has shut would be shut for the next one too. */
     async cleanUp() {
+      if (archives) await this.server("up");
       await Promise.allSettled(opened.map((root) => root.close()));
     },
   };

@@ -59,8 +59,7 @@ export const watchdog = [
         await lab.pause(40_000);
         await lab.kept.job.putAcked('c', lab.key(1), 'v');
         lab.kept.second = watching.next().then(({ value }) => value);
-        lab.break({ loop: true });
-        await lab.pause(50);
+        await lab.break({ loop: true });
         await lab.told(lab.kept.job.get('c', lab.key(1)));
         await lab.kept.job.putAcked('c', lab.key(2), 'v');
       });
@@ -146,12 +145,10 @@ export const watchdog = [
         const root = await lab.Persistency.open('root', { workerUrl: '/faulty.js' });
         const all = [];
         for (const open of ['backing', 'never']) {
-          lab.break({ open });
-          await lab.pause(50);
+          await lab.break({ open });
           all.push(await lab.told(root.openJob('alpha', { deadlineMs })));
         }
-        lab.break({});
-        await lab.pause(50);
+        await lab.break({});
         Object.assign(lab.kept, { root, job: await root.openJob('alpha') });
         return all;
       }, DEADLINE_MS);

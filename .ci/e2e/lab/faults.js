@@ -5,12 +5,19 @@
 // - `lost: n`: the next n transactions fail as where the browser's storage process has gone;
 // - `silent: true`: nothing is broadcast;
 // - `loop: true`: the thread goes round and round.
+//
+// Every word is answered with its id before it is kept, and kept once however often it is said.
 
 let faults = {};
+let last;
 
 const channel = new BroadcastChannel('faults');
-channel.onmessage = ({ data }) => {
-  faults = data;
+const answer = channel.postMessage.bind(channel);
+channel.onmessage = ({ data: { id, what } }) => {
+  if (!what || id === last) return;
+  last = id;
+  faults = what;
+  answer(id);
   while (faults.loop);
 };
 
