@@ -17,20 +17,20 @@ pub(crate) mod row_key;
 mod rows;
 pub(crate) mod table;
 
-// The platform's own storage is chosen here, and with it how long a call may take by default and whether any
-// engine there has direct reads: where none has, a program goes without what they take.
+// The platform's own storage is chosen here, and with it how long a call may take by default whether any engine
+// there has direct reads, and whether groups are worth waiting for: where not, a program goes without what they take.
 #[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
 mod sqlite;
 #[cfg(test)]
 #[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
 pub(crate) use sqlite::mortal::{Boundaries, MortalSite};
 #[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
-pub(crate) use sqlite::{DEADLINE_DEFAULT, READS_DIRECTLY, SqliteSite as PlatformSite};
+pub(crate) use sqlite::{DEADLINE_DEFAULT, GATHERS, READS_DIRECTLY, SqliteSite as PlatformSite};
 
 #[cfg(all(target_family = "wasm", target_os = "unknown"))]
 mod indexed_db;
 #[cfg(all(target_family = "wasm", target_os = "unknown"))]
-pub(crate) use indexed_db::{DEADLINE_DEFAULT, IndexedDbSite as PlatformSite, READS_DIRECTLY};
+pub(crate) use indexed_db::{DEADLINE_DEFAULT, GATHERS, IndexedDbSite as PlatformSite, READS_DIRECTLY};
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
