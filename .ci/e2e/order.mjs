@@ -2,6 +2,7 @@
 // gzip looks back 32 KiB, and finds more there. Changes nothing else: `wasm-opt --reorder-functions-by-name` sorts.
 
 import { readFileSync, writeFileSync } from 'node:fs';
+import { Reader, SECTION, assembled, isNames, nameSection, sections } from './wasm.mjs';
 
 /** Bytes in a row that count as shared. */
 const SHARED_BYTES = 6;
@@ -11,57 +12,13 @@ const WINDOW_FUNCTIONS = 60;
 /** What more functions have in common than this is found everywhere anyway. */
 const COMMON_MAX = 40;
 
-const SECTION = { custom: 0, imports: 2, code: 10 };
-const FUNCTION_NAMES = 1;
-const HEADER_BYTES = 8;
-
-/** Reads a module's numbers and bytes. */
-class Reader {
-  at = 0;
-
-  constructor(bytes) {
-    this.bytes = bytes;
-  }
-
-  number() {
-    for (let value = 0, shift = 1; ; shift *= 128) {
-      const byte = this.bytes[this.at++];
-      value += (byte & 127) * shift;
-      if (byte < 128) return value;
-    }
-  }
-
-  take(size) {
-    this.at += size;
-    return this.bytes.subarray(this.at - size, this.at);
-  }
-}
-
-function encoded(number) {
-  const bytes = [];
-  for (let rest = number; ; rest = Math.floor(rest / 128)) {
-    if (rest < 128) return Buffer.from([...bytes, rest]);
-    bytes.push((rest % 128) | 128);
-  }
-}
-
-const measured = (bytes) => Buffer.concat([encoded(bytes.length), bytes]);
-
-function sections(module) {
-  const reader = new Reader(module);
-  reader.take(HEADER_BYTES);
-  const all = [];
-  while (reader.at < module.length) all.push({ id: reader.take(1)[0], body: reader.take(reader.number()) });
-  return all;
-}
-
 /** How many functions are imported; nothing else is, in what wasm-bindgen makes. */
 function imported(body) {
   const reader = new Reader(body);
   const count = reader.number();
   for (let at = 0; at < count; at += 1) {
-    reader.take(reader.number());
-    reader.take(reader.number());
+    reader.measured();
+    reader.measured();
     if (reader.take(1)[0] !== 0) throw new Error('something other than a function is imported');
     reader.number();
   }
@@ -70,7 +27,7 @@ function imported(body) {
 
 function functions(body) {
   const reader = new Reader(body);
-  return Array.from({ length: reader.number() }, () => reader.take(reader.number()));
+  return reader.list(() => reader.measured());
 }
 
 /** The functions' places in an order in which each has much in common with those just before it. */
@@ -118,8 +75,7 @@ function ordered(bodies) {
 
 const [from, to] = process.argv.slice(2);
 const module = readFileSync(from);
-/** Names that are there already make way for ours. */
-const isNames = ({ id, body }) => id === SECTION.custom && body.subarray(0, 5).equals(measured(Buffer.from('name')));
+// Names that are there already make way for ours.
 const all = sections(module).filter((section) => !isNames(section));
 const of = (id) => all.find((section) => section.id === id).body;
 const first = imported(of(SECTION.imports));
@@ -128,9 +84,6 @@ const ranks = [];
 ordered(bodies).forEach((index, rank) => { ranks[index] = rank; });
 const names = [...Array(first + bodies.length).keys()].map((index) => {
   const rank = index < first ? index : first + ranks[index - first];
-  return Buffer.concat([encoded(index), measured(Buffer.from(String(rank).padStart(6, '0')))]);
+  return [index, String(rank).padStart(6, '0')];
 });
-const table = measured(Buffer.concat([encoded(names.length), ...names]));
-const section = Buffer.concat([measured(Buffer.from('name')), Buffer.from([FUNCTION_NAMES]), table]);
-const kept = all.flatMap(({ id, body }) => [Buffer.from([id]), measured(body)]);
-writeFileSync(to, Buffer.concat([module.subarray(0, HEADER_BYTES), ...kept, Buffer.from([SECTION.custom]), measured(section)]));
+writeFileSync(to, assembled(module, [...all, nameSection(names)]));

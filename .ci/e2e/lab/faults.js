@@ -6,16 +6,18 @@
 // - `silent: true`: nothing is broadcast;
 // - `loop: true`: the thread goes round and round.
 //
-// Every word is answered before it is kept.
+// Every word is answered with its id before it is kept, and kept once however often it is said.
 
 let faults = {};
+let last;
 
 const channel = new BroadcastChannel('faults');
-const answer = channel.postMessage.bind(channel, 'told');
-channel.onmessage = ({ data }) => {
-  if (data === 'told') return;
-  faults = data;
-  answer();
+const answer = channel.postMessage.bind(channel);
+channel.onmessage = ({ data: { id, what } }) => {
+  if (!what || id === last) return;
+  last = id;
+  faults = what;
+  answer(id);
   while (faults.loop);
 };
 

@@ -82,15 +82,31 @@ function rawDelete(name) {
 /** The faults of workers that run `/faulty.js`. */
 const faults = new BroadcastChannel('faults');
 
+/** Milliseconds after which a word is said again to a worker that may not have begun to listen. */
+const SAY_AGAIN_MS = 50;
+/** Milliseconds after which there is none: a page that has lost its worker has no faulty one. */
+const NOBODY_MS = 3000;
+
 /** Has the faulty worker of this origin do it wrong, until told otherwise; `{}` for nothing. Over when it knows. */
-const break_ = (what) => new Promise((resolve) => {
-  faults.onmessage = resolve;
-  faults.postMessage(what);
-});
+async function break_(what) {
+  const id = crypto.randomUUID();
+  let isKnown = false;
+  const known = new Promise((resolve) => {
+    faults.onmessage = ({ data }) => {
+      isKnown = data === id;
+      if (isKnown) resolve();
+    };
+  });
+  for (let waited = 0; !isKnown && waited < NOBODY_MS; waited += SAY_AGAIN_MS) {
+    faults.postMessage({ id, what });
+    await Promise.race([known, pause(SAY_AGAIN_MS)]);
+  }
+}
+
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 globalThis.lab = {
-  ...module, told, bytes, noise, same, rawOpen, rawDelete, break: break_,
-  pause: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
+  ...module, told, bytes, noise, same, rawOpen, rawDelete, break: break_, pause,
   /** What must live as long as the page does. */
   kept: {},
 };

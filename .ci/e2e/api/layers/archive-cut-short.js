@@ -73,9 +73,9 @@ export const archiveCutShortTests = {
       if (kind === "died" && t.options.worker !== "required") continue;
       const stop = new AbortController();
       try {
-        const silent = t.server("silent-after", whole.count - 1);
+        await t.server("silent-after", whole.count - 1);
         const restoring = failure(reader.restore(kind, { signal: stop.signal }));
-        await silent;
+        await t.server("silence");
         if (kind === "died") root.terminate();
         else stop.abort("enough");
         const error = await restoring;
@@ -105,9 +105,9 @@ export const archiveCutShortTests = {
       const archive = await attach();
       await archive.ship();
       await job.putAcked("m", t.key(2n), "2");
-      const silent = t.server("silent-after", 0);
+      await t.server("silent-after");
       const shipping = failure(archive.ship());
-      await silent;
+      await t.server("silence");
       await Promise.all([archive.stop(), archive.stop()]);
       isError(await shipping, "Closed");
       equal([archive.progress.state, archive.archivedSeq], ["ended", 1n]);
