@@ -11,7 +11,7 @@ import { OP } from '../../pkg-template/src/wire.js';
 import { shortened } from './shorten.mjs';
 
 /** Gzipped bytes at most that a page loads until its first call is answered; only ever lowered. */
-const BUDGET_BYTES = 111_300;
+const BUDGET_BYTES = 111_230;
 /** Where it is to go. */
 const AIM_BYTES = 90_000;
 /**
@@ -112,7 +112,10 @@ async function bundle(name, script, { version, license }, generated, out) {
     write: false,
   });
   // Once more, by a tool that only does this, and leaves less.
-  const about = { hasLayers: constants.LAYERS, template: join(root, 'pkg-template'), operations: Object.keys(OP) };
+  const about = {
+    hasLayers: constants.LAYERS, isPage: ![worker, page].includes(script),
+    template: join(root, 'pkg-template'), operations: Object.keys(OP),
+  };
   writeFileSync(join(out, script), await shortened(outputFiles[0].text, about));
 }
 
