@@ -4,7 +4,7 @@
 
 import { PersistencyError, invalid } from "./error.js";
 import { pagePort, unsupported, workerPort } from "./port.js";
-import { SPOKEN } from "./protocol.js";
+import { MEMORY, SPOKEN, wasmAddress } from "./protocol.js";
 import { KIND, MAY_CANCEL, OP, Reader, Writer } from "./wire.js";
 
 /** Milliseconds that a worker has to load and say its first word. */
@@ -17,9 +17,6 @@ const ALIVE_MS = 2_500;
 const LOOK_MS = 500;
 /** Bytes of calls that are collected before they are posted without waiting for more. */
 const FRAME_BYTES = 1024 * 1024;
-
-/** The root whose jobs live in their worker's memory and nowhere else. */
-export const MEMORY = ":memory:";
 
 const now = () => performance.now();
 /** When a call that is made now is late. */
@@ -52,9 +49,12 @@ export class Link {
   #unwanted;
   /** A promise of the compiled wasm, which further workers are given too; of nothing where that failed. */
   #compiled;
+  /** Whether it has to be the one that has everything. */
+  #everything;
 
   constructor(root, options, { reopen, event, live, lost, failed }) {
     this.#root = root;
+    this.#everything = root === MEMORY;
     this.#options = options;
     this.mode = options.worker === "none" ? "page" : "worker";
     this.#reopen = reopen;
@@ -236,6 +236,9 @@ export class Link {
     if (this.#spent) throw new PersistencyError("Backend", "the page's own instance has failed: reload the page");
     const session = new Session(events);
     session.use(await pagePort(session.receive));
+    // What was compiled for a worker may not have it.
+    if (!this.#everything) this.#compiled = undefined;
+    this.#everything = true;
     await session.hello(this.#root, this.#options, this.#compile());
     return session;
   }
@@ -249,7 +252,7 @@ export class Link {
     this.#compiled ??= (async () => {
       if (wasmModule) return wasmModule;
       try {
-        return await WebAssembly.compileStreaming(fetch(wasmUrl ?? new URL(`./${WASM_FILE}`, import.meta.url)));
+        return await WebAssembly.compileStreaming(fetch(wasmUrl ?? wasmAddress(this.#everything)));
       } catch {
         this.#compiled = undefined;
         return undefined;
