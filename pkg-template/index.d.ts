@@ -1072,8 +1072,9 @@ export class Persistency {
    */
   close(): Promise<void>;
   /**
-   * Ends the worker at once, as if it had died: calls under way reject with the outcome `Unknown`, what is
-   * not committed may be lost, and the next call starts another one.
+   * Ends the worker at once, as if it had died: calls under way reject with the outcome `Unknown`, those that
+   * were waiting for a worker to start with `NotApplied`, what is not committed may be lost, and the next call
+   * starts another one.
    */
   terminate(): void;
   /** The same as `close`, for `await using`. */

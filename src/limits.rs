@@ -59,6 +59,11 @@ pub const TOUCH_CHECK_COMPARISONS_MAX: usize = 64 * 1024;
 /// Errors that nobody has asked for yet, kept per job; beyond it they are only counted.
 pub const KEPT_ERRORS_MAX: usize = 1024;
 
+/// How often a group that is put on the medium looks for further writes in vain before it is.
+pub const GATHERING_LOOKS_MAX: usize = 64;
+/// Milliseconds, counted by their beginnings, for which such a group waits at most; syncing takes longer as a rule.
+pub const GATHERING_MS_MAX: u64 = 1;
+
 /// Bytes of operations in one value of the log; with what else is in it three pages of SQLite hold one.
 pub const LOG_PART_BYTES_MAX: usize = 48 * 1024 - 128;
 /// Bytes by which the log may at least outgrow its retention before it is trimmed.

@@ -9,7 +9,7 @@ import { Reader, SECTION, assembled, encoded, listed, measured, sections } from 
 const withoutHash = (text) => text.replace(/Cs[0-9A-Za-z]+_11persistency/g, 'persistency');
 
 const [generated, other, own] = process.argv.slice(2);
-const glue = (name) => withoutHash(readFileSync(join(generated, name, 'persistency.js'), 'utf8'));
+const glue = (name) => withoutHash(readFileSync(join(generated, name, 'persistency_bg.js'), 'utf8'));
 // They would also be called with what they do not take.
 if (glue(own) !== glue(other)) throw new Error(`the scripts of ${own} are not those of ${other}`);
 

@@ -2,10 +2,31 @@
 // Decides nothing; what a call means is the crate's business.
 
 import { MEMORY, SPOKEN, wasmAddress } from "./protocol.js";
-import init, { hello, leaveRoot, openRoot, receiveFrame } from "./wasm/persistency.js";
+import { begin, hello, imports, leaveRoot, openRoot, receiveFrame } from "./wasm/persistency.js";
 
 /** A wasm instance that has trapped must not be called again: what it holds is no longer sound. */
 const isFatal = (error) => error instanceof WebAssembly.RuntimeError;
+
+/** A promise of the instance, which all roots of a page share. */
+let instance;
+
+/** The next root tries again. */
+function failed(error) {
+  instance = undefined;
+  throw error;
+}
+
+/** Makes the instance of a compiled module, or of the file at an address. */
+async function load(from) {
+  let module = from;
+  if (!(from instanceof WebAssembly.Module)) {
+    const response = await fetch(from);
+    if (!response.ok) throw new Error(`${response.status} ${response.statusText} for ${response.url}`);
+    // Only whole, as whoever gives no module has tried while it came in, which fails where a server misnames its type.
+    module = await WebAssembly.compile(await response.arrayBuffer());
+  }
+  begin((await WebAssembly.instantiate(module, imports)).exports);
+}
 
 /**
  * Serves one root: `post(message, transfer)` is given what goes back. In a page, `isOurs` tells whose wasm has trapped.
@@ -42,13 +63,15 @@ export function serve(post, isOurs) {
     const everything = inPage || root === MEMORY;
     try {
       // The module of a page of another version is not ours; what hello() says tells that page.
-      const module = (protocol === SPOKEN ? wasmModule : undefined) ?? wasmUrl ?? wasmAddress(everything);
-      await init({ module_or_path: module });
+      const ours = protocol === SPOKEN ? wasmModule : undefined;
+      await (instance ??= load(ours ?? wasmUrl ?? wasmAddress(everything)).catch(failed));
     } catch (error) {
       const advice = `it is ${everything ? MEMORY_WASM_FILE : WASM_FILE} of the package, which the option wasmUrl names where it is served ` +
         "elsewhere, and a Content-Security-Policy must allow 'wasm-unsafe-eval'";
       return post({ failed: `the wasm module could not be loaded: ${error?.message ?? error}; ${advice}` });
     }
+    // It may have been left while it was loaded.
+    if (dead) return;
     try {
       opened = openRoot(new TextEncoder().encode(root), (frame) => post(frame, [frame.buffer]));
     } catch (error) {

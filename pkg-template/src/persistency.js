@@ -89,6 +89,10 @@ export class Persistency {
     await opened?.close();
   }
 
+  [asyncDispose]() {
+    return this.close();
+  }
+
   get root() {
     return this.#root;
   }
@@ -181,7 +185,7 @@ export class Persistency {
     } catch (error) {
       failed.push(error);
     }
-    this.#link.end("the root has been closed");
+    this.#link.close(closed("root"));
     this.#tenants.clear();
     const [first, ...others] = failed;
     const words = `${first?.message}; other jobs that failed: ${others.length}`;
@@ -295,10 +299,6 @@ export class Persistency {
     else there.tenant.vanish(reader.error());
   }
 }
-
-Object.defineProperty(Persistency.prototype, asyncDispose, {
-  value() { return this.close(); },
-});
 
 // Every operation of a job in the form that takes the job's id on the root.
 const AsyncFunction = (async () => {}).constructor;

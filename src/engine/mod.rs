@@ -18,20 +18,20 @@ pub(crate) mod row_key;
 mod rows;
 pub(crate) mod table;
 
-// The platform's own storage is chosen here, and with it how long a call may take by default and whether any
-// engine there has direct reads: where none has, a program goes without what they take.
+// The platform's own storage is chosen here, and with it how long a call may take by default whether any engine
+// there has direct reads, and whether groups are worth waiting for: where not, a program goes without what they take.
 #[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
 mod sqlite;
 #[cfg(test)]
 #[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
 pub(crate) use sqlite::mortal::{Boundaries, MortalSite};
 #[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
-pub(crate) use sqlite::{DEADLINE_DEFAULT, READS_DIRECTLY, SqliteSite as PlatformSite};
+pub(crate) use sqlite::{DEADLINE_DEFAULT, GATHERS, READS_DIRECTLY, SqliteSite as PlatformSite};
 
 #[cfg(all(target_family = "wasm", target_os = "unknown"))]
 mod indexed_db;
 #[cfg(all(target_family = "wasm", target_os = "unknown"))]
-pub(crate) use indexed_db::{DEADLINE_DEFAULT, IndexedDbSite as PlatformSite, READS_DIRECTLY};
+pub(crate) use indexed_db::{DEADLINE_DEFAULT, GATHERS, IndexedDbSite as PlatformSite, READS_DIRECTLY};
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -174,12 +174,19 @@ pub(crate) trait Engine {
     async fn close(&self) -> Result<(), EngineError>;
 }
 
-/// Reads of single rows beside an engine, on their callers' threads.
+/// Reads beside an engine, on their callers' threads.
 ///
-/// Each takes no longer than one row does, and sees every `apply` that had returned when it began.
+/// Each sees every `apply` that had returned when it began.
 pub(crate) trait Direct: Send + Sync {
-    /// The row's payload, empty where only its presence is wanted; `None` if there is no such row.
+    /// The row's payload, empty where only its presence is wanted; `None` if there is no such row. Takes no longer
+    /// than one row does.
     fn row(&self, wanted: &Wanted<'_>) -> Result<Option<Vec<u8>>, NotDirectly>;
+
+    /// A page of the log, and the job's record in the same view; for threads of which nobody waits for a row.
+    #[cfg(feature = "archive")]
+    fn log_page(&self, _request: &PageRequest) -> Result<(Page, Vec<u8>), NotDirectly> {
+        Err(NotDirectly)
+    }
 }
 
 /// The row that a direct read wants.

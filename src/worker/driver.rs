@@ -18,6 +18,7 @@ use crate::clock::{Sleep, earlier};
 use crate::engine::{Engine, READS_DIRECTLY};
 use crate::error::Result;
 use crate::limits;
+use crate::pace::yield_now;
 
 /// A call of the engine; given up it is dropped.
 type Call = Abortable<Pin<Box<dyn Future<Output = (CallId, Answered)>>>>;
@@ -79,7 +80,13 @@ impl Driver {
                 return Served::Idle;
             }
             self.carry_out();
-            poll_fn(|context| self.poll(context, true)).await;
+            if self.machine.gathers() {
+                // What comes meanwhile may not be what is waited for.
+                yield_now().await;
+                poll_fn(|context| Poll::Ready(self.poll(context, true).is_ready())).await;
+            } else {
+                poll_fn(|context| self.poll(context, true)).await;
+            }
         }
     }
 

@@ -14,6 +14,7 @@
 //! Never awaits anything, never knows which engine it has, and never validates: handles have done that.
 
 mod connection;
+mod gathering;
 mod groups;
 mod reads;
 mod rooms;
@@ -39,6 +40,7 @@ use crate::record::Record;
 use crate::room::Share;
 
 use self::connection::Connection;
+use self::gathering::Gathering;
 use self::reads::Reads;
 use self::standing::Standing;
 use self::steps::Step;
@@ -111,6 +113,7 @@ pub(crate) struct Machine {
     accepted: u64,
     /// The number of the first write of the group under way, and all its operations.
     group: Option<(u64, Vec<Arc<[Op]>>)>,
+    gathering: Gathering,
     step: Option<Step>,
     /// Reads, each with the number of the write that it has to see.
     waiting_reads: VecDeque<(u64, QueuedRead)>,
@@ -151,6 +154,7 @@ impl Machine {
             writes: VecDeque::new(),
             accepted: 0,
             group: None,
+            gathering: Gathering::default(),
             step: None,
             waiting_reads: VecDeque::new(),
             reads: Reads::default(),
@@ -219,6 +223,7 @@ impl Machine {
                 queued.number = self.accepted;
                 self.mind_deadline(queued.deadline);
                 self.writes.push_back(queued);
+                self.gathering.has_come();
             }
             Command::Read(read) => {
                 self.mind_deadline(read.deadline);

@@ -65,5 +65,8 @@ pub(crate) use site::IndexedDbSite;
 /// Whether there are [`Direct`](super::Direct) reads: only the engine of the tests has them.
 pub(crate) const READS_DIRECTLY: bool = cfg!(test);
 
+/// Writers come in frames, all of one turn of the event loop together; tests hold the machine to the rule all the same.
+pub(crate) const GATHERS: bool = cfg!(test);
+
 /// How long a call may take, unless the options say otherwise.
 pub(crate) const DEADLINE_DEFAULT: Option<Duration> = Some(Duration::from_secs(30));

@@ -1,4 +1,4 @@
-//! Direct reads: single rows, read on their callers' threads from connections of their own.
+//! Direct reads: single rows and pages of the log, read on their callers' threads from connections of their own.
 //!
 //! Never writes, never waits for another caller, and never says why it has no answer: whoever gets none
 //! asks the engine.
@@ -15,9 +15,12 @@ use super::files::Files;
 use super::overlay::Shared;
 use super::{read, schema};
 use crate::engine::{Direct, Fault, NotDirectly, Wanted};
+#[cfg(feature = "archive")]
+use crate::engine::{Page, PageRequest};
 use crate::limits::SMALL_GET_BYTES_MAX;
 
-/// Connections at most; a caller that finds all of them in use asks the engine.
+/// Connections for rows at most; a caller that finds all of them in use asks the engine. There is one more for
+/// the log, whose pages are not to drive those of rows out.
 const CONNECTIONS_MAX: usize = 4;
 /// KiB of pages that each of them keeps: 100,000 rows of 100 bytes. A page that is not there costs as much
 /// as the rest of a get.
@@ -36,14 +39,39 @@ pub(super) struct DirectReads {
 
 #[derive(Default)]
 struct Connections {
+    rows: Idle,
+    log: Idle,
+    closed: bool,
+}
+
+/// Connections for one purpose, and how many of them are in use.
+#[derive(Default)]
+struct Idle {
     idle: Vec<Connection>,
     lent: usize,
-    closed: bool,
+}
+
+/// What a connection is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(feature = "archive"), allow(dead_code, reason = "archives read the log so, and nobody else"))]
+enum For {
+    Rows,
+    Log,
+}
+
+impl Connections {
+    fn of(&mut self, purpose: For) -> (&mut Idle, usize) {
+        match purpose {
+            For::Rows => (&mut self.rows, CONNECTIONS_MAX),
+            For::Log => (&mut self.log, 1),
+        }
+    }
 }
 
 /// A connection in use; goes back if it is sound, and is closed otherwise.
 struct Lent<'a> {
     of: &'a DirectReads,
+    purpose: For,
     conn: Option<Connection>,
     is_sound: bool,
 }
@@ -63,12 +91,13 @@ impl DirectReads {
     pub(super) fn close(&self) {
         let mut connections = self.lock();
         connections.closed = true;
-        while connections.lent > 0 {
+        while connections.rows.lent + connections.log.lent > 0 {
             connections = self.returned.wait(connections).unwrap_or_else(PoisonError::into_inner);
         }
-        let idle = std::mem::take(&mut connections.idle);
+        let (rows, log) =
+            (std::mem::take(&mut connections.rows.idle), std::mem::take(&mut connections.log.idle));
         drop(connections);
-        for conn in idle {
+        for conn in rows.into_iter().chain(log) {
             close(conn);
         }
     }
@@ -78,24 +107,48 @@ impl DirectReads {
         self.used.swap(false, Ordering::Relaxed)
     }
 
-    fn lend(&self) -> Option<Lent<'_>> {
+    fn lend(&self, purpose: For) -> Option<Lent<'_>> {
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
         let mut connections = self.lock();
-        if connections.closed || connections.lent >= CONNECTIONS_MAX {
+        let is_closed = connections.closed;
+        let (of_purpose, most) = connections.of(purpose);
+        if is_closed || of_purpose.lent >= most {
             return None;
         }
-        connections.lent += 1;
-        let conn = connections.idle.pop();
+        of_purpose.lent += 1;
+        let conn = of_purpose.idle.pop();
         drop(connections);
-        let mut lent = Lent { of: self, conn, is_sound: false };
+        let mut lent = Lent { of: self, purpose, conn, is_sound: false };
         if lent.conn.is_none() {
-            lent.conn = Some(self.connect().ok()?);
+            lent.conn = Some(self.connect(purpose).ok()?);
         }
         Some(lent)
     }
 
-    fn connect(&self) -> Result<Connection> {
+    /// Runs a read on one of the connections; none if it fails, whatever the reason.
+    fn read<T>(&self, purpose: For, read: impl Fn(&Connection) -> Result<T>) -> Result<T, NotDirectly> {
+        let mut lent = self.lend(purpose).ok_or(NotDirectly)?;
+        let conn = lent.conn.as_ref().ok_or(NotDirectly)?;
+        let read = catch_unwind(AssertUnwindSafe(|| read(conn)));
+        // What any other failure or a panic leaves in its connection goes with it.
+        lent.is_sound = match &read {
+            Ok(Ok(_)) => true,
+            Ok(Err(error)) => error.fault == Fault::TooLarge,
+            Err(_) => false,
+        };
+        match read {
+            Ok(Ok(found)) => Ok(found),
+            Ok(Err(_)) | Err(_) => Err(NotDirectly),
+        }
+    }
+
+    fn connect(&self, purpose: For) -> Result<Connection> {
         let conn = schema::open_reader(&self.files.db)?;
-        schema::set_cache(&conn, CACHE_KIB)?;
+        if purpose == For::Rows {
+            schema::set_cache(&conn, CACHE_KIB)?;
+        }
         // Whoever is in the way keeps the engine busy too, but no caller's thread.
         conn.busy_timeout(Duration::ZERO)?;
         Ok(conn)
@@ -119,19 +172,12 @@ impl Direct for DirectReads {
                 over => Ok(over.map(|payload| payload.to_vec())),
             };
         }
-        let mut lent = self.lend().ok_or(NotDirectly)?;
-        let conn = lent.conn.as_ref().ok_or(NotDirectly)?;
-        let read = catch_unwind(AssertUnwindSafe(|| read::row(conn, wanted, SMALL_GET_BYTES_MAX)));
-        // What any other failure or a panic leaves in its connection goes with it.
-        lent.is_sound = match &read {
-            Ok(Ok(_)) => true,
-            Ok(Err(error)) => error.fault == Fault::TooLarge,
-            Err(_) => false,
-        };
-        match read {
-            Ok(Ok(found)) => Ok(found),
-            Ok(Err(_)) | Err(_) => Err(NotDirectly),
-        }
+        self.read(For::Rows, |conn| read::row(conn, wanted, SMALL_GET_BYTES_MAX))
+    }
+
+    #[cfg(feature = "archive")]
+    fn log_page(&self, request: &PageRequest) -> Result<(Page, Vec<u8>), NotDirectly> {
+        self.read(For::Log, |conn| read::log_page(conn, request))
     }
 }
 
@@ -141,8 +187,9 @@ impl Drop for Lent<'_> {
         let (sound, broken) = if self.is_sound { (conn, None) } else { (None, conn) };
         broken.into_iter().for_each(close);
         let mut connections = self.of.lock();
-        connections.idle.extend(sound);
-        connections.lent -= 1;
+        let (of_purpose, _) = connections.of(self.purpose);
+        of_purpose.idle.extend(sound);
+        of_purpose.lent -= 1;
         let awaited = connections.closed;
         drop(connections);
         if awaited {

@@ -80,6 +80,9 @@ use crate::error::{Error, ErrorKind};
 /// Whether there are [`Direct`](super::Direct) reads.
 pub(crate) const READS_DIRECTLY: bool = true;
 
+/// Whether writers come one by one from threads of their own, so that a group is worth waiting for.
+pub(crate) const GATHERS: bool = true;
+
 /// How long a call may take, unless the options say otherwise: as long as it takes.
 pub(crate) const DEADLINE_DEFAULT: Option<Duration> = None;
 

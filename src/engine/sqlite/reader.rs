@@ -15,6 +15,7 @@ use super::fault::{self, Result};
 use super::files::{Files, Stamp};
 use super::schema;
 use crate::engine::{EngineError, Fault};
+use crate::spawn::Patience;
 
 /// Requests that wait for the reading thread; further callers wait in their own future.
 const REQUESTS_MAX: usize = 64;
@@ -112,7 +113,14 @@ impl ReadThread {
     pub(super) fn start(mut reader: Reader) -> Result<Self> {
         let (requests, mut waiting) = mpsc::channel::<Request>(REQUESTS_MAX);
         let serve = move || {
-            while let Some(request) = waiting.blocking_recv() {
+            let mut patience = Patience::default();
+            loop {
+                let mut next = None;
+                patience.await_work(|| {
+                    next = waiting.try_recv().ok();
+                    next.is_some() || waiting.is_closed()
+                });
+                let Some(request) = next.or_else(|| waiting.blocking_recv()) else { break };
                 // A panic drops the caller's channel, which tells them, and the connection with what
                 // the read left in it.
                 if catch_unwind(AssertUnwindSafe(|| request(&mut reader))).is_err() {

@@ -82,7 +82,7 @@ impl Machine {
             let deadline = deadlines.reduce(|a, b| a.zip(b).map(|(a, b)| a.max(b))).flatten();
             self.start_sync(false, deadline);
         } else if !self.writes.is_empty() {
-            if !self.reads.any_beginning() {
+            if !self.reads.any_beginning() && !self.gathers_on() {
                 self.start_group();
             }
         } else if let Some(search) = self.trimming() {
@@ -273,6 +273,7 @@ impl Machine {
         self.take_fatal(end);
         // Seen by watchers before it is told to whoever wrote it.
         self.publish();
+        self.gathering.have_been_answered(settled.len());
         for (queued, result) in settled {
             self.settle(queued, result);
         }
