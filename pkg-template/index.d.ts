@@ -342,9 +342,12 @@ export function prefixRange(prefix: Uint8Array): KeyRange;
 export interface OpenOptions {
   /** Where `worker.js` is; beside `index.js` by default. */
   readonly workerUrl?: Address | undefined;
-  /** Where `persistency.wasm` is; beside `index.js` by default. */
+  /**
+   * Where `persistency.wasm` is; beside `index.js` by default. The root `:memory:`, and a root that may run in the
+   * page, take `persistency-memory.wasm`, which serves every root.
+   */
   readonly wasmUrl?: Address | undefined;
-  /** The compiled `persistency.wasm`, for pages that load it themselves; it is not fetched then. */
+  /** The compiled `persistency.wasm`, or the other one as above, for pages that load it themselves; it is not fetched then. */
   readonly wasmModule?: CompiledModule | undefined;
   /**
    * Where the store runs. `"auto"` (the default): in a Web Worker, or in the page if none can start, which

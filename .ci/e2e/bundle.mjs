@@ -11,17 +11,19 @@ import { OP } from '../../pkg-template/src/wire.js';
 import { shortened } from './shorten.mjs';
 
 /** Gzipped bytes at most that a page loads until its first call is answered; only ever lowered. */
-const BUDGET_BYTES = 111_230;
+const BUDGET_BYTES = 106_800;
 /** Where it is to go. */
 const AIM_BYTES = 90_000;
 /**
  * The package's entries, each with a wasm module of its own, which is generated in a folder of that name.
  *
+ * The core's has no roots in memory: `memory` is one that has, with the same scripts.
+ *
  * Each has three scripts, made of those in `pkg-template/src`: what a page imports, its worker, and the in-page
  * host, the only one that another imports at run time, on demand. The page loads all but the last.
  */
 const ENTRIES = {
-  core: { wasm: 'persistency.wasm', page: 'page.js', worker: 'worker.js',
+  core: { wasm: 'persistency.wasm', memory: 'persistency-memory.wasm', page: 'page.js', worker: 'worker.js',
     scripts: { 'index.js': 'index.js', 'worker.js': 'worker.js', 'page.js': 'page.js' } },
   layers: { wasm: 'persistency-layers.wasm', page: 'layers-page.js', worker: 'layers-worker.js',
     scripts: { 'layers.js': 'layers/index.js', 'layers-worker.js': 'worker.js', 'layers-page.js': 'page.js' } },
@@ -94,8 +96,8 @@ const pageHost = (page) => ({
 
 /** Makes one script of an entry. */
 async function bundle(name, script, { version, license }, generated, out) {
-  const { wasm, worker, page, scripts } = ENTRIES[name];
-  const constants = { PACKAGE_VERSION: version, WORKER_FILE: worker, WASM_FILE: wasm, LAYERS: name === 'layers' };
+  const { wasm, memory = wasm, worker, page, scripts } = ENTRIES[name];
+  const constants = { PACKAGE_VERSION: version, WORKER_FILE: worker, WASM_FILE: wasm, MEMORY_WASM_FILE: memory, LAYERS: name === 'layers' };
   const { outputFiles } = await build({
     entryPoints: [join(root, 'pkg-template', 'src', scripts[script])],
     outfile: join(out, script),
@@ -132,15 +134,15 @@ function manifest(crate) {
 }
 
 /** Prints what each file of an entry weighs and answers the gzipped bytes that a page loads. */
-function weigh({ wasm, page, scripts }, out) {
-  const weights = [...Object.keys(scripts), wasm].map((name) => {
+function weigh({ wasm, memory, page, scripts }, out) {
+  const weights = [...Object.keys(scripts), wasm, ...(memory ? [memory] : [])].map((name) => {
     const path = join(out, name);
     const bytes = readFileSync(path);
     // Node's own gzip is another, whose results differ by a percent.
     const gzipped = execFileSync('gzip', ['-9nc', path], { maxBuffer: 2 * bytes.length + 1024 });
     return { name, sizes: [bytes.length, gzipped.length, brotliCompressSync(bytes).length] };
   });
-  const loaded = weights.filter(({ name }) => name !== page);
+  const loaded = weights.filter(({ name }) => name !== page && name !== memory);
   const sums = [0, 1, 2].map((at) => loaded.reduce((sum, { sizes }) => sum + sizes[at], 0));
   const number = new Intl.NumberFormat('en');
   const cell = (value) => (typeof value === 'number' ? number.format(value) : value).padStart(10);
@@ -155,9 +157,10 @@ async function main(generated, crate) {
   const out = join(root, 'pkg');
   rmSync(out, { recursive: true, force: true });
   mkdirSync(out);
-  for (const [name, { wasm, scripts }] of Object.entries(ENTRIES)) {
+  for (const [name, { wasm, memory, scripts }] of Object.entries(ENTRIES)) {
     for (const script of Object.keys(scripts)) await bundle(name, script, crate, generated, out);
     cpSync(join(generated, name, 'persistency.wasm'), join(out, wasm));
+    if (memory) cpSync(join(generated, 'memory', 'persistency.wasm'), join(out, memory));
   }
   for (const name of readdirSync(join(root, 'pkg-template')).filter((each) => !UNPUBLISHED.includes(each))) {
     cpSync(join(root, 'pkg-template', name), join(out, name), { recursive: true });

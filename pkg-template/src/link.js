@@ -4,6 +4,7 @@
 
 import { isDeath, PersistencyError } from "./error.js";
 import { pagePort, workerPort } from "./port.js";
+import { MEMORY, wasmAddress } from "./protocol.js";
 import { lost, now, Session, timedOut } from "./session.js";
 import { Writer } from "./wire.js";
 
@@ -11,9 +12,6 @@ import { Writer } from "./wire.js";
 const LATE_MS = 6_000;
 /** Milliseconds between two looks for calls that are late. */
 const LOOK_MS = 500;
-
-/** The root whose jobs live in their worker's memory and nowhere else. */
-export const MEMORY = ":memory:";
 
 /** When a call that is made now is late. */
 const dueAfter = (deadlineMs) => (deadlineMs === null ? Infinity : now() + deadlineMs + LATE_MS);
@@ -46,9 +44,12 @@ export class Link {
   #unwanted;
   /** A promise of the compiled wasm, which further workers are given too; of nothing where that failed. */
   #compiled;
+  /** Whether it has to be the one that has everything. */
+  #everything;
 
   constructor(root, options, { reopen, event, live, lost, failed }) {
     this.#root = root;
+    this.#everything = root === MEMORY;
     this.#options = options;
     this.mode = options.worker === "none" ? "page" : "worker";
     this.#reopen = reopen;
@@ -247,6 +248,9 @@ export class Link {
     if (this.#spent) throw new PersistencyError("Backend", "the page's own instance has failed: reload the page");
     const session = this.#coming = new Session(events);
     session.use(await pagePort(session.receive));
+    // What was compiled for a worker may not have it.
+    if (!this.#everything) this.#compiled = undefined;
+    this.#everything = true;
     await session.hello(this.#root, this.#options, this.#compile());
     return session;
   }
@@ -260,7 +264,7 @@ export class Link {
     this.#compiled ??= (async () => {
       if (wasmModule) return wasmModule;
       try {
-        return await WebAssembly.compileStreaming(fetch(wasmUrl ?? new URL(`./${WASM_FILE}`, import.meta.url)));
+        return await WebAssembly.compileStreaming(fetch(wasmUrl ?? wasmAddress(this.#everything)));
       } catch {
         this.#compiled = undefined;
         return undefined;

@@ -6,7 +6,8 @@ import { asyncDispose } from "./dispose.js";
 import { changed, closed, invalid, PersistencyError, within } from "./error.js";
 import { Job } from "./job.js";
 import { DEADLINE_MS, limits } from "./limits.js";
-import { Link, MEMORY } from "./link.js";
+import { Link } from "./link.js";
+import { MEMORY } from "./protocol.js";
 import { jobClosed, jobGone, optionsOf, differing, Tenant, writeOptions } from "./tenant.js";
 import { KIND, OP } from "./wire.js";
 
