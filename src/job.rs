@@ -552,6 +552,13 @@ impl Job {
         Ok(self.details_of(Read::DetailsNow, "record_now").await?.record)
     }
 
+    /// The commit log from a position on, whatever has been accepted.
+    #[cfg(feature = "archive")]
+    pub(crate) async fn committed_from(&self, position: Position) -> Result<LogReader> {
+        let started = LogReader::of_committed(Arc::clone(self.link()), position).await;
+        started.map_err(|error| self.explain(error, None, "committed_from"))
+    }
+
     /// Makes what is committed durable up to this seq, whatever has been accepted, and whose errors are waited for.
     #[cfg(feature = "archive")]
     pub(crate) async fn sync_up_to(&self, seq: u64) -> Result<()> {

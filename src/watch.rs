@@ -11,7 +11,7 @@ use futures_core::Stream;
 use crate::commit_log::Commit;
 use crate::error::{Error, ErrorKind, Result};
 use crate::range::Span;
-use crate::worker::{Link, Progress, Read, Reading, WatchGuard, misanswered};
+use crate::worker::{CommitsPage, Link, Progress, Read, Reading, WatchGuard, misanswered};
 
 /// A place in a job's history: everything up to `seq` of one generation.
 ///
@@ -57,6 +57,9 @@ struct Commits {
     link: Arc<Link>,
     /// What of a commit is wanted; everything without it.
     within: Option<(Arc<str>, Span)>,
+    /// Whether it asks the worker only if it has to, which then is of no order with what is written.
+    #[cfg(feature = "archive")]
+    directly: bool,
     position: Position,
     waiting: VecDeque<WatchItem>,
     /// Yielded after what waits.
@@ -73,7 +76,9 @@ impl Watch {
     ) -> Result<Self> {
         // Counted before the position is read: from then on the worker remembers its commits.
         let guard = link.watch_guard()?;
-        let commits = Commits::start(link, from, Some(within)).await?;
+        // One that begins now begins before what is written after it; a log is read up to what was accepted.
+        let details = if from.is_some() { Read::Details } else { Read::DetailsNow };
+        let commits = Commits::start(link, from, Some(within), details).await?;
         Ok(Watch { commits, _guard: guard })
     }
 
@@ -116,7 +121,14 @@ impl Watch {
 
 impl LogReader {
     pub(crate) async fn start(link: Arc<Link>, from: Position) -> Result<Self> {
-        Ok(LogReader { commits: Commits::start(link, Some(from), None).await? })
+        Ok(LogReader { commits: Commits::start(link, Some(from), None, Read::Details).await? })
+    }
+
+    /// One of what has been committed, whatever has been accepted: it waits for no write if it can help it.
+    #[cfg(feature = "archive")]
+    pub(crate) async fn of_committed(link: Arc<Link>, from: Position) -> Result<Self> {
+        let commits = Commits::start(link, Some(from), None, Read::DetailsNow).await?;
+        Ok(LogReader { commits: Commits { directly: true, ..commits } })
     }
 
     /// The next item if it is here already; errors and the end are told by `next` alone.
@@ -158,10 +170,9 @@ impl Commits {
         link: Arc<Link>,
         from: Option<Position>,
         within: Option<(Arc<str>, Span)>,
+        details: Read,
     ) -> Result<Self> {
-        // One that begins now begins before what is written after it; a log is read up to what was accepted.
-        let read = if from.is_some() { Read::Details } else { Read::DetailsNow };
-        let details = link.read(read).await?.details()?;
+        let details = link.read(details).await?.details()?;
         let now = Position { generation: details.record.generation, seq: details.record.committed_seq };
         let position = from.unwrap_or(now);
         if position.generation != now.generation {
@@ -171,7 +182,16 @@ impl Commits {
             let message = format!("the position is at seq {}, the job at {}", position.seq, now.seq);
             return Err(Error::new(ErrorKind::InvalidArgument, message));
         }
-        Ok(Commits { link, within, position, waiting: VecDeque::new(), failure: None, ended: false })
+        Ok(Commits {
+            link,
+            within,
+            #[cfg(feature = "archive")]
+            directly: false,
+            position,
+            waiting: VecDeque::new(),
+            failure: None,
+            ended: false,
+        })
     }
 
     /// The next thing to yield, if there is one without asking the worker.
@@ -186,11 +206,10 @@ impl Commits {
         self.ended.then_some(None)
     }
 
-    /// Asks the worker for what follows the position.
+    /// What follows the position.
     async fn fetch(&mut self, follow: bool) {
-        let after = self.position.seq;
-        match self.link.read(Read::Commits { after, follow }).await {
-            Ok(Reading::Commits(page)) => {
+        match self.page(follow).await {
+            Ok(page) => {
                 if let Some((from, to)) = page.lost {
                     self.waiting.push_back(WatchItem::Lagged { from, to });
                 }
@@ -201,8 +220,21 @@ impl Commits {
                 }
                 self.position.seq = page.next_after;
             }
-            Ok(_) => self.failure = Some(misanswered()),
             Err(error) => self.failure = Some(error),
+        }
+    }
+
+    async fn page(&self, follow: bool) -> Result<CommitsPage> {
+        let after = self.position.seq;
+        #[cfg(feature = "archive")]
+        if self.directly
+            && let Ok(page) = self.link.commits_directly(self.position.generation, after).await
+        {
+            return Ok(page);
+        }
+        match self.link.read(Read::Commits { after, follow }).await? {
+            Reading::Commits(page) => Ok(page),
+            _ => Err(misanswered()),
         }
     }
 

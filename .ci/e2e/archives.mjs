@@ -48,6 +48,8 @@ const RULES = {
   'down-after': (count) => ({ refuses: () => (count -= 1) < 0 }),
   /** Answers nothing after so many requests more. */
   'silent-after': (count) => ({ isSilent: () => (count -= 1) < 0 }),
+  /** Takes a while for each object; `/most` then tells how many it was given at one time. */
+  slow: () => ({ isLate: ({ method }) => method === 'PUT', lateMs: () => LATE_MS }),
   /** Lets nothing be removed. */
   locked: () => ({ refuses: ({ method }) => method === 'DELETE' }),
   /** Fails by chance, in every way there is, from a seed. */
@@ -90,19 +92,23 @@ async function door(target) {
   let rule = {};
   let passed = 0;
   let silence = deferred();
+  /** Objects that are put now, and as many as have been at one time since the door was last told something. */
+  let [putting, most] = [0, 0];
   const server = createServer(async (asked, answer) => {
     const parts = [];
     for await (const part of asked) parts.push(part);
     const { method, headers, url } = asked;
     if (method === 'POST') {
       const [, name, number] = url.split('/');
+      const told = name === 'most' ? most : passed;
+      most = 0;
       if (name === 'silence') {
         await silence.promise;
       } else {
         rule = RULES[name]?.(Number(number)) ?? {};
         silence = deferred();
       }
-      return answer.writeHead(200, OPEN).end(String(passed));
+      return answer.writeHead(200, OPEN).end(String(name === 'silence' ? passed : told));
     }
     // What a browser asks beforehand is no request of ours.
     const { refuses, isSilent, isLate, isTwice, losesAnswer } = method === 'OPTIONS' ? {} : rule;
@@ -113,14 +119,18 @@ async function door(target) {
     }
     passed += Number(method !== 'OPTIONS');
     const [times, isLost] = [isTwice?.() ? 2 : 1, losesAnswer?.()];
-    if (isLate?.()) await new Promise((done) => setTimeout(done, rule.lateMs?.()));
+    putting += Number(method === 'PUT');
+    most = Math.max(most, putting);
+    if (isLate?.(asked)) await new Promise((done) => setTimeout(done, rule.lateMs?.()));
     try {
       let answered;
       for (let time = 0; time < times; time += 1) {
         answered = await pass(new URL(url, target), { method, headers }, Buffer.concat(parts));
       }
+      putting -= Number(method === 'PUT');
       return isLost ? answer.destroy() : answer.writeHead(answered.status, answered.said).end(answered.bytes);
     } catch {
+      putting -= Number(method === 'PUT');
       return answer.destroy();
     }
   });

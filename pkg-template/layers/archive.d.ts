@@ -38,8 +38,9 @@ export interface ArchiveOptions {
    */
   readonly baseAfterBytes?: number | undefined;
   /**
-   * Prunes the archive whenever a base has been taken: what is not needed to restore the moments from so many
-   * milliseconds before the last archived commit on is removed from the server. Without this everything is kept.
+   * Prunes the archive when the job is attached and whenever a base has been taken: what is not needed to restore the
+   * moments from so many milliseconds before the last archived commit on is removed from the server, earlier lives of
+   * the job among it, if another one had followed them by then. Without this everything is kept.
    *
    * A base is then also taken when the last one is older than that, so that the archive holds commits of about twice
    * this time at most. A server that lets nothing be removed goes on being shipped to, see
@@ -231,15 +232,17 @@ export class ArchiveReader implements AsyncDisposable {
   private constructor();
 
   /**
-   * Opens the archive of this name, in the last life of its job or in that of a generation. No job has to be open.
+   * Opens the archive of this name, in the last life of its job, in that of a generation, or in the one that the job had
+   * at `timeMs`, in ms since 1970. No job has to be open.
    *
-   * @throws {@link PersistencyError} `JobNotFound` if there is none; and as {@link Archive.attach}.
+   * @throws {@link PersistencyError} `JobNotFound` if there is none, or nothing is kept of that time; and as
+   * {@link Archive.attach}.
    */
   static open(
     root: Persistency,
     server: ArchiveServer,
     name: string,
-    options?: { readonly generation?: Uint8Array | undefined },
+    options?: { readonly generation?: Uint8Array | undefined; readonly timeMs?: number | undefined },
   ): Promise<ArchiveReader>;
 
   /** The life of the job whose archive this is. */
@@ -269,7 +272,8 @@ export class ArchiveReader implements AsyncDisposable {
   verify(options?: ReadOptions): Promise<Verified>;
 
   /**
-   * Removes from the server what is not needed to restore `oldest` or anything later. May be cut short and repeated.
+   * Removes from the server what is not needed to restore `oldest` or anything later. A time, in the last life, also
+   * removes earlier lives that another one had followed by then. May be cut short and repeated.
    * Resolves with the number of objects that are gone, and the first seq that can be restored now.
    */
   prune(oldest: RestoreTo): Promise<{ readonly objects: number; readonly firstSeq: bigint }>;

@@ -175,35 +175,45 @@ async fn start(
     Ok(at_end)
 }
 
-/// Sees to it that the job's present life is the archive's last one.
+/// Sees to it that the job's present life is the archive's last one, and returns its number.
 pub(super) async fn live(
+    job: &Job,
     store: &dyn Store,
     archive: &ArchiveName,
-    names: &LifeNames,
-    job: &str,
     generation: &[u8; 16],
+    holder: &str,
     clock: &Clock,
-) -> Result<()> {
+) -> Result<u64> {
     for _ in 0..LIFE_ROUNDS_MAX {
         let newest = catalog::newest_life(store, archive, true).await?;
-        if newest.as_ref().is_some_and(|life| life.generation == *generation) {
-            return Ok(());
+        if let Some(life) = newest.as_ref().filter(|life| life.generation == *generation) {
+            return Ok(life.number);
         }
-        let bases = names.bases();
-        if newest.is_some() && !store.list(&bases, &bases, 1).await?.is_empty() {
-            let message = format!("the archive has gone on with another life of job {}", Quoted(job));
+        if newest.is_some() && has_lived(job, store, &archive.of(generation), holder).await? {
+            let message = format!(
+                "the archive has gone on with another life of job {}: give this one an archive of its own name",
+                Quoted(job.id())
+            );
             return Err(Error::new(ErrorKind::Conflict, message));
         }
         let last = newest.map_or(0, |life| life.number);
         let full = || Error::new(ErrorKind::Corrupt, "the number of the last life is the last one there is");
         let number = last.checked_add(1).ok_or_else(full)?;
         let attached_ms = clock.unix_ms();
-        let life = Life { generation: *generation, number, attached_ms, job: job.to_owned() };
+        let life = Life { generation: *generation, number, attached_ms, job: job.id().to_owned() };
         let name = archive.life(number);
         let whole = |bytes: &[u8]| Life::decode(bytes).map(drop);
         if put_settled(store, &name, &life.encode(), whole).await?.is_none() {
-            return Ok(());
+            return Ok(number);
         }
     }
     Err(Error::new(ErrorKind::Conflict, "others attach to this archive all the time"))
+}
+
+/// Whether this life of the job has been shipped under this name before: what the store had of it may have been
+/// pruned, and then its own log still tells.
+async fn has_lived(job: &Job, store: &dyn Store, names: &LifeNames, holder: &str) -> Result<bool> {
+    let bases = names.bases();
+    Ok(!store.list(&bases, &bases, 1).await?.is_empty()
+        || job.info().await?.log_holders.iter().any(|(name, _)| name == holder))
 }

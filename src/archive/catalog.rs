@@ -31,6 +31,70 @@ pub(super) async fn newest_life(
     Ok(None)
 }
 
+/// The number of the newest life, whether or not its mark is whole; `None` if there is none.
+pub(super) async fn newest_life_number(store: &dyn Store, archive: &ArchiveName) -> Result<Option<u64>> {
+    let prefix = archive.lives();
+    let listed = store.list(&prefix, &prefix, 1).await?;
+    listed.first().map(|name| number_of(name).ok_or_else(|| foreign(name))).transpose()
+}
+
+/// The numbers of so many of the oldest lives, the oldest one last, and whether these are all.
+pub(super) async fn oldest_lives(
+    store: &dyn Store,
+    archive: &ArchiveName,
+    most: usize,
+) -> Result<(VecDeque<u64>, bool)> {
+    let mut list = Numbers::new(archive.lives());
+    let (mut oldest, mut are_all) = (VecDeque::new(), true);
+    while let Some(number) = list.next(store).await? {
+        oldest.push_back(number);
+        if oldest.len() > most {
+            oldest.pop_front();
+            are_all = false;
+        }
+    }
+    Ok((oldest, are_all))
+}
+
+/// The newest life that had been attached at a time.
+pub(super) async fn life_at(store: &dyn Store, archive: &ArchiveName, unix_ms: u64) -> Result<Option<Life>> {
+    let mut list = Numbers::new(archive.lives());
+    while let Some(number) = list.next(store).await? {
+        let life = life(store, archive, number).await?;
+        if let Some(life) = life.filter(|life| life.attached_ms <= unix_ms) {
+            return Ok(Some(life));
+        }
+    }
+    Ok(None)
+}
+
+/// The life of this number; `None` if its mark is not there, or damaged.
+pub(super) async fn life(store: &dyn Store, archive: &ArchiveName, number: u64) -> Result<Option<Life>> {
+    let name = archive.life(number);
+    let Some(bytes) = store.get(&name).await? else { return Ok(None) };
+    match Life::decode(&bytes) {
+        Ok(life) if life.number == number => Ok(Some(life)),
+        Ok(_) => Err(misplaced(&name)),
+        Err(error) if error.kind() == ErrorKind::Corrupt => Ok(None),
+        Err(error) => Err(error.in_context(name)),
+    }
+}
+
+/// The time of the last commit or base of a life, unix ms; 0 if there is none that can be read.
+pub(super) async fn last_ms(store: &dyn Store, names: &LifeNames, generation: &[u8; 16]) -> Result<u64> {
+    let none_if_damaged = |error: Error| match error.kind() {
+        ErrorKind::Corrupt => Ok(0),
+        _ => Err(error),
+    };
+    let segment = segment_before(store, names, generation, u64::MAX).await;
+    let segment_ms = segment.map(|mark| mark.map_or(0, |mark| mark.last_ms)).or_else(none_if_damaged)?;
+    let base_ms = match Numbers::new(names.bases()).next(store).await? {
+        Some(from) => base_at(store, names, generation, from).await.map(|mark| mark.time_ms),
+        None => Ok(0),
+    };
+    Ok(segment_ms.max(base_ms.or_else(none_if_damaged)?))
+}
+
 /// The mark of the segment that begins with `first`; `None` if there is none.
 pub(super) async fn segment_at(
     store: &dyn Store,
@@ -92,25 +156,24 @@ pub(super) async fn bases(
     generation: &[u8; 16],
 ) -> Result<Vec<BaseMark>> {
     let mut found = Vec::new();
-    let mut list = Bases::new(names);
+    let mut list = Numbers::new(names.bases());
     while let Some(from) = list.next(store).await? {
         found.push(base_at(store, names, generation, from).await?);
     }
     Ok(found)
 }
 
-/// Lists at which seqs there are bases, newest first, page by page.
-struct Bases {
+/// Lists the numbers that the names of marks end with, newest first, page by page.
+struct Numbers {
     prefix: String,
     /// From where the next page begins; none behind the last one.
     from: Option<String>,
     waiting: VecDeque<String>,
 }
 
-impl Bases {
-    fn new(names: &LifeNames) -> Self {
-        let prefix = names.bases();
-        Bases { from: Some(prefix.clone()), prefix, waiting: VecDeque::new() }
+impl Numbers {
+    fn new(prefix: String) -> Self {
+        Numbers { from: Some(prefix.clone()), prefix, waiting: VecDeque::new() }
     }
 
     async fn next(&mut self, store: &dyn Store) -> Result<Option<u64>> {
@@ -153,7 +216,7 @@ pub(super) async fn newest_bases(
     newest: Option<&SegmentMark>,
 ) -> Result<Vec<BaseMark>> {
     let mut found: Vec<BaseMark> = Vec::new();
-    let mut list = Bases::new(names);
+    let mut list = Numbers::new(names.bases());
     while let Some(from) = list.next(store).await? {
         let Some(base) = base(store, names, generation, from).await? else { continue };
         let newest_base = found.first().map_or(base.from, |first| first.from);
@@ -185,7 +248,7 @@ pub(super) async fn base(
 /// Removes the newest marks of bases that an upload left half. To be called before a new one is put: below that
 /// nobody who attaches would look.
 pub(super) async fn remove_torn_bases(store: &dyn Store, names: &LifeNames) -> Result<()> {
-    let mut list = Bases::new(names);
+    let mut list = Numbers::new(names.bases());
     while let Some(from) = list.next(store).await? {
         if unless_torn(store, &names.base(from), BaseMark::decode).await?.is_some() {
             break;

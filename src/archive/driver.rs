@@ -17,7 +17,7 @@ use super::due::due;
 use super::election::{Candidate, Elector, follow};
 use super::options::ArchiverOptions;
 use super::progress::{ArchiveState, Shared};
-use super::scheduler::{Lane, Reported, Scheduler};
+use super::scheduler::{Lane, Reported, Retry, Scheduler};
 use super::shipper::{Shipper, Turn};
 
 /// What the loop is told; names archives by their numbers.
@@ -104,6 +104,7 @@ enum Event {
 /// An archive as the loop knows it.
 struct Attached {
     lane: Lane,
+    retry: Retry,
     shared: Arc<Shared>,
     /// Away while it has a turn, or waits to be chosen.
     shipper: Option<Box<Shipper>>,
@@ -115,6 +116,8 @@ struct Attached {
 
 struct Driver {
     clock: Clock,
+    /// For archives that have no other.
+    retry: Retry,
     scheduler: Scheduler<u64>,
     attached: BTreeMap<u64, Attached>,
     lanes: BTreeMap<Lane, u64>,
@@ -126,6 +129,7 @@ struct Driver {
 pub(super) async fn run(mailbox: Arc<Mailbox>, options: ArchiverOptions, seed: u64) {
     let mut driver = Driver {
         clock: options.clock,
+        retry: options.retry,
         scheduler: Scheduler::new(options.bounds, seed),
         attached: BTreeMap::new(),
         lanes: BTreeMap::new(),
@@ -179,11 +183,12 @@ impl Driver {
     }
 
     fn attach(&mut self, id: u64, shipper: Box<Shipper>, shared: Arc<Shared>, elector: Option<Elector>) {
-        let lane = self.scheduler.add();
+        let retry = shipper.options.retry(self.retry);
+        let lane = self.scheduler.add(retry);
         self.lanes.insert(lane, id);
         let (abort, _) = AbortHandle::new_pair();
         let candidate = elector.as_ref().and_then(Elector::candidate);
-        self.attached.insert(id, Attached { lane, shared, shipper: None, abort, elector });
+        self.attached.insert(id, Attached { lane, retry, shared, shipper: None, abort, elector });
         if let Some(candidate) = candidate {
             self.follow(id, shipper, candidate);
             return;
@@ -233,7 +238,7 @@ impl Driver {
         // What it had to ship may have been shipped by another one: it begins as a new one does.
         self.lanes.remove(&archive.lane);
         self.scheduler.remove(archive.lane);
-        archive.lane = self.scheduler.add();
+        archive.lane = self.scheduler.add(archive.retry);
         self.lanes.insert(archive.lane, id);
         archive.shared.publish(None, ArchiveState::Following);
         match (joined, archive.shipper.take()) {
@@ -268,8 +273,9 @@ impl Driver {
     fn wait(&mut self, id: u64) {
         let Some(archive) = self.attached.get_mut(&id) else { return };
         let Some(shipper) = &archive.shipper else { return };
-        let (job, seq, cut) = (shipper.job.clone(), shipper.seq(), shipper.options.cut);
-        let due = due(job, seq, cut, archive.shared.asked(), self.clock.clone());
+        let (job, cut) = (shipper.job.clone(), shipper.options.cut);
+        let behind = (shipper.seq(), shipper.commit_bytes());
+        let due = due(job, behind, cut, archive.shared.asked(), self.clock.clone());
         self.run_for(id, due.map(move |due| Event::Due(id, due)));
     }
 

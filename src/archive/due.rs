@@ -13,10 +13,11 @@ use super::options::CutPolicy;
 /// How often the log's growth is looked at while something waits to be shipped.
 pub(super) const LOOK_MS: u64 = 1_000;
 
-/// Resolves with the seq up to which is to be shipped, when what is behind `seq` is due.
+/// Resolves with the seq up to which is to be shipped, when what is behind `seq` is due. A commit before that had
+/// about `commit_bytes`, 0 if that is not known.
 pub(super) async fn due(
     job: Job,
-    seq: u64,
+    (seq, commit_bytes): (u64, u64),
     cut: CutPolicy,
     mut asked: watch::Receiver<u64>,
     clock: Clock,
@@ -42,11 +43,13 @@ pub(super) async fn due(
         let commits = committed.seq() - seq;
         let now = clock.monotonic_ms();
         let age_ms = now.saturating_sub(since_ms);
-        if *asked.borrow_and_update() > seq || cut.is_due(commits, age_ms, written) {
+        // A fast writer has a segment full before the log's growth is looked at.
+        let bytes = written.max(commits.saturating_mul(commit_bytes));
+        if *asked.borrow_and_update() > seq || cut.is_due(commits, age_ms, bytes) {
             return Ok(committed.seq());
         }
         let look_at = since_ms.saturating_add(cut.due_age_ms(commits)).min(now.saturating_add(LOOK_MS));
-        let count = seq.saturating_add(cut.next_count(commits));
+        let count = seq.saturating_add(cut.next_count(commits, commit_bytes));
         let reached = async {
             select_biased! {
                 // The sender lives as long as the archive, and this ends with it.

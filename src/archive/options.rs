@@ -7,7 +7,7 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 
 use super::election::Election;
-use super::scheduler::Bounds;
+use super::scheduler::{Bounds, Retry};
 
 /// When what has been committed is shipped: as soon as one of these is reached.
 ///
@@ -82,10 +82,11 @@ impl CutPolicy {
         whole_ms(early.map_or(self.age, |(_, age)| age.min(self.age)))
     }
 
-    /// The number of commits, above this one, that changes when they are due.
-    pub(super) fn next_count(&self, commits: u64) -> u64 {
+    /// The number of commits, above this one, that changes when they are due, if each has so many bytes.
+    pub(super) fn next_count(&self, commits: u64, commit_bytes: u64) -> u64 {
         let early = self.early.map(|(count, _)| count).filter(|count| *count > commits);
-        early.unwrap_or(self.commits).min(self.commits)
+        let full = if commit_bytes == 0 { u64::MAX } else { self.bytes.div_ceil(commit_bytes) };
+        early.unwrap_or(self.commits).min(self.commits).min(full)
     }
 }
 
@@ -96,6 +97,8 @@ pub struct ArchiveOptions {
     pub(super) cut: CutPolicy,
     pub(super) base_after: BaseAfter,
     pub(super) keep: Option<Duration>,
+    attempts: Option<u32>,
+    backoff: Option<(Duration, Duration)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,8 +135,12 @@ impl ArchiveOptions {
         self
     }
 
-    /// Prunes the archive whenever a base has been taken: what is not needed to restore the moments from
-    /// `age` before the last archived commit on goes. Without this everything is kept.
+    /// Prunes the archive when the job is attached and whenever a base has been taken: what is not needed to restore
+    /// the moments from `age` before the last archived commit on goes. Without this everything is kept.
+    ///
+    /// Earlier lives of the job go as well: one that another one had followed by then, and that nobody has shipped
+    /// since. A moment at which the job was in an earlier life is restored with
+    /// [`ArchiveReader::open_at`](super::ArchiveReader::open_at).
     ///
     /// A base is then also taken when the last one is older than that, so that the archive holds commits of about
     /// twice this time at most. A store that lets nothing be removed goes on being shipped to; see
@@ -141,6 +148,29 @@ impl ArchiveOptions {
     pub fn keep(mut self, age: Duration) -> Self {
         self.keep = Some(age);
         self
+    }
+
+    /// How often in a row shipping this job may fail, if not as often as its archiver's others; see
+    /// [`ArchiverOptions::max_attempts`].
+    pub fn max_attempts(mut self, attempts: u32) -> Self {
+        self.attempts = Some(attempts);
+        self
+    }
+
+    /// How long it waits after a failure of this job, if not as long as after those of its archiver's others; see
+    /// [`ArchiverOptions::backoff`].
+    pub fn backoff(mut self, first: Duration, most: Duration) -> Self {
+        self.backoff = Some((first, most));
+        self
+    }
+
+    /// How this job's attempts are repeated by an archiver that repeats others so.
+    pub(super) fn retry(&self, usual: Retry) -> Retry {
+        let (backoff_ms, backoff_max_ms) = match self.backoff {
+            Some((first, most)) => (whole_ms(first), whole_ms(most)),
+            None => (usual.backoff_ms, usual.backoff_max_ms),
+        };
+        Retry { attempts: self.attempts.unwrap_or(usual.attempts), backoff_ms, backoff_max_ms }
     }
 
     pub(super) fn keep_ms(&self) -> Option<u64> {
@@ -152,6 +182,12 @@ impl ArchiveOptions {
             let message = "a segment holds at least one commit and one byte, and a base comes after some";
             return Err(Error::new(ErrorKind::InvalidArgument, message));
         }
+        if self.attempts == Some(0) {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                "a job is shipped if it is tried at least once",
+            ));
+        }
         Ok(())
     }
 }
@@ -160,6 +196,7 @@ impl ArchiveOptions {
 #[derive(Clone, Debug)]
 pub struct ArchiverOptions {
     pub(super) bounds: Bounds,
+    pub(super) retry: Retry,
     pub(super) call_timeout: Duration,
     pub(super) clock: Clock,
     /// None where nobody else can have the job open.
@@ -169,13 +206,8 @@ pub struct ArchiverOptions {
 impl Default for ArchiverOptions {
     fn default() -> Self {
         ArchiverOptions {
-            bounds: Bounds {
-                in_flight: 16,
-                bytes: 64 * 1024 * 1024,
-                attempts: 12,
-                backoff_ms: 500,
-                backoff_max_ms: 60_000,
-            },
+            bounds: Bounds { in_flight: 16, bytes: 64 * 1024 * 1024 },
+            retry: Retry { attempts: 12, backoff_ms: 500, backoff_max_ms: 60_000 },
             call_timeout: Duration::from_secs(120),
             clock: Clock::system(),
             election: None,
@@ -201,17 +233,17 @@ impl ArchiverOptions {
         self
     }
 
-    /// How often in a row shipping may fail before it waits for [`Archive::resume`](super::Archive::resume);
+    /// How often in a row shipping a job may fail before it waits for [`Archive::resume`](super::Archive::resume);
     /// 12 by default.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
-        self.bounds.attempts = attempts;
+        self.retry.attempts = attempts;
         self
     }
 
     /// How long it waits after a failure: `first`, doubled with each failure up to `most`, less up to
     /// a half by chance. Half a second and a minute by default.
     pub fn backoff(mut self, first: Duration, most: Duration) -> Self {
-        (self.bounds.backoff_ms, self.bounds.backoff_max_ms) = (whole_ms(first), whole_ms(most));
+        (self.retry.backoff_ms, self.retry.backoff_max_ms) = (whole_ms(first), whole_ms(most));
         self
     }
 
@@ -234,7 +266,7 @@ impl ArchiverOptions {
     }
 
     pub(super) fn check(&self) -> Result<()> {
-        if self.bounds.in_flight == 0 || self.bounds.attempts == 0 {
+        if self.bounds.in_flight == 0 || self.retry.attempts == 0 {
             let message = "an archiver ships at least one job at a time, and tries at least once";
             return Err(Error::new(ErrorKind::InvalidArgument, message));
         }

@@ -2,10 +2,14 @@
 
 use crate::error::{Error, ErrorKind, Result};
 
-use super::format::BaseMark;
+use super::catalog;
+use super::format::{BaseMark, Life};
 use super::reader::ArchiveReader;
 use super::restore::RestoreTo;
 use super::store::LIST_MAX;
+
+/// Earlier lives that are looked at in one go.
+const LIVES_IN_TURN: usize = 100;
 
 /// What [`ArchiveReader::prune`] has removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,13 +28,82 @@ impl ArchiveReader {
     /// What uploads that failed have left there goes as well. It may run while the job is shipped, and be
     /// cut short and repeated; a restore to an older moment that is under way at the same time fails.
     ///
+    /// In the archive's last life, [`RestoreTo::Time`] also removes those before that another one had followed by
+    /// then. The others speak of the commits of one life, and leave those of others alone.
+    ///
     /// # Errors
     ///
-    /// `InvalidArgument` if `oldest` cannot be restored even now; `Corrupt`, `VersionTooNew`, and what
+    /// `InvalidArgument` if `oldest` lies before the archive begins, all of its lives; `Corrupt`, `VersionTooNew`, and what
     /// the store answers.
     pub async fn prune(&self, oldest: RestoreTo) -> Result<Pruned> {
-        let (pruned, _) = self.prune_some(oldest, usize::MAX).await?;
-        Ok(pruned)
+        let pruned = self.prune_some(oldest, usize::MAX).await;
+        let RestoreTo::Time(ms) = oldest else { return Ok(pruned?.0) };
+        let mut pruned = match pruned {
+            Ok((pruned, _)) => pruned,
+            // That moment lies in an earlier life, and all of this one is later.
+            Err(error) if error.kind() == ErrorKind::InvalidArgument && self.follows_another().await? => {
+                let first = self.bases().await?.pop().ok_or(error)?;
+                Pruned { objects: 0, first_seq: first.to }
+            }
+            Err(error) => return Err(error),
+        };
+        loop {
+            let (objects, is_all) = self.prune_lives(ms, usize::MAX).await?;
+            pruned.objects += objects as u64;
+            if is_all {
+                return Ok(pruned);
+            }
+        }
+    }
+
+    async fn follows_another(&self) -> Result<bool> {
+        let (lives, _) = catalog::oldest_lives(self.store(), self.archive(), 2).await?;
+        Ok(lives.len() > 1)
+    }
+
+    /// Removes earlier lives that another one had followed at `oldest_ms`, so many objects at most; says how many
+    /// those were, and whether that was all. None goes that has anything later in it.
+    ///
+    /// Looks at the oldest ones first, and no further than to the first that is wanted.
+    pub(super) async fn prune_lives(&self, oldest_ms: u64, most: usize) -> Result<(usize, bool)> {
+        let (store, archive) = (self.store(), self.archive());
+        let (numbers, are_all) = catalog::oldest_lives(store, archive, LIVES_IN_TURN + 1).await?;
+        let newest = catalog::newest_life(store, archive, true).await?;
+        if newest.as_ref().is_none_or(|life| life.generation != self.generation()) {
+            return Ok((0, true));
+        }
+        let newest_ms = newest.map_or(0, |life| life.attached_ms);
+        let (mut left, mut earlier) = (most, None::<Life>);
+        for number in numbers.into_iter().rev() {
+            // Which life a damaged mark was of cannot be told, but only when it had been followed, at the latest.
+            let Some(follower) = catalog::life(store, archive, number).await? else { continue };
+            let ended_ms = follower.attached_ms;
+            let Some(life) = earlier.replace(follower) else { continue };
+            if ended_ms > oldest_ms {
+                // After the last one it cannot have been: a clock was wrong, and this life alone is kept for that.
+                if ended_ms <= newest_ms {
+                    return Ok((most - left, true));
+                }
+                continue;
+            }
+            let names = archive.of(&life.generation);
+            // Whoever ships it all the same is told so by his next segment.
+            let is_wanted = catalog::last_ms(store, &names, &life.generation).await? > oldest_ms;
+            if is_wanted || life.generation == self.generation() {
+                continue;
+            }
+            // Bases last: while there is one nobody can begin to ship this life again.
+            for prefix in [names.segments(), names.all_data(), names.all_rows(), names.bases()] {
+                left -= self.remove(&prefix, &prefix, left).await?;
+            }
+            if left == 0 {
+                return Ok((most, false));
+            }
+            store.delete(&archive.life(life.number)).await?;
+            left -= 1;
+        }
+        // Where nothing goes there is nothing to come back for.
+        Ok((most - left, are_all || left == most))
     }
 
     /// As [`prune`](ArchiveReader::prune), but removes so many objects at most; says whether that was all.

@@ -65,6 +65,7 @@ pub struct Verified {
 #[derive(Clone)]
 pub struct ArchiveReader {
     store: Arc<dyn Store>,
+    archive: ArchiveName,
     names: LifeNames,
     generation: [u8; 16],
 }
@@ -80,7 +81,7 @@ impl ArchiveReader {
         let archive = ArchiveName::new(name)?;
         let none = || Error::new(ErrorKind::JobNotFound, format!("there is no archive {}", Quoted(name)));
         let life = catalog::newest_life(&*store, &archive, false).await?.ok_or_else(none)?;
-        Ok(Self::of_life(store, &archive, life.generation))
+        Ok(Self::of_life(store, archive, life.generation))
     }
 
     /// Opens the archive of an earlier life of its job, whose generation is known.
@@ -89,15 +90,27 @@ impl ArchiveReader {
     ///
     /// `InvalidArgument` or `TooLarge` for a bad name.
     pub fn open_generation(store: Arc<dyn Store>, name: &str, generation: [u8; 16]) -> Result<Self> {
-        Ok(Self::of_life(store, &ArchiveName::new(name)?, generation))
+        Ok(Self::of_life(store, ArchiveName::new(name)?, generation))
     }
 
-    fn of_life(store: Arc<dyn Store>, archive: &ArchiveName, generation: [u8; 16]) -> Self {
-        Self::of_names(store, archive.of(&generation), generation)
+    /// Opens the archive in the life that its job had at a time, in ms since the Unix epoch: the last one that had
+    /// been attached by then.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](ArchiveReader::open); `JobNotFound` also if nothing is kept of that time.
+    pub async fn open_at(store: Arc<dyn Store>, name: &str, unix_ms: u64) -> Result<Self> {
+        let archive = ArchiveName::new(name)?;
+        let none = || {
+            let message = format!("there is no archive {} of that time", Quoted(name));
+            Error::new(ErrorKind::JobNotFound, message)
+        };
+        let life = catalog::life_at(&*store, &archive, unix_ms).await?.ok_or_else(none)?;
+        Ok(Self::of_life(store, archive, life.generation))
     }
 
-    pub(super) fn of_names(store: Arc<dyn Store>, names: LifeNames, generation: [u8; 16]) -> Self {
-        ArchiveReader { store, names, generation }
+    pub(super) fn of_life(store: Arc<dyn Store>, archive: ArchiveName, generation: [u8; 16]) -> Self {
+        ArchiveReader { store, names: archive.of(&generation), archive, generation }
     }
 
     /// The life of the job whose archive this is.
@@ -206,6 +219,10 @@ impl ArchiveReader {
 
     pub(super) fn store(&self) -> &dyn Store {
         &*self.store
+    }
+
+    pub(super) fn archive(&self) -> &ArchiveName {
+        &self.archive
     }
 
     pub(super) fn names(&self) -> &LifeNames {

@@ -79,6 +79,9 @@ impl ArchiveReader {
     /// `to`. Before that there is no such job: who opens `id` gets a new one, and what was written goes.
     /// [`list_jobs`](Persistency::list_jobs) of another process or tab may name it meanwhile.
     ///
+    /// It stopped behind the last segment, or piece of the base, all of which had been written, in batches of 4 MiB or
+    /// 16,384 operations: so one object and one batch are done again at most, which changes nothing.
+    ///
     /// # Errors
     ///
     /// `Conflict` if there is such a job already; `Busy` if somebody else fills it; `InvalidArgument` if `to`

@@ -19,6 +19,11 @@ pub(crate) struct Bounds {
     pub(crate) in_flight: usize,
     /// Bytes under way at one time, as the requests announce them; one alone may be larger.
     pub(crate) bytes: usize,
+}
+
+/// How one job's requests are repeated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Retry {
     /// How often in a row a request may fail.
     pub(crate) attempts: u32,
     /// How long a request waits after its first failure; it doubles with each one.
@@ -61,6 +66,7 @@ struct Waiting<T> {
 
 #[derive(Debug)]
 struct Queue<T> {
+    retry: Retry,
     requests: VecDeque<Waiting<T>>,
     in_flight: bool,
     /// Since when it waits, on the scale of all jobs.
@@ -93,12 +99,19 @@ impl<T: Clone> Scheduler<T> {
     }
 
     /// Takes a job in.
-    pub(crate) fn add(&mut self) -> Lane {
+    pub(crate) fn add(&mut self, retry: Retry) -> Lane {
         let lane = Lane(self.next_lane);
         self.next_lane += 1;
         let requests = VecDeque::new();
-        let queue =
-            Queue { requests, in_flight: false, ticket: 0, failures: 0, not_before_ms: 0, stalled: false };
+        let queue = Queue {
+            retry,
+            requests,
+            in_flight: false,
+            ticket: 0,
+            failures: 0,
+            not_before_ms: 0,
+            stalled: false,
+        };
         self.lanes.insert(lane, queue);
         lane
     }
@@ -159,7 +172,7 @@ impl<T: Clone> Scheduler<T> {
     /// The job's request under way has ended.
     pub(crate) fn report(&mut self, lane: Lane, succeeded: bool, now_ms: u64) -> Reported {
         let jitter = self.word();
-        let (ticket, bounds) = (self.next_ticket, self.bounds);
+        let ticket = self.next_ticket;
         let Some(queue) = self.lanes.get_mut(&lane).filter(|queue| queue.in_flight) else {
             return Reported::Unknown;
         };
@@ -171,7 +184,7 @@ impl<T: Clone> Scheduler<T> {
             (queue.failures, queue.not_before_ms) = (0, 0);
             Reported::Done
         } else {
-            queue.fail(bounds, jitter, now_ms)
+            queue.fail(jitter, now_ms)
         };
         self.next_ticket += 1;
         self.release(bytes);
@@ -180,9 +193,9 @@ impl<T: Clone> Scheduler<T> {
 
     /// The job has failed before its first request, which waits as if it had been that.
     pub(crate) fn fail_before(&mut self, lane: Lane, now_ms: u64) -> Reported {
-        let (jitter, bounds) = (self.word(), self.bounds);
+        let jitter = self.word();
         let queue = self.lanes.get_mut(&lane).filter(|queue| !queue.in_flight);
-        queue.map_or(Reported::Unknown, |queue| queue.fail(bounds, jitter, now_ms))
+        queue.map_or(Reported::Unknown, |queue| queue.fail(jitter, now_ms))
     }
 
     /// Lets a job that is stalled, or waits for its backoff, start again as if it had never failed.
@@ -225,19 +238,19 @@ impl<T> Queue<T> {
         waits.then_some(self.not_before_ms)
     }
 
-    fn fail(&mut self, bounds: Bounds, jitter: u64, now_ms: u64) -> Reported {
+    fn fail(&mut self, jitter: u64, now_ms: u64) -> Reported {
         self.failures += 1;
         let failures = self.failures;
-        if failures >= bounds.attempts {
+        if failures >= self.retry.attempts {
             self.stalled = true;
             return Reported::Stalled { failures };
         }
-        self.not_before_ms = now_ms.saturating_add(bounds.backoff(failures, jitter));
+        self.not_before_ms = now_ms.saturating_add(self.retry.backoff(failures, jitter));
         Reported::Again { at_ms: self.not_before_ms, failures }
     }
 }
 
-impl Bounds {
+impl Retry {
     /// How long to wait after so many failures in a row: at least half of what has been doubled each
     /// time, the rest by chance, so that jobs that failed together do not come back together.
     fn backoff(&self, failures: u32, jitter: u64) -> u64 {

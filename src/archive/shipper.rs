@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use futures_util::future::{BoxFuture, FutureExt};
+use futures_util::future::{BoxFuture, FutureExt, join};
 
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Quoted, Result};
@@ -42,6 +42,8 @@ pub(super) struct Shipper {
     pub(super) job: Job,
     pub(super) store: Arc<dyn Store>,
     archive: ArchiveName,
+    /// Which of the archive's lives it is.
+    life: u64,
     pub(super) names: LifeNames,
     pub(super) generation: [u8; 16],
     pub(super) options: ArchiveOptions,
@@ -54,6 +56,8 @@ pub(super) struct Shipper {
     taking: Option<Taking>,
     /// Where the segment ends that could not be put: cut there again it has the same bytes.
     cut_at: Option<u64>,
+    /// Bytes of a commit in the last segment, about.
+    commit_bytes: u64,
     /// Goes on behind the last segment, if it has been read to its end only.
     log: Option<LogReader>,
     /// Up to where the log has been released.
@@ -83,6 +87,7 @@ impl Shipper {
             job,
             store,
             archive,
+            life: 0,
             names,
             generation,
             options,
@@ -92,6 +97,7 @@ impl Shipper {
             state: Start::default(),
             taking: None,
             cut_at: None,
+            commit_bytes: 0,
             log: None,
             released: 0,
             releasing: None,
@@ -111,7 +117,8 @@ impl Shipper {
 
     async fn try_join(&mut self) -> Result<()> {
         // The log is not held yet: where another life is shipped nobody would let go of it again.
-        live(&*self.store, &self.archive, &self.names, self.job.id(), &self.generation, &self.clock).await?;
+        self.life =
+            live(&self.job, &*self.store, &self.archive, &self.generation, &self.holder, &self.clock).await?;
         self.look().await
     }
 
@@ -130,6 +137,11 @@ impl Shipper {
     /// Everything up to this seq is in the archive, though it may not be restorable yet.
     pub(super) fn seq(&self) -> u64 {
         self.state.seq
+    }
+
+    /// How many bytes a commit has, to tell by their number how many bytes have not been shipped.
+    pub(super) fn commit_bytes(&self) -> u64 {
+        self.commit_bytes
     }
 
     /// Up to where the job can be restored, if it can.
@@ -288,6 +300,7 @@ impl Shipper {
             }
         }
         self.log = Some(log);
+        self.commit_bytes = (builder.bytes() as u64).checked_div(builder.commits()).unwrap_or(0);
         let nothing = || Error::new(ErrorKind::Backend, "the log ends before what is durable");
         Ok(Some(builder.seal().ok_or_else(nothing)?))
     }
@@ -297,7 +310,9 @@ impl Shipper {
         let mark = SegmentMark { bytes_until: self.state.bytes_until.saturating_add(mark.bytes), ..mark };
         let whole = |bytes: &[u8]| Segment::decode(Kind::History, bytes).map(drop);
         let name = self.names.data(&mark);
-        if put_settled(&*self.store, &name, &bytes, whole).await?.is_some() {
+        let (put, is_last) = join(put_settled(&*self.store, &name, &bytes, whole), self.check_life()).await;
+        is_last?;
+        if put?.is_some() {
             return Err(Error::new(ErrorKind::Corrupt, format!("{name}: it is another segment")));
         }
         let name = self.names.segment(mark.first_seq);
@@ -308,6 +323,17 @@ impl Shipper {
                 Ok(())
             }
             Some(other) => self.adopt(SegmentMark::decode(&other)?).await,
+        }
+    }
+
+    /// Sees to it that whoever ships a life that another one has followed is told so, before that other one prunes it.
+    async fn check_life(&self) -> Result<()> {
+        let newest = catalog::newest_life_number(&*self.store, &self.archive).await?;
+        match newest.is_some_and(|number| number > self.life) {
+            true => live(&self.job, &*self.store, &self.archive, &self.generation, &self.holder, &self.clock)
+                .await
+                .map(drop),
+            false => Ok(()),
         }
     }
 
@@ -361,18 +387,29 @@ impl Shipper {
     /// being shipped: it is told, and pruning waits for the next base.
     async fn prune_some(&mut self) -> bool {
         let Some(keep) = self.options.keep_ms().filter(|_| self.prunes) else { return false };
-        let oldest = RestoreTo::Time(self.state.last_ms.saturating_sub(keep));
-        let reader = ArchiveReader::of_names(Arc::clone(&self.store), self.names.clone(), self.generation);
-        match reader.prune_some(oldest, PRUNED_IN_TURN).await {
-            Ok((_, is_all)) => self.prunes = !is_all,
-            // The archive does not reach back so far yet.
-            Err(error) if error.kind() == ErrorKind::InvalidArgument => self.prunes = false,
+        // A clock that was ahead for a while has nothing removed once it is right again.
+        let oldest_ms = self.state.last_ms.min(self.clock.unix_ms()).saturating_sub(keep);
+        match self.prune_up_to(oldest_ms).await {
+            Ok(is_all) => self.prunes = !is_all,
             Err(error) => {
                 log::warn!("job {}, archive could not be pruned: {error}", Quoted(self.job.id()));
                 (self.prunes, self.pruning_error) = (false, Some(error));
             }
         }
         self.prunes
+    }
+
+    async fn prune_up_to(&self, oldest_ms: u64) -> Result<bool> {
+        let reader = ArchiveReader::of_life(Arc::clone(&self.store), self.archive.clone(), self.generation);
+        let pruned = match reader.prune_some(RestoreTo::Time(oldest_ms), PRUNED_IN_TURN).await {
+            Ok((pruned, true)) => pruned.objects as usize,
+            Ok((_, false)) => return Ok(false),
+            // This life does not reach back so far; what is before it may.
+            Err(error) if error.kind() == ErrorKind::InvalidArgument => 0,
+            Err(error) => return Err(error),
+        };
+        let (_, is_all) = reader.prune_lives(oldest_ms, PRUNED_IN_TURN - pruned).await?;
+        Ok(is_all)
     }
 
     fn reached(&mut self, seq: u64) {
@@ -410,7 +447,7 @@ impl Shipper {
         let position = Position { generation: self.generation, seq: self.state.seq };
         match self.log.take() {
             Some(log) if log.position() == position => Ok(log),
-            _ => self.job.log_from(position).await,
+            _ => self.job.committed_from(position).await,
         }
     }
 }

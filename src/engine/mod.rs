@@ -12,6 +12,7 @@
 pub(crate) mod faulty;
 #[cfg(test)]
 pub(crate) mod laws;
+#[cfg(any(test, feature = "in_memory", not(feature = "web")))]
 pub(crate) mod memory;
 pub(crate) mod row_key;
 mod rows;
@@ -173,12 +174,19 @@ pub(crate) trait Engine {
     async fn close(&self) -> Result<(), EngineError>;
 }
 
-/// Reads of single rows beside an engine, on their callers' threads.
+/// Reads beside an engine, on their callers' threads.
 ///
-/// Each takes no longer than one row does, and sees every `apply` that had returned when it began.
+/// Each sees every `apply` that had returned when it began.
 pub(crate) trait Direct: Send + Sync {
-    /// The row's payload, empty where only its presence is wanted; `None` if there is no such row.
+    /// The row's payload, empty where only its presence is wanted; `None` if there is no such row. Takes no longer
+    /// than one row does.
     fn row(&self, wanted: &Wanted<'_>) -> Result<Option<Vec<u8>>, NotDirectly>;
+
+    /// A page of the log, and the job's record in the same view; for threads of which nobody waits for a row.
+    #[cfg(feature = "archive")]
+    fn log_page(&self, _request: &PageRequest) -> Result<(Page, Vec<u8>), NotDirectly> {
+        Err(NotDirectly)
+    }
 }
 
 /// The row that a direct read wants.
@@ -265,6 +273,7 @@ impl Query {
 
 impl Found {
     /// Whether it is nothing, which may mean that the job has been emptied.
+    #[allow(dead_code, reason = "not every build has roots in memory")]
     pub(crate) fn is_nothing(&self) -> bool {
         match self {
             Found::Got(Got::Payloads(payloads)) => payloads.iter().all(Option::is_none),
@@ -293,6 +302,7 @@ impl Seen {
 
 impl Verify {
     /// Whether a read that found this also returns the record.
+    #[allow(dead_code, reason = "not every build has roots in memory")]
     pub(crate) fn wants(self, found: &Found) -> bool {
         match self {
             Verify::Never => false,

@@ -196,7 +196,8 @@ impl Link {
         if READS_DIRECTLY { self.pending.get() } else { None }
     }
 
-    fn direct(&self) -> Option<Arc<dyn Direct>> {
+    /// How to read without the worker, where and while that is possible.
+    pub(super) fn direct(&self) -> Option<Arc<dyn Direct>> {
         self.offer.read().unwrap_or_else(PoisonError::into_inner).direct.clone()
     }
 

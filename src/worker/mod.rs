@@ -6,6 +6,8 @@
 //! come here at all, `slot` and `waiters` how results and errors reach those who want them.
 
 mod command;
+#[cfg(feature = "archive")]
+mod direct_log;
 mod driver;
 mod errors;
 mod inbox;
@@ -33,6 +35,7 @@ pub(crate) use command::{Answered, Caller};
 pub(crate) use command::{Command, Details, Read, Reading, misanswered};
 pub(crate) use link::{Bounds, Link, WatchGuard};
 pub(crate) use progress::{End, Progress};
+pub(crate) use recent::CommitsPage;
 pub(crate) use slot::{Conflicts, Slot};
 pub(crate) use turn::{Answer, LogChange, Task};
 

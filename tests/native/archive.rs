@@ -55,6 +55,12 @@ fn a_store_that_needs_a_runtime_is_called_on_it() {
     futures_executor::block_on(behaves_as_a_store(&store));
 }
 
+#[test]
+fn a_store_that_lists_in_order_is_listed_no_further_than_is_wanted() {
+    let memory = Arc::new(object_store::memory::InMemory::new());
+    futures_executor::block_on(behaves_as_a_store(&ObjectStores::new(memory).in_order()));
+}
+
 #[tokio::test]
 async fn a_directory_that_cannot_be_made_is_refused() {
     let directory = tempfile::tempdir().unwrap();

@@ -4,6 +4,7 @@ mod bounds;
 mod electing;
 mod exporting;
 mod failing;
+mod lives;
 mod model;
 mod pruning;
 mod reading;

@@ -26,7 +26,8 @@ function makeContext(persistency, options, archives, times) {
     options,
     archives,
     times,
-    /** Has the server of archives follow a rule of archives.mjs; answers how many requests have been let through. */
+    /** Has the server of archives follow a rule of archives.mjs; answers how many requests have been let through, or what the
+     * rule says. */
     async server(rule, number = 0) {
       const told = await fetch(`${archives.url}${rule}/${number}`, { method: "POST" });
       return Number(await told.text());

@@ -32,7 +32,7 @@
 //!                 20     16  writer
 //!                 36      n  the operations, as the pieces of a commit in the log (`commit_log`)
 //!               36+n      8  chain: CRC-64 of the chain before and of everything of this record before
-//!      8 before the frame's end: chain after the last record
+//!    end - 8      8  chain after the last record
 //! ```
 //!
 //! The chain of a history begins as the CRC-64 of (generation, seq of the base it begins with), that of
@@ -74,7 +74,7 @@
 //!
 //! `a` is the archive's name escaped as file names of jobs are, with `=` instead of `%`; `g` is the
 //! generation in hexadecimal. A number is written with 20 digits, and where names are to come newest first
-//! as 2^64 - 1 less the number:
+//! as 2^64 - 1 less the number; `crc` is the CRC-64 of the object, its last 8 bytes, as 16 hexadecimal digits:
 //!
 //! ```text
 //! a/lives/<number, reversed>
@@ -83,6 +83,9 @@
 //! a/g/data/<last, reversed>-<first>-<crc>         the segment
 //! a/g/rows/<from, reversed>-<last record>-<crc>   a piece of a base
 //! ```
+//!
+//! Of a life that is removed the bases go last, but for its own mark: as long as there is one, nobody takes it for a
+//! life that has not begun.
 
 mod frame;
 mod marks;

@@ -1,10 +1,10 @@
-//! Direct reads: single rows, read on their callers' threads from connections of their own.
+//! Direct reads: single rows and pages of the log, read on their callers' threads from connections of their own.
 //!
 //! Never writes, never waits for another caller, and never says why it has no answer: whoever gets none
 //! asks the engine.
 //!
-//! Beginning and ending a view are half of what a read costs, and threads that read at the same time wait for
-//! each other there. So as long as the tree does not change a connection keeps its view from one read to the
+//! Beginning and ending a view are half of what reading a row costs, and threads that read at the same time wait
+//! for each other there. So as long as the tree does not change a connection keeps its view from one row to the
 //! next. A view that is kept is in the way of checkpoints: they have all of them ended first.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,9 +19,12 @@ use super::files::Files;
 use super::overlay::Shared;
 use super::{read, schema};
 use crate::engine::{Direct, Fault, NotDirectly, Wanted};
+#[cfg(feature = "archive")]
+use crate::engine::{Page, PageRequest};
 use crate::limits::SMALL_GET_BYTES_MAX;
 
-/// Connections at most; a caller that finds all of them in use asks the engine.
+/// Connections for rows at most; a caller that finds all of them in use asks the engine. There is one more for
+/// the log, whose pages are not to drive those of rows out.
 const CONNECTIONS_MAX: usize = 4;
 /// KiB of pages that each of them keeps: 100,000 rows of 100 bytes. A page that is not there costs twice as much
 /// as the rest of a get.
@@ -45,16 +48,23 @@ pub(super) struct DirectReads {
 
 #[derive(Default)]
 struct Connections {
-    /// The last one is lent next.
-    idle: Vec<Reading>,
-    /// Whether one of them all is roomy.
-    has_roomy: bool,
-    lent: usize,
+    rows: Idle,
+    log: Idle,
     closed: bool,
+    /// Whether one of those for rows is roomy.
+    has_roomy: bool,
     /// Whether no view is kept now, but for the time of a read.
     is_paused: bool,
     /// Pauses that there have been: whoever was lent a connection before the last one keeps no view either.
     pauses: u64,
+}
+
+/// Connections for one purpose, and how many of them are in use.
+#[derive(Default)]
+struct Idle {
+    /// The last one is lent next.
+    idle: Vec<Reading>,
+    lent: usize,
 }
 
 /// A connection, and the view that it may have kept.
@@ -67,9 +77,27 @@ struct Reading {
     keeps: bool,
 }
 
+/// What a connection is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(feature = "archive"), allow(dead_code, reason = "archives read the log so, and nobody else"))]
+enum For {
+    Rows,
+    Log,
+}
+
+impl Connections {
+    fn of(&mut self, purpose: For) -> (&mut Idle, usize) {
+        match purpose {
+            For::Rows => (&mut self.rows, CONNECTIONS_MAX),
+            For::Log => (&mut self.log, 1),
+        }
+    }
+}
+
 /// A connection in use; goes back if it is sound, and is closed otherwise.
 struct Lent<'a> {
     of: &'a DirectReads,
+    purpose: For,
     reading: Option<Reading>,
     /// The pauses that there had been; none in one.
     pauses: Option<u64>,
@@ -123,12 +151,13 @@ impl DirectReads {
     pub(super) fn close(&self) {
         let mut connections = self.lock();
         connections.closed = true;
-        while connections.lent > 0 {
+        while connections.rows.lent + connections.log.lent > 0 {
             connections = self.returned.wait(connections).unwrap_or_else(PoisonError::into_inner);
         }
-        let idle = std::mem::take(&mut connections.idle);
+        let (rows, log) =
+            (std::mem::take(&mut connections.rows.idle), std::mem::take(&mut connections.log.idle));
         drop(connections);
-        for reading in idle {
+        for reading in rows.into_iter().chain(log) {
             close(reading.conn);
         }
     }
@@ -152,9 +181,9 @@ impl DirectReads {
         connections.is_paused = true;
         connections.pauses += 1;
         // One that cannot be ended goes with its connection.
-        connections.idle.retain_mut(|reading| reading.end_view().is_ok());
-        if connections.lent == 0 {
-            connections.has_roomy = connections.idle.iter().any(|reading| reading.is_roomy);
+        connections.rows.idle.retain_mut(|reading| reading.end_view().is_ok());
+        if connections.rows.lent == 0 {
+            connections.has_roomy = connections.rows.idle.iter().any(|reading| reading.is_roomy);
         }
     }
 
@@ -168,28 +197,62 @@ impl DirectReads {
         self.used.swap(false, Ordering::Relaxed)
     }
 
-    fn lend(&self) -> Option<Lent<'_>> {
+    fn lend(&self, purpose: For) -> Option<Lent<'_>> {
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
         let mut connections = self.lock();
-        if connections.closed || connections.lent >= CONNECTIONS_MAX {
+        let is_closed = connections.closed;
+        let pauses = (!connections.is_paused).then_some(connections.pauses);
+        let is_roomy = purpose == For::Rows && !connections.has_roomy;
+        let (of_purpose, most) = connections.of(purpose);
+        if is_closed || of_purpose.lent >= most {
             return None;
         }
-        connections.lent += 1;
-        let reading = connections.idle.pop();
-        let pauses = (!connections.is_paused).then_some(connections.pauses);
-        let is_roomy = !connections.has_roomy;
+        of_purpose.lent += 1;
+        let reading = of_purpose.idle.pop();
         drop(connections);
-        let mut lent = Lent { of: self, reading, pauses, is_sound: false };
+        let mut lent = Lent { of: self, purpose, reading, pauses, is_sound: false };
         if lent.reading.is_none() {
-            let conn = self.connect(is_roomy).ok()?;
+            let conn = self.connect(purpose, is_roomy).ok()?;
             self.lock().has_roomy |= is_roomy;
             lent.reading = Some(Reading { conn, is_roomy, changes: None, keeps: false });
         }
         Some(lent)
     }
 
-    fn connect(&self, is_roomy: bool) -> Result<Connection> {
+    /// Runs a read on one of the connections; none if it fails, whatever the reason. It may be of a view that was
+    /// begun after so many changes of the tree, or none.
+    fn read<T>(
+        &self,
+        purpose: For,
+        changes: Option<u64>,
+        read: impl Fn(&Connection) -> Result<T>,
+    ) -> Result<T, NotDirectly> {
+        let mut lent = self.lend(purpose).ok_or(NotDirectly)?;
+        let may_keep = lent.pauses.is_some();
+        let reading = lent.reading.as_mut().ok_or(NotDirectly)?;
+        let read = catch_unwind(AssertUnwindSafe(|| {
+            reading.look(changes, may_keep)?;
+            read(&reading.conn)
+        }));
+        // What any other failure or a panic leaves in its connection goes with it.
+        lent.is_sound = match &read {
+            Ok(Ok(_)) => true,
+            Ok(Err(error)) => error.fault == Fault::TooLarge,
+            Err(_) => false,
+        };
+        match read {
+            Ok(Ok(found)) => Ok(found),
+            Ok(Err(_)) | Err(_) => Err(NotDirectly),
+        }
+    }
+
+    fn connect(&self, purpose: For, is_roomy: bool) -> Result<Connection> {
         let conn = schema::open_reader(&self.files.db)?;
-        schema::set_cache(&conn, if is_roomy { ROOMY_CACHE_KIB } else { CACHE_KIB })?;
+        if purpose == For::Rows {
+            schema::set_cache(&conn, if is_roomy { ROOMY_CACHE_KIB } else { CACHE_KIB })?;
+        }
         // Whoever is in the way keeps the engine busy too, but no caller's thread.
         conn.busy_timeout(Duration::ZERO)?;
         Ok(conn)
@@ -215,23 +278,12 @@ impl Direct for DirectReads {
         }
         // After the overlay: what it says no more the tree said before, and that has been counted.
         let changes = self.changes();
-        let mut lent = self.lend().ok_or(NotDirectly)?;
-        let may_keep = lent.pauses.is_some();
-        let reading = lent.reading.as_mut().ok_or(NotDirectly)?;
-        let read = catch_unwind(AssertUnwindSafe(|| {
-            reading.look(changes, may_keep)?;
-            read::row(&reading.conn, wanted, SMALL_GET_BYTES_MAX)
-        }));
-        // What any other failure or a panic leaves in its connection goes with it.
-        lent.is_sound = match &read {
-            Ok(Ok(_)) => true,
-            Ok(Err(error)) => error.fault == Fault::TooLarge,
-            Err(_) => false,
-        };
-        match read {
-            Ok(Ok(found)) => Ok(found),
-            Ok(Err(_)) | Err(_) => Err(NotDirectly),
-        }
+        self.read(For::Rows, changes, |conn| read::row(conn, wanted, SMALL_GET_BYTES_MAX))
+    }
+
+    #[cfg(feature = "archive")]
+    fn log_page(&self, request: &PageRequest) -> Result<(Page, Vec<u8>), NotDirectly> {
+        self.read(For::Log, None, |conn| read::log_page(conn, request))
     }
 }
 
@@ -241,7 +293,7 @@ impl Drop for Lent<'_> {
         let (mut sound, broken) = if self.is_sound { (reading, None) } else { (None, reading) };
         let mut lost_roomy = false;
         if let Some(broken) = broken {
-            lost_roomy |= broken.is_roomy;
+            lost_roomy = broken.is_roomy;
             close(broken.conn);
         }
         let mut connections = self.of.lock();
@@ -250,12 +302,13 @@ impl Drop for Lent<'_> {
             sound = sound.and_then(|mut reading| reading.end_view().is_ok().then_some(reading));
         }
         connections.has_roomy &= !lost_roomy;
+        let (of_purpose, _) = connections.of(self.purpose);
         match sound {
-            Some(reading) if reading.is_roomy => connections.idle.push(reading),
-            Some(reading) => connections.idle.insert(0, reading),
+            Some(reading) if reading.is_roomy => of_purpose.idle.push(reading),
+            Some(reading) => of_purpose.idle.insert(0, reading),
             None => {}
         }
-        connections.lent -= 1;
+        of_purpose.lent -= 1;
         let awaited = connections.closed;
         drop(connections);
         if awaited {

@@ -140,6 +140,15 @@ pub(super) fn answer(view: &View<'_>, query: &Query, verify: Verify) -> Result<S
     Ok(Seen { found, record })
 }
 
+/// A page of the log, and the record of the same view.
+#[cfg(feature = "archive")]
+pub(super) fn log_page(conn: &Connection, request: &PageRequest) -> Result<(Page, Vec<u8>)> {
+    let _snapshot = Transaction::reading(conn)?;
+    let page = log_table::read_page(conn, request)?;
+    let record = journal::record(conn)?;
+    Ok((page, record.ok_or_else(|| EngineError::new(Fault::Missing, "the job has no record"))?))
+}
+
 /// One row's payload, empty where only its presence is wanted; of one larger than `bytes_max` nothing is
 /// read. The one statement, with what is asked while it stands, is a view by itself.
 pub(super) fn row(conn: &Connection, wanted: &Wanted<'_>, bytes_max: usize) -> Result<Option<Vec<u8>>> {

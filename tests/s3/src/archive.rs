@@ -74,6 +74,9 @@ async fn a_bucket_is_a_store() {
     let mut server = Server::started().await;
     behaves_as_a_store(&client::store(&server)).await;
     server.stop().await;
+    let mut server = Server::started().await;
+    behaves_as_a_store(&client::store(&server).in_order()).await;
+    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -1,7 +1,7 @@
 // The layer `archive` on the page: shipped to a real server, read back, restored; who ships where several could; whole
 // jobs as bytes. `t.archives` is the server, which wants a token.
 
-import { bytes, equal, failure, isError, ok, rejects, show, throws } from "../checks.js";
+import { bytes, equal, failure, isError, ok, rejects, show, string, throws } from "../checks.js";
 
 /** Ships what somebody waits for, and nothing else. */
 const ON_DEMAND = { cut: { ageMs: 1e9, early: false } };
@@ -112,6 +112,66 @@ export const archiveTests = {
     const reader = await t.ArchiveReader.open(roots[1], t.archives, name);
     await reader.restore("restored");
     equal(await digest(await roots[1].openJob("restored")), await digest(jobs[1]));
+  },
+  "archive: jobs of one root share the bound on what is under way, and wait for one another": async (t) => {
+    const root = await t.open();
+    const shipped = await Promise.all(Array.from({ length: 5 }, async (_, number) => {
+      const job = await root.openJob(`job-${number}`);
+      // As much as there may be of all of them.
+      const options = { name: freshName(), cut: { ...ON_DEMAND.cut, bytes: 64 * 1024 * 1024 } };
+      return { job, archive: await t.Archive.attach(job, t.archives, options) };
+    }));
+    await Promise.all(shipped.map(({ archive }) => archive.ship()));
+    await t.server("slow");
+    await Promise.all(shipped.map(async ({ job, archive }) => {
+      for (let n = 0n; n < 3n; n += 1n) equal(await job.putAcked("m", t.key(n), "a"), await archive.ship());
+    }));
+    equal(await t.server("most"), 1);
+    for (const { archive } of shipped) await archive.close();
+  },
+  "archive: how often a job is tried is its own matter": async (t) => {
+    const root = await t.open();
+    const attach = async (id, options) => {
+      const job = await root.openJob(id);
+      const archive = await t.Archive.attach(job, t.archives, { ...ON_DEMAND, name: freshName(), ...options });
+      await archive.ship();
+      await job.putAcked("m", t.key(1n), "a");
+      return archive;
+    };
+    const hasty = await attach("hasty", { maxAttempts: 1 });
+    const patient = await attach("patient", { maxAttempts: 1_000, backoffMs: 1, backoffMaxMs: 5 });
+    await t.server("down");
+    const [first, second] = [hasty.ship(), patient.ship()];
+    await rejects(first, "Overloaded");
+    equal(hasty.progress.state, "stalled");
+    await until(patient, ({ failures }) => failures > 3);
+    await t.server("up");
+    equal(await second, 1n);
+    await hasty.resume();
+    equal(await hasty.ship(), 1n);
+    for (const archive of [hasty, patient]) await archive.close();
+  },
+  "archive: a moment of an earlier life of a job is restored, until it is pruned": async (t) => {
+    const name = freshName();
+    const root = await t.open();
+    const times = [];
+    for (let life = 0; life < 2; life += 1) {
+      const job = await root.openJob("alpha");
+      const archive = await t.Archive.attach(job, t.archives, { ...ON_DEMAND, name });
+      await job.putAcked("m", t.key(BigInt(life)), `life ${life}`);
+      await archive.close();
+      const { value: segment } = await (await t.ArchiveReader.open(root, t.archives, name)).listSegments().next();
+      times.push(segment.lastMs);
+      await root.dropJob("alpha");
+      while (Date.now() <= segment.lastMs) await new Promise((done) => setTimeout(done, 1));
+    }
+    const earlier = await t.ArchiveReader.open(root, t.archives, name, { timeMs: times[0] });
+    await earlier.restore("restored", { to: { timeMs: times[0] } });
+    equal(string(await (await root.openJob("restored")).get("m", t.key(0n))), "life 0");
+    await (await t.ArchiveReader.open(root, t.archives, name)).prune({ timeMs: times[1] });
+    await rejects(t.ArchiveReader.open(root, t.archives, name, { timeMs: times[0] }), "JobNotFound");
+    const last = await t.ArchiveReader.open(root, t.archives, name);
+    equal((await last.verify()).segments, 1);
   },
   "archive: shipping goes on when the worker has died": async (t) => {
     if (t.options.worker !== "required") return;

@@ -90,7 +90,7 @@ export function only(what, given, names) {
   }
 }
 
-function numberOf(what, number) {
+export function numberOf(what, number) {
   if (number !== undefined && !(Number.isSafeInteger(number) && number >= 0)) {
     throw invalid(`${what} is an integer from 0`);
   }

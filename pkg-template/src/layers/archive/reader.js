@@ -8,7 +8,7 @@ import { limits } from "../../limits.js";
 import { readItem } from "../../stream.js";
 import { Reader } from "../../wire.js";
 import { Pulled, Remote } from "../remote.js";
-import { momentOf, only, serverOf } from "./given.js";
+import { momentOf, numberOf, only, serverOf } from "./given.js";
 
 /** The last seq there can be. */
 const SEQ_MAX = 2n ** 64n - 1n;
@@ -24,17 +24,18 @@ export class ArchiveReader {
     this.#generation = generation;
   }
 
-  /** Opens the archive of a name, in the last life of its job or that of a generation. */
+  /** Opens the archive of a name, in the last life of its job, or that of a generation or a time. */
   static async open(root, server, name, options = {}) {
-    only("a reader", options, ["generation"]);
-    const { generation } = options;
+    only("a reader", options, ["generation", "timeMs"]);
+    const { generation, timeMs } = options;
+    numberOf("timeMs", timeMs);
     if (generation !== undefined && !(generation instanceof Uint8Array && generation.length === 16)) {
       throw invalid("a generation is a Uint8Array of 16 bytes");
     }
     nameOf("archive name", name, limits().jobIdBytes);
     const args = [serverOf(server), name];
-    const again = (found) => [...args, found];
-    const remote = new Remote(root, "archiveReader", [...args, generation], { again, patient: true });
+    const again = (found) => [...args, found, undefined];
+    const remote = new Remote(root, "archiveReader", [...args, generation, timeMs], { again, patient: true });
     return new ArchiveReader(remote, await remote.open());
   }
 

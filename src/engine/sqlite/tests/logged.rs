@@ -72,6 +72,11 @@ fn request(space: Space, span: Span) -> PageRequest {
 async fn assert_is(engine: &SqliteEngine, model: &Model, random: &mut Random, when: &str) {
     let whole: Vec<_> = model.log.clone().into_iter().collect();
     assert_eq!(page(engine, request(Space::Log, Span::all())).await, (whole.clone(), false), "{when}");
+    #[cfg(feature = "archive")]
+    if let Some(direct) = engine.direct() {
+        let (found, _) = direct.log_page(&request(Space::Log, Span::all())).unwrap();
+        assert_eq!(found.rows.into_iter().collect::<Vec<_>>(), whole, "{when}, read directly");
+    }
     let mut seq = || random.below(model.seq as usize + 2) as u64;
     let (from, to) = (seq(), seq());
     let part = span(from, to.max(from));

@@ -8,6 +8,7 @@ mod options;
 mod reading;
 mod whole;
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -21,7 +22,7 @@ use self::options::Given;
 pub use self::reading::open as reader;
 pub use self::whole::{export, import};
 use super::{Answer, Args, Object, no_method};
-use crate::archive::{Archive, ArchiveProgress, ArchiveState, ArchiveWatch, Archiver};
+use crate::archive::{Archive, ArchiveProgress, ArchiveState, ArchiveWatch, Archiver, ArchiverOptions};
 use crate::error::{Error, Result};
 use crate::job::Job;
 use crate::web::wire::pack_error;
@@ -33,9 +34,23 @@ use crate::web::wire::pack_error;
 /// `InvalidArgument` for other arguments, and those of [`Archiver::attach`].
 pub async fn attach(job: &Job, args: Args<'_>) -> Result<Answer> {
     let (server, given): (Server, Given) = args.read()?;
-    let archiver = Archiver::new(given.archiver().election(Arc::new(WebLocks)))?;
-    let archive = archiver.attach(job, Arc::new(server), given.archive()).await?;
+    let archive = archiver()?.attach(job, Arc::new(server), given.archive()).await?;
     Ok(Answer::value(&ProgressOut::from(archive.progress()))?.with(Shipped(archive)))
+}
+
+thread_local! {
+    static ARCHIVER: OnceCell<Archiver> = const { OnceCell::new() };
+}
+
+/// The one archiver of this instance, so that all jobs here share its bounds.
+fn archiver() -> Result<Archiver> {
+    ARCHIVER.with(|archiver| match archiver.get() {
+        Some(archiver) => Ok(archiver.clone()),
+        None => {
+            let begun = Archiver::new(ArchiverOptions::new().election(Arc::new(WebLocks)))?;
+            Ok(archiver.get_or_init(|| begun).clone())
+        }
+    })
 }
 
 /// How far an archive has come, as it crosses.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::archive::{ArchiveOptions, ArchiverOptions, CutPolicy};
+use crate::archive::{ArchiveOptions, CutPolicy};
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -38,20 +38,10 @@ enum Early {
     Never,
 }
 
-/// Milliseconds that it waits after a failure, at first and at most, unless options say otherwise.
+/// Milliseconds that it waits after a failure, at first and at most, if options say only one of them.
 const BACKOFF_MS: (u64, u64) = (500, 60_000);
 
 impl Given {
-    pub fn archiver(&self) -> ArchiverOptions {
-        let ms = |given: Option<u64>, default| Duration::from_millis(given.unwrap_or(default));
-        let (first, most) = (ms(self.backoff_ms, BACKOFF_MS.0), ms(self.backoff_max_ms, BACKOFF_MS.1));
-        let options = ArchiverOptions::new().backoff(first, most);
-        match self.max_attempts {
-            Some(attempts) => options.max_attempts(attempts),
-            None => options,
-        }
-    }
-
     pub fn archive(self) -> ArchiveOptions {
         let CutGiven { age_ms, commits, bytes, early } = self.cut;
         let mut cut = CutPolicy::new();
@@ -69,6 +59,14 @@ impl Given {
         }
         if let Some(bytes) = self.base_after_bytes {
             options = options.base_after_bytes(bytes);
+        }
+        if let Some(attempts) = self.max_attempts {
+            options = options.max_attempts(attempts);
+        }
+        if self.backoff_ms.is_some() || self.backoff_max_ms.is_some() {
+            let ms = |given: Option<u64>, default| Duration::from_millis(given.unwrap_or(default));
+            options =
+                options.backoff(ms(self.backoff_ms, BACKOFF_MS.0), ms(self.backoff_max_ms, BACKOFF_MS.1));
         }
         match self.keep_ms {
             Some(ms) => options.keep(Duration::from_millis(ms)),

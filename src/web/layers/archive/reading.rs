@@ -22,17 +22,19 @@ use crate::web::wire::{Output, pack_items};
 /// Segments that are told at one time.
 const SEGMENTS_AT_ONCE: usize = 64;
 
-/// Opens what a server has of a job: the server, the archive's name, and a generation if it is not the last one.
+/// Opens what a server has of a job: the server, the archive's name, and a generation, or a time in unix ms, if it is
+/// not the last life.
 ///
 /// # Errors
 ///
 /// `InvalidArgument` for other arguments, and those of [`ArchiveReader::open`].
 pub async fn open(root: &Persistency, args: Args<'_>) -> Result<Answer> {
-    let (server, name, generation): (Server, &str, Option<ByteBuf>) = args.read()?;
+    let (server, name, generation, time_ms): (Server, &str, Option<ByteBuf>, Option<u64>) = args.read()?;
     let server = Arc::new(server);
-    let reader = match generation {
-        None => ArchiveReader::open(server, name).await?,
-        Some(bytes) => {
+    let reader = match (generation, time_ms) {
+        (None, None) => ArchiveReader::open(server, name).await?,
+        (None, Some(ms)) => ArchiveReader::open_at(server, name, ms).await?,
+        (Some(bytes), _) => {
             let other = |_| Error::new(ErrorKind::InvalidArgument, "a generation has 16 bytes");
             let generation = bytes.into_vec().try_into().map_err(other)?;
             ArchiveReader::open_generation(server, name, generation)?
