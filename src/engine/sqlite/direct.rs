@@ -204,18 +204,21 @@ impl DirectReads {
         let mut connections = self.lock();
         let is_closed = connections.closed;
         let pauses = (!connections.is_paused).then_some(connections.pauses);
-        let is_roomy = purpose == For::Rows && !connections.has_roomy;
         let (of_purpose, most) = connections.of(purpose);
         if is_closed || of_purpose.lent >= most {
             return None;
         }
         of_purpose.lent += 1;
         let reading = of_purpose.idle.pop();
+        let is_roomy = purpose == For::Rows && reading.is_none() && !connections.has_roomy;
+        connections.has_roomy |= is_roomy;
         drop(connections);
         let mut lent = Lent { of: self, purpose, reading, pauses, is_sound: false };
         if lent.reading.is_none() {
-            let conn = self.connect(purpose, is_roomy).ok()?;
-            self.lock().has_roomy |= is_roomy;
+            let Ok(conn) = self.connect(purpose, is_roomy) else {
+                self.lock().has_roomy &= !is_roomy;
+                return None;
+            };
             lent.reading = Some(Reading { conn, is_roomy, changes: None, keeps: false });
         }
         Some(lent)
