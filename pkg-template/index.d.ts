@@ -342,9 +342,12 @@ export function prefixRange(prefix: Uint8Array): KeyRange;
 export interface OpenOptions {
   /** Where `worker.js` is; beside `index.js` by default. */
   readonly workerUrl?: Address | undefined;
-  /** Where `persistency.wasm` is; beside `index.js` by default. */
+  /**
+   * Where `persistency.wasm` is; beside `index.js` by default. The root `:memory:`, and a root that may run in the
+   * page, take `persistency-memory.wasm`, which serves every root.
+   */
   readonly wasmUrl?: Address | undefined;
-  /** The compiled `persistency.wasm`, for pages that load it themselves; it is not fetched then. */
+  /** The compiled `persistency.wasm`, or the other one as above, for pages that load it themselves; it is not fetched then. */
   readonly wasmModule?: CompiledModule | undefined;
   /**
    * Where the store runs. `"auto"` (the default): in a Web Worker, or in the page if none can start, which
@@ -1069,8 +1072,9 @@ export class Persistency {
    */
   close(): Promise<void>;
   /**
-   * Ends the worker at once, as if it had died: calls under way reject with the outcome `Unknown`, what is
-   * not committed may be lost, and the next call starts another one.
+   * Ends the worker at once, as if it had died: calls under way reject with the outcome `Unknown`, those that
+   * were waiting for a worker to start with `NotApplied`, what is not committed may be lost, and the next call
+   * starts another one.
    */
   terminate(): void;
   /** The same as `close`, for `await using`. */

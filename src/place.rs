@@ -10,6 +10,7 @@ use std::sync::Arc;
 use futures_channel::oneshot;
 use futures_util::future::{Either, select};
 
+#[cfg(any(test, feature = "in_memory", not(feature = "web")))]
 use crate::engine::memory::MemorySite;
 use crate::engine::{Claim, EngineError, PlatformSite, Site};
 use crate::error::{Error, ErrorKind, Result};
@@ -31,7 +32,7 @@ impl Place {
             return Err(Error::new(ErrorKind::InvalidArgument, "the root is empty"));
         }
         if root.as_os_str() == MEMORY_ROOT {
-            return Ok(Place { site: Arc::new(MemorySite::default()), is_memory: true });
+            return in_memory();
         }
         Ok(Place { site: Arc::new(PlatformSite::of_root(root)?), is_memory: false })
     }
@@ -98,6 +99,17 @@ impl Place {
         let (site, name) = (Arc::clone(&self.site), start.link.id.clone());
         spawn(&name, move || start.destroy(site))
     }
+}
+
+#[cfg(any(test, feature = "in_memory", not(feature = "web")))]
+fn in_memory() -> Result<Place> {
+    Ok(Place { site: Arc::new(MemorySite::default()), is_memory: true })
+}
+
+/// The package has them in a wasm of their own, which it loads for them.
+#[cfg(not(any(test, feature = "in_memory", not(feature = "web"))))]
+fn in_memory() -> Result<Place> {
+    Err(Error::new(ErrorKind::Unsupported, "this wasm has no roots in memory; persistency-memory.wasm has"))
 }
 
 /// What work on a place comes to; one type for all of it, so that the way there is in a program once.

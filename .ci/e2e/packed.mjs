@@ -10,11 +10,11 @@ import { project, run, tool } from './projects.mjs';
 const FILES = [
   'LICENSE-APACHE', 'LICENSE-MIT', 'LICENSE-MSGPACK', 'README.md', 'docs/archive.md', 'docs/browsers.md', 'index.d.ts', 'index.js',
   'layers-page.js', 'layers-worker.js', 'layers.d.ts', 'layers.js', 'layers/archive.d.ts', 'layers/datastore.d.ts', 'layers/sds.d.ts',
-  'layers/write-behind.d.ts', 'package.json', 'page.js', 'persistency-layers.wasm', 'persistency.wasm', 'worker.js',
+  'layers/write-behind.d.ts', 'package.json', 'page.js', 'persistency-layers.wasm', 'persistency-memory.wasm', 'persistency.wasm', 'worker.js',
 ];
 /** What is loaded by its address; nobody imports names from it. */
 const ASSETS = [
-  'worker.js', 'page.js', 'persistency.wasm', 'layers-worker.js', 'layers-page.js', 'persistency-layers.wasm',
+  'worker.js', 'page.js', 'persistency.wasm', 'persistency-memory.wasm', 'layers-worker.js', 'layers-page.js', 'persistency-layers.wasm',
 ];
 /** What each entry starts and, on demand, imports. */
 const ENTRIES = {

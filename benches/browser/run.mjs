@@ -167,10 +167,19 @@ async function main() {
   const server = await serve(mounts, 0, undefined, '/kept/');
   try {
     mkdirSync(values.out, { recursive: true });
+    const failed = [];
     for (const suite of suites) {
-      const report = await runSuite(suite, scale, { url: server.url, scratch, ...given });
-      writeFileSync(join(values.out, `${suite}.json`), `${JSON.stringify(report, null, 2)}\n`);
+      try {
+        const report = await runSuite(suite, scale, { url: server.url, scratch, ...given });
+        writeFileSync(join(values.out, `${suite}.json`), `${JSON.stringify(report, null, 2)}\n`);
+      } catch (error) {
+        interrupted.signal.throwIfAborted();
+        // The others take minutes too, and are not to blame.
+        console.error(error);
+        failed.push(suite);
+      }
     }
+    if (failed.length > 0) throw new Error(`not measured: ${failed.join(', ')}`);
   } finally {
     await server.close();
   }

@@ -25,6 +25,10 @@ export const tooLarge = (what, size, max) =>
 /** A call on something that has been closed. */
 export const closed = (what) => new PersistencyError("Closed", `the ${what} has been closed`);
 
+/** Whether it says that a worker has died, during a call or before it was sent. */
+export const isDeath = (error) =>
+  error instanceof PersistencyError && error.kind === "Backend" && (error.outcome === "Unknown" || error.retryable);
+
 /** The same failure with other words, or another outcome. */
 export function changed(error, { message = error.message, outcome = error.outcome }) {
   const { kind, retryable, conflictIndex, cause } = error;

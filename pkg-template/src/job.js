@@ -80,6 +80,10 @@ export class Job {
     await this.#close();
   }
 
+  [asyncDispose]() {
+    return this.close();
+  }
+
   // ---- writing
 
   async persist(batch) {
@@ -331,10 +335,6 @@ export class Job {
     });
   }
 }
-
-Object.defineProperty(Job.prototype, asyncDispose, {
-  value() { return this.close(); },
-});
 
 function positionOf(position) {
   const { generation, seq } = position ?? {};

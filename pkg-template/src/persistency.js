@@ -6,7 +6,8 @@ import { asyncDispose } from "./dispose.js";
 import { changed, closed, invalid, PersistencyError, within } from "./error.js";
 import { Job } from "./job.js";
 import { DEADLINE_MS, limits } from "./limits.js";
-import { Link, MEMORY } from "./link.js";
+import { Link } from "./link.js";
+import { MEMORY } from "./protocol.js";
 import { jobClosed, jobGone, optionsOf, differing, Tenant, writeOptions } from "./tenant.js";
 import { KIND, OP } from "./wire.js";
 
@@ -86,6 +87,10 @@ export class Persistency {
     Persistency.#instance = undefined;
     const opened = await instance?.opened.catch(() => undefined);
     await opened?.close();
+  }
+
+  [asyncDispose]() {
+    return this.close();
   }
 
   get root() {
@@ -180,7 +185,7 @@ export class Persistency {
     } catch (error) {
       failed.push(error);
     }
-    this.#link.end("the root has been closed");
+    this.#link.close(closed("root"));
     this.#tenants.clear();
     const [first, ...others] = failed;
     const words = `${first?.message}; other jobs that failed: ${others.length}`;
@@ -294,10 +299,6 @@ export class Persistency {
     else there.tenant.vanish(reader.error());
   }
 }
-
-Object.defineProperty(Persistency.prototype, asyncDispose, {
-  value() { return this.close(); },
-});
 
 // Every operation of a job in the form that takes the job's id on the root.
 const AsyncFunction = (async () => {}).constructor;

@@ -3,7 +3,7 @@
 
 import { seqOf, signalOf, text8 } from "./bytes.js";
 import { asyncDispose } from "./dispose.js";
-import { PersistencyError } from "./error.js";
+import { isDeath } from "./error.js";
 import { Key } from "./key.js";
 import { KeyRange, successor } from "./range.js";
 import { ENTRY, OP, Reader } from "./wire.js";
@@ -64,6 +64,10 @@ export class Steps {
     return this;
   }
 
+  async [asyncDispose]() {
+    await this.return();
+  }
+
   async #end() {
     if (this.#ended) return;
     this.#ended = true;
@@ -71,10 +75,6 @@ export class Steps {
     await this.ended?.();
   }
 }
-
-Object.defineProperty(Steps.prototype, asyncDispose, {
-  value() { return this.return().then(() => {}); },
-});
 
 /** Why an iterator ends that its caller has had enough of. */
 const ENDED = new DOMException("the iterator has been ended", "AbortError");
@@ -125,7 +125,7 @@ export class Commits extends Steps {
     this.#position = position;
     this.#open = () => {
       this.#number = nextStream;
-      nextStream = nextStream === 0xffff_ffff ? 1 : nextStream + 1;
+      nextStream = (nextStream + 1) >>> 0 || 1;
       const opened = tenant.call(operation, (writer) => open(writer, this.#number, this.#position), this.stopped)
         .then((reader) => {
           this.#position = reader.position();
@@ -182,8 +182,7 @@ export class Commits extends Steps {
 
   /** Whether the worker has died, and what followed can still be told, or at least that it cannot. */
   #goesOn(error) {
-    const died = error instanceof PersistencyError && error.kind === "Backend" && error.outcome === "Unknown";
-    return died && this.#position !== undefined && this.#retries < RETRIES_MAX && !this.#tenant.ended;
+    return isDeath(error) && this.#position !== undefined && this.#retries < RETRIES_MAX && !this.#tenant.ended;
   }
 }
 

@@ -12,6 +12,7 @@
 pub(crate) mod faulty;
 #[cfg(test)]
 pub(crate) mod laws;
+#[cfg(any(test, feature = "in_memory", not(feature = "web")))]
 pub(crate) mod memory;
 pub(crate) mod row_key;
 mod rows;
@@ -272,6 +273,7 @@ impl Query {
 
 impl Found {
     /// Whether it is nothing, which may mean that the job has been emptied.
+    #[allow(dead_code, reason = "not every build has roots in memory")]
     pub(crate) fn is_nothing(&self) -> bool {
         match self {
             Found::Got(Got::Payloads(payloads)) => payloads.iter().all(Option::is_none),
@@ -300,6 +302,7 @@ impl Seen {
 
 impl Verify {
     /// Whether a read that found this also returns the record.
+    #[allow(dead_code, reason = "not every build has roots in memory")]
     pub(crate) fn wants(self, found: &Found) -> bool {
         match self {
             Verify::Never => false,

@@ -33,6 +33,7 @@ impl Bounds {
     }
 
     /// Leaves what lies beyond `last`; whether anything can.
+    #[allow(dead_code, reason = "not every build has roots in memory")]
     pub(crate) fn narrow(&mut self, last: Vec<u8>, reverse: bool) -> bool {
         if reverse {
             self.upper = Some(last);
@@ -64,6 +65,7 @@ pub(crate) fn after_category(prefix: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Takes a key of `rows` apart: its category and how many bytes that takes; `None` if it is not one of ours.
+#[allow(dead_code, reason = "not every build has roots in memory")]
 pub(crate) fn split_row_key(key: &[u8]) -> Option<(String, usize)> {
     let mut category = Vec::new();
     let mut at = 0;

@@ -43,6 +43,7 @@ impl Rows {
         self.count
     }
 
+    #[allow(dead_code, reason = "not every build has roots in memory")]
     pub(crate) fn is_empty(&self) -> bool {
         self.count == 0
     }

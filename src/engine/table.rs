@@ -156,6 +156,7 @@ impl<V: Clone, H: Hold> Table<V, H> {
     }
 
     /// All rows.
+    #[allow(dead_code, reason = "not every build has roots in memory")]
     pub(crate) fn rows(&self) -> Rows<'_, V, H> {
         Rows { lists: &self.lists, front: (0, 0), back: (self.lists.len(), 0) }
     }

@@ -41,6 +41,59 @@ export const deathTests = {
     await job.flush();
     await root.close();
   },
+  "calls that wait for a worker that dies before it is there were not applied, and can be repeated": async (t) => {
+    const { root, job } = await t.job({ queueOperations: 2 });
+    const { key } = t;
+    await job.putAcked("c", key(0), "kept");
+    await job.flush();
+    root.terminate();
+    const calls = {
+      put: () => job.putAcked("c", key(1), "v"), persist: () => job.persistPut("c", key(2), "v"),
+      get: () => job.get("c", key(0)), flush: () => job.flush(), list: () => root.listJobs(),
+      open: () => root.openJob("beta"), info: () => job.info(),
+    };
+    const dying = Object.entries(calls).map(([name, call]) => [name, failure(call(), name)]);
+    // The next one is being started since the first of them.
+    root.terminate();
+    const later = job.count("c");
+    for (const [name, told] of dying) {
+      const error = await told;
+      isError(error, "Backend", "NotApplied", name);
+      equal([error.retryable, error.message.endsWith("it was terminated by the page")], [true, true], name);
+    }
+    equal([await later, root.hasJob("beta"), job.committedSeq()], [1n, false, 1n]);
+    for (const call of Object.values(calls)) await call();
+    equal([await job.count("c"), root.hasJob("beta")], [3n, true]);
+  },
+  "a watch goes on where worker after worker dies before it is there": async (t) => {
+    const { root, job } = await t.job(LOGGED);
+    const watch = job.watch("c");
+    const first = watch.next();
+    await job.putAcked("c", t.key(1), "v");
+    await first;
+    const parked = next(watch);
+    for (let death = 0; death < 4; death += 1) {
+      root.terminate();
+      // A moment after which it asks again.
+      await pause(1);
+    }
+    await job.putAcked("c", t.key(2), "v");
+    equal((await parked).map(({ type, seq }) => [type, seq]), [["commit", 2n]]);
+    await watch.return();
+  },
+  "what waits for a worker when the root is closed is Closed": async (t) => {
+    const { root, job } = await t.job();
+    await job.putAcked("c", t.key(1), "v");
+    await job.flush();
+    root.terminate();
+    const waiting = [root.listJobs(), job.get("c", t.key(1)), job.putAcked("c", t.key(2), "v")];
+    const told = waiting.map((call) => call.then(() => undefined, (error) => error));
+    await root.close();
+    // In the page the next one may be there before the closing is.
+    for (const error of await Promise.all(told)) {
+      if (error || t.options.worker === "required") isError(error, "Closed", "NotApplied");
+    }
+  },
   "order is that of the calls, also where they wait for the new worker": async (t) => {
     const { root, job } = await t.job({ queueOperations: 2 });
     const { key } = t;

@@ -27,7 +27,42 @@ async function withoutWorker(tab, path, options) {
   assert.equal(await run(...tryOut({ ...options, worker: 'none' })), 'v page');
 }
 
+/** Opens a root and a job of it; the wasm files that the page has loaded until then, at least `wanted`. */
+const wasmLoadedFor = (root, options, wanted) => [async (lab, name, given, least) => {
+  const opened = await lab.Persistency.open(name, given);
+  await opened.openJob('alpha');
+  await opened.close();
+  const files = () => performance.getEntriesByType('resource').map((entry) => entry.name.split('/').at(-1))
+    .filter((file) => file.endsWith('.wasm'));
+  // They are entered a little later than they are there.
+  for (let looks = 0; looks < 500 && !files().includes(least); looks += 1) {
+    await new Promise((resolve) => { setTimeout(resolve, 10); });
+  }
+  return [...new Set(files())].sort();
+}, root, options, wanted];
+
 export const starts = [
+  {
+    fact: 'the wasm with roots in memory is loaded for these, and where the page does the work itself',
+    async run({ tab }) {
+      const [core, memory] = ['persistency.wasm', 'persistency-memory.wasm'];
+      const { run } = await tab('/');
+      assert.deepEqual(await run(...wasmLoadedFor('root', {}, core)), [core]);
+      assert.deepEqual(await run(...wasmLoadedFor(':memory:', {}, memory)), [memory, core]);
+      const another = await tab('/');
+      assert.deepEqual(await another.run(...wasmLoadedFor('root', { worker: 'none' }, memory)), [memory]);
+      assert.deepEqual(await another.run(...wasmLoadedFor(':memory:', { worker: 'none' }, memory)), [memory]);
+    },
+  },
+  {
+    fact: 'a root in memory is Unsupported where the wasm that was named has none, and the message names the one that has',
+    async run({ tab }) {
+      const { run } = await tab('/');
+      const said = await run(async (lab) => (await lab.told(lab.Persistency.open(':memory:', { wasmUrl: '/pkg/persistency.wasm' }))));
+      assert.equal(said.kind, 'Unsupported');
+      assert.match(said.message, /persistency-memory\.wasm/);
+    },
+  },
   {
     fact:
       'a worker script that is not there is replaced by the page, or Unsupported where a worker is required',

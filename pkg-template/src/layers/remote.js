@@ -2,7 +2,7 @@
 // Opens one when it is first needed, and again when the worker was started anew. Never repeats a call.
 
 import { signalOf } from "../bytes.js";
-import { closed, invalid, PersistencyError } from "../error.js";
+import { closed, invalid, isDeath, PersistencyError } from "../error.js";
 import { Job, tenantOf } from "../job.js";
 import { DEADLINE_MS } from "../limits.js";
 import { lineOf, Persistency } from "../persistency.js";
@@ -250,6 +250,3 @@ export class Pulled extends Steps {
     return { done: false, value: this.#last };
   }
 }
-
-/** Whether the worker has died during a call. */
-const isDeath = ({ kind, outcome }) => kind === "Backend" && outcome === "Unknown";

@@ -100,12 +100,16 @@ class Run {
     const last = BigInt(this.states.length - 1);
     const writing = tab.job.persistAcked(batch);
     if (isKilled) this.#kill(tab);
+    let outcome;
     let seq = await writing.catch((error) => {
-      if (error.outcome !== "Unknown") throw error;
+      if (error.kind !== "Backend") throw error;
+      ({ outcome } = error);
     });
     if (seq === undefined) {
       seq = (await tab.job.position()).seq;
-      // Nothing has come of it; its worker was killed meanwhile, or while it started.
+      // Its worker was killed while it started.
+      if (outcome === "NotApplied") equal(seq, last);
+      // Nothing has come of it.
       if (seq === last) return;
     }
     equal(seq, last + 1n);
