@@ -84,7 +84,7 @@ function builds({ root }) {
     'an esbuild build with worker and wasm copied beside it': async (folder) => {
       const args = ['main.js', '--bundle', '--format=esm', '--outdir=dist', '--log-level=warning'];
       await run(folder, tool(root, '.bin', 'esbuild'), ...args);
-      for (const name of ['worker.js', 'persistency.wasm']) {
+      for (const name of ['worker.js', 'persistency.wasm', 'persistency-memory.wasm']) {
         cpSync(installed(folder, name), join(folder, 'dist', name));
       }
       return withPage(folder);

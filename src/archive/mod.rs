@@ -66,7 +66,10 @@
 //! payloads of 100 bytes, compression and all. `examples/archive_costs.rs` measures it side by side.
 //!
 //! An archiver reads the log beside the writer, not behind his writes, and so follows a writer who never pauses, though
-//! at some distance. What it is behind by lies in the job's log, on the medium: as much as that has room for.
+//! at some distance: on the same machine, busy with other things, 27 % of what was written in some seconds had been
+//! shipped to a directory when the last of it was durable, 53 % with 1 KB and 34 % with 64 KB, and the writer had 0.94,
+//! 0.91 and 0.56 of his throughput meanwhile. What it is behind by lies in the job's log, on the medium: as much as
+//! that has room for.
 //!
 //! Each segment costs two puts and a listing of one name, a base one put for each 8 MiB of rows and one more.
 //!

@@ -277,3 +277,27 @@ impl ArchiverOptions {
 pub(super) fn whole_ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::test;
+
+    #[test]
+    fn the_number_of_commits_that_is_waited_for_is_one_that_has_not_been_reached() {
+        for cut in [CutPolicy::new(), CutPolicy::new().not_early(), CutPolicy::new().commits(7).bytes(100)] {
+            for commit_bytes in [0, 1, 3, 100, 101, 1_000, u64::MAX] {
+                let mut commits = 0;
+                while !cut.is_due(commits, 0, commits.saturating_mul(commit_bytes)) {
+                    let next = cut.next_count(commits, commit_bytes);
+                    assert!(next > commits, "{next} after {commits} of {commit_bytes} bytes, {cut:?}");
+                    commits = next;
+                }
+                assert!(
+                    commits <= cut.commits
+                        && commits.saturating_sub(1).saturating_mul(commit_bytes) < cut.bytes
+                );
+            }
+        }
+    }
+}

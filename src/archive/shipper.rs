@@ -254,7 +254,11 @@ impl Shipper {
             return Ok(Turn::More);
         }
         let end = self.cut_at.unwrap_or(durable);
-        let Some(sealed) = self.cut(end).await? else { return Ok(Turn::More) };
+        // Nothing is put into a life that another one has followed: who prunes it would not come back for that.
+        let followed = self.check_life();
+        let (followed, cut) = join(followed, self.cut(end)).await;
+        followed?;
+        let Some(sealed) = cut? else { return Ok(Turn::More) };
         self.cut_at = Some(sealed.mark.last_seq);
         self.put(sealed).await?;
         Ok(Turn::More)
@@ -310,9 +314,7 @@ impl Shipper {
         let mark = SegmentMark { bytes_until: self.state.bytes_until.saturating_add(mark.bytes), ..mark };
         let whole = |bytes: &[u8]| Segment::decode(Kind::History, bytes).map(drop);
         let name = self.names.data(&mark);
-        let (put, is_last) = join(put_settled(&*self.store, &name, &bytes, whole), self.check_life()).await;
-        is_last?;
-        if put?.is_some() {
+        if put_settled(&*self.store, &name, &bytes, whole).await?.is_some() {
             return Err(Error::new(ErrorKind::Corrupt, format!("{name}: it is another segment")));
         }
         let name = self.names.segment(mark.first_seq);
@@ -326,14 +328,17 @@ impl Shipper {
         }
     }
 
-    /// Sees to it that whoever ships a life that another one has followed is told so, before that other one prunes it.
-    async fn check_life(&self) -> Result<()> {
-        let newest = catalog::newest_life_number(&*self.store, &self.archive).await?;
-        match newest.is_some_and(|number| number > self.life) {
-            true => live(&self.job, &*self.store, &self.archive, &self.generation, &self.holder, &self.clock)
-                .await
-                .map(drop),
-            false => Ok(()),
+    /// Tells whoever ships a life that another one has followed, before that other one prunes it.
+    fn check_life(&self) -> impl Future<Output = Result<()>> + Send + use<> {
+        let (job, store, archive) = (self.job.clone(), Arc::clone(&self.store), self.archive.clone());
+        let (life, generation, holder) = (self.life, self.generation, self.holder.clone());
+        let clock = self.clock.clone();
+        async move {
+            let newest = catalog::newest_life_number(&*store, &archive).await?;
+            if newest.is_some_and(|number| number > life) {
+                live(&job, &*store, &archive, &generation, &holder, &clock).await?;
+            }
+            Ok(())
         }
     }
 

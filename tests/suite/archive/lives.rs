@@ -194,6 +194,9 @@ async fn a_life_that_is_still_shipped_stays(root: &TestRoot) {
     assert_eq!((lives.objects(&generation), lives.marks()), (all, 2));
     lives.prune(BEGIN_MS + 200_000).await;
     assert_eq!((lives.objects(&generation), lives.marks()), (0, 1));
+    old.put_acked("m", k("b"), "").await.unwrap();
+    assert_eq!(kind(of_old.ship().await), ErrorKind::Conflict, "what it ships could not be restored");
+    assert_eq!((lives.objects(&generation), of_old.archived_seq()), (0, 1), "and nobody would remove it");
 }
 
 async fn a_clock_that_was_wrong_costs_nothing_that_is_kept(root: &TestRoot) {
