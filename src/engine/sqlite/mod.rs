@@ -32,8 +32,10 @@
 //!
 //! Only a commit of a single row, which writes the journal's last page, would gain from smaller ones, and a
 //! get outside of the cache. The cache of a connection for gets is 16 MiB: with 8 MiB gets among 100,000 rows
-//! of 100 bytes take 1.9 times as long, with more they are no faster. Memory-mapped reads are not used, since
-//! a medium that fails would end the process. Looking less often whether a checkpoint is due brought nothing.
+//! of 100 bytes take 1.9 times as long, with more they are no faster. One of them, which is lent first, has
+//! 64 MiB: gets of 100,000 rows spread over 300,000 are twice as fast with it. Memory-mapped reads are not used,
+//! since a medium that fails would end the process. Looking less often whether a checkpoint is due brought
+//! nothing.
 //!
 //! What the journal is for: of 64 rows that are committed together in no order, each into a page of its own,
 //! one costs SQLite 23 µs of processor, and as part of an entry 0.6 µs; loading rows in no order is five times
