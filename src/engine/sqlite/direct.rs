@@ -306,10 +306,10 @@ impl Drop for Lent<'_> {
         }
         connections.has_roomy &= !lost_roomy;
         let (of_purpose, _) = connections.of(self.purpose);
-        match sound {
-            Some(reading) if reading.is_roomy => of_purpose.idle.push(reading),
-            Some(reading) => of_purpose.idle.insert(0, reading),
-            None => {}
+        if let Some(reading) = sound {
+            // Before all others the roomy one is lent, then the one that was in use last, which has its pages.
+            let at = of_purpose.idle.iter().take_while(|other| !other.is_roomy).count();
+            of_purpose.idle.insert(at, reading);
         }
         of_purpose.lent -= 1;
         let awaited = connections.closed;
@@ -329,5 +329,31 @@ impl Drop for DirectReads {
 fn close(conn: Connection) {
     if let Err(error) = schema::close(conn) {
         log::warn!("closing a connection for direct reads: {}", error.message);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_roomy_connection_is_lent_first_and_then_the_one_that_was_in_use_last() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Files::of(dir.path(), "job").unwrap();
+        schema::build(&files.new_db(), b"record", |_| Ok(())).unwrap();
+        files.install().unwrap();
+        let direct = DirectReads::new(files, Arc::default());
+        let mut lent: Vec<_> = (0..4).map(|_| direct.lend(For::Rows).unwrap()).collect();
+        for (n, lent) in (0..).zip(&mut lent) {
+            lent.reading.as_mut().unwrap().changes = Some(n);
+            lent.is_sound = true;
+        }
+        let order = |lent: &Vec<Lent<'_>>| {
+            let changes = lent.iter().map(|lent| lent.reading.as_ref().unwrap().changes);
+            changes.map(Option::unwrap).collect::<Vec<_>>()
+        };
+        drop(lent);
+        let lent: Vec<_> = (0..4).map(|_| direct.lend(For::Rows).unwrap()).collect();
+        assert_eq!(order(&lent), [0, 3, 2, 1]);
     }
 }

@@ -3,11 +3,11 @@
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Poll;
 
 use futures_executor::block_on;
-use rusqlite::Connection;
+use rusqlite::{Connection, wal::CheckpointMode};
 
 use super::*;
 use crate::engine::sqlite::journal::ENTRY_BYTES_MAX;
@@ -353,6 +353,67 @@ async fn readers_that_never_rest_do_not_keep_the_write_ahead_log_from_starting_o
     ended.store(true, Ordering::Relaxed);
     readers.into_iter().for_each(|reader| reader.join().unwrap());
     assert!(longest < (frames / 2 * PAGE_BYTES) as u64, "{longest}");
+}
+
+#[tokio::test]
+#[allow(clippy::disallowed_methods, reason = "direct reads are made on any thread")]
+async fn what_one_direct_read_has_seen_every_later_one_sees() {
+    let (_dir, _site, engine) = new_job().await;
+    put(&engine, "a", 0_u64.to_be_bytes()).await;
+    let direct = engine.direct().unwrap();
+    let (ended, seen) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let readers: Vec<_> = (0..4)
+        .map(|_| {
+            let (direct, ended, seen) = (Arc::clone(&direct), Arc::clone(&ended), Arc::clone(&seen));
+            std::thread::spawn(move || {
+                while !ended.load(Ordering::SeqCst) {
+                    let before = seen.load(Ordering::SeqCst);
+                    let row = directly(&*direct, "a").unwrap().unwrap();
+                    let now = u64::from_be_bytes(*row.first_chunk().unwrap());
+                    assert!(now >= before, "{now} after {before}");
+                    seen.fetch_max(now, Ordering::SeqCst);
+                }
+            })
+        })
+        .collect();
+    for n in 1..200_u64 {
+        // Into the journal and from there into the tree, into the tree at once, and beside it.
+        let bytes = [8, ENTRY_BYTES_MAX, INLINE_BYTES_MAX + 1][n as usize % 3];
+        let mut payload = n.to_be_bytes().to_vec();
+        payload.resize(bytes, 0);
+        put(&engine, "a", payload).await;
+        seen.fetch_max(n, Ordering::SeqCst);
+        fold(&engine);
+        if n % 50 == 0 {
+            engine.compact().await.unwrap();
+        }
+    }
+    ended.store(true, Ordering::SeqCst);
+    readers.into_iter().for_each(|reader| reader.join().unwrap());
+    assert_sound(&engine).await;
+}
+
+#[tokio::test]
+async fn views_are_kept_again_after_a_checkpoint_that_somebody_was_in_the_way_of() {
+    let (dir, _site, engine) = new_job().await;
+    let direct = engine.direct().unwrap();
+    put(&engine, "a", "1").await;
+    fold(&engine);
+    let db = dir.path().join("job.db");
+    let stranger = schema::open_reader(&db).unwrap();
+    stranger.execute_batch("BEGIN; SELECT * FROM rows").unwrap();
+    put(&engine, "a", "2").await;
+    engine.compact().await.unwrap();
+    stranger.execute_batch("COMMIT").unwrap();
+    // What is read again is read from the view that was begun before it.
+    for _ in 0..3 {
+        assert_eq!(directly(&*direct, "a"), Ok(Some(b"2".to_vec())));
+    }
+    let writer = schema::open_writer(&db).unwrap();
+    writer.execute("INSERT INTO meta VALUES (x'00', x'00')", ()).unwrap();
+    writer.busy_timeout(std::time::Duration::ZERO).unwrap();
+    let in_the_way = writer.wal_checkpoint_v2(rusqlite::DEFAULT_NAME, CheckpointMode::TRUNCATE);
+    assert!(in_the_way.is_err(), "{in_the_way:?}");
 }
 
 #[test]
