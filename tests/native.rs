@@ -42,7 +42,8 @@ async fn play(role: &str) {
         #[cfg(target_os = "linux")]
         "a_full_medium" => media::a_full_medium().await,
         #[cfg(target_os = "linux")]
-        "full_of_small_rows" => media::full_of_small_rows().await,
+        "full_of_small_rows" => media::full_of_small_rows(0).await,
+        "full_beside_readers" => media::full_of_small_rows(2).await,
         "full_of_a_log" => media::full_of_a_log().await,
         #[cfg(target_os = "linux")]
         "neighbours" => media::neighbours().await,

@@ -123,10 +123,27 @@ fn a_medium_that_is_full_of_small_rows_lets_them_be_deleted() {
     run_mounting("full_of_small_rows");
 }
 
-pub async fn full_of_small_rows() {
+#[test]
+fn readers_that_never_rest_do_not_keep_rows_on_a_full_medium_from_being_deleted() {
+    run_mounting("full_beside_readers");
+}
+
+pub async fn full_of_small_rows(readers: usize) {
     let dir = mounted();
     let p = Persistency::open(&dir).unwrap();
     let job = p.open_job("job").await.unwrap();
+    let read = |job: Job| async move {
+        for n in 0.. {
+            if job.get("c", number(n % 100_003)).await.is_err() {
+                break;
+            }
+        }
+    };
+    // Until the job is closed.
+    let readers: Vec<_> = (0..readers)
+        .map(|_| job.clone())
+        .map(|job| std::thread::spawn(move || futures_executor::block_on(read(job))))
+        .collect();
     // In no order, and committed one by one.
     let key = |n: i64| number(n * 7919 % 100_003);
     let payload = |n: i64| vec![n as u8; SMALL_PIECE];
@@ -158,6 +175,7 @@ pub async fn full_of_small_rows() {
     assert_eq!(job.count("c", ..).await.unwrap(), written.len() as u64 + 1);
     assert_eq!(job.check().await.unwrap(), Vec::<String>::new());
     p.close().await.unwrap();
+    readers.into_iter().for_each(|reader| reader.join().unwrap());
     report("finished");
 }
 

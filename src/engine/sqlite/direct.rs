@@ -51,6 +51,8 @@ struct Connections {
     rows: Idle,
     log: Idle,
     closed: bool,
+    /// How many want nobody to read now.
+    stops: usize,
     /// Whether one of those for rows is roomy.
     has_roomy: bool,
     /// Whether no view is kept now, but for the time of a read.
@@ -107,6 +109,9 @@ struct Lent<'a> {
 /// A change of the tree that is under way as long as this lives.
 pub(super) struct Changing<'a>(&'a DirectReads);
 
+/// Nobody reads directly as long as this lives.
+pub(super) struct Stopped<'a>(&'a DirectReads);
+
 impl Reading {
     /// Gets ready for a read of the tree as it is after so many changes, or later.
     fn look(&mut self, changes: Option<u64>, may_keep: bool) -> Result<()> {
@@ -135,6 +140,12 @@ impl Drop for Changing<'_> {
     }
 }
 
+impl Drop for Stopped<'_> {
+    fn drop(&mut self) {
+        self.0.lock().stops -= 1;
+    }
+}
+
 impl DirectReads {
     pub(super) fn new(files: Files, overlay: Arc<Shared>) -> Self {
         DirectReads {
@@ -151,15 +162,26 @@ impl DirectReads {
     pub(super) fn close(&self) {
         let mut connections = self.lock();
         connections.closed = true;
-        while connections.rows.lent + connections.log.lent > 0 {
-            connections = self.returned.wait(connections).unwrap_or_else(PoisonError::into_inner);
-        }
+        let mut connections = self.until_returned(connections);
         let (rows, log) =
             (std::mem::take(&mut connections.rows.idle), std::mem::take(&mut connections.log.idle));
         drop(connections);
         for reading in rows.into_iter().chain(log) {
             close(reading.conn);
         }
+    }
+
+    /// Has callers ask the engine as long as what it returns lives, waiting for those who read now.
+    pub(super) fn stop(&self) -> Stopped<'_> {
+        let mut connections = self.lock();
+        connections.stops += 1;
+        drop(self.until_returned(connections));
+        Stopped(self)
+    }
+
+    fn until_returned<'a>(&'a self, connections: MutexGuard<'a, Connections>) -> MutexGuard<'a, Connections> {
+        let are_lent = |connections: &mut Connections| connections.rows.lent + connections.log.lent > 0;
+        self.returned.wait_while(connections, are_lent).unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Views of the tree as it is now are not read again from here on. Before the change can be seen, and until
@@ -202,10 +224,10 @@ impl DirectReads {
             self.used.store(true, Ordering::Relaxed);
         }
         let mut connections = self.lock();
-        let is_closed = connections.closed;
+        let takes_none = connections.closed || connections.stops > 0;
         let pauses = (!connections.is_paused).then_some(connections.pauses);
         let (of_purpose, most) = connections.of(purpose);
-        if is_closed || of_purpose.lent >= most {
+        if takes_none || of_purpose.lent >= most {
             return None;
         }
         of_purpose.lent += 1;
@@ -312,7 +334,7 @@ impl Drop for Lent<'_> {
             of_purpose.idle.insert(at, reading);
         }
         of_purpose.lent -= 1;
-        let awaited = connections.closed;
+        let awaited = connections.closed || connections.stops > 0;
         drop(connections);
         if awaited {
             self.of.returned.notify_all();

@@ -63,8 +63,9 @@ impl Writing {
     }
 
     /// Gives the write-ahead log its room back on a full medium: so that deletes find some, and a long one to
-    /// whoever needs it.
+    /// whoever needs it. Who reads a row at that time would be in the way, and there may always be one.
     pub(super) fn make_room(&self) {
+        let _stopped = self.direct.stop();
         self.checkpoint();
         let wal = fs::metadata(files::beside(&self.db, "-wal"));
         if !self.sync_failed.get()
@@ -170,6 +171,7 @@ impl Writing {
 
     /// Takes the write-ahead log in and cuts it, unless somebody reads from it at this time.
     fn truncate_wal(&self) -> Result<()> {
+        let _stopped = self.direct.stop();
         self.conn.busy_timeout(Duration::ZERO)?;
         let truncated = self.run_checkpoint(CheckpointMode::TRUNCATE);
         self.conn.busy_timeout(schema::BUSY_TIMEOUT)?;
