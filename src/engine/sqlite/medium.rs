@@ -81,9 +81,8 @@ impl Writing {
     ///
     /// The commit before it stands whatever comes of this, so a failure is kept for those that follow.
     pub(super) fn checkpoint_if_due(&self) {
-        let due = |(frames, written): (i32, i32)| frames >= CHECKPOINT_FRAMES && written < frames;
         let state = self.conn.wal_checkpoint_v2(DEFAULT_NAME, CheckpointMode::NOOP);
-        if state.is_ok_and(due) {
+        if state.is_ok_and(is_due) {
             self.checkpoint();
         }
     }
@@ -102,12 +101,14 @@ impl Writing {
         }
     }
 
-    /// Runs a checkpoint that no kept view is in the way of. If somebody else is, views are kept again all the same:
-    /// the next checkpoint has them ended too, and there may never be one, where nothing is written any more.
+    /// Runs a checkpoint that no kept view is in the way of. Views are kept again afterwards, unless it was due and
+    /// somebody else was in the way: then it is tried again after the next commit.
     fn run_checkpoint(&self, mode: CheckpointMode) -> Result<()> {
         self.direct.pause();
         let done = self.conn.wal_checkpoint_v2(DEFAULT_NAME, mode);
-        self.direct.resume();
+        if !done.as_ref().is_ok_and(|state| is_due(*state)) {
+            self.direct.resume();
+        }
         done?;
         Ok(())
     }
@@ -180,4 +181,9 @@ impl Writing {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether a write-ahead log of so many frames, so many of which have been written back, is long.
+fn is_due((frames, written): (i32, i32)) -> bool {
+    frames >= CHECKPOINT_FRAMES && written < frames
 }
