@@ -260,6 +260,14 @@ impl Call {
         told.asked.get_or_init(|| database.call(&tell)).begin(code, request.0);
         Call { told, taken: false, _tell: tell }
     }
+
+    /// A call that `ask` begins by itself, and that decides nothing.
+    #[cfg(any(test, feature = "web"))]
+    pub(super) fn by(ask: impl FnOnce(&Tell) -> Asked) -> Self {
+        let (told, tell) = Told::new(None);
+        told.asked.get_or_init(|| ask(&tell));
+        Call { told, taken: false, _tell: tell }
+    }
 }
 
 impl Told {

@@ -1,27 +1,7 @@
-//! Connects to a job's database, and creates it with its stores where that is wanted.
+//! Creates a job's database with its stores, and lets go of it.
 //!
-//! Never changes one that is there. Rust programs have rexie create it; in the npm package, whose every byte a page
-//! waits for, the script that connects does the same in passing (`engine.js`). A test compares what they make.
-
-use super::job::IndexedDbEngine;
-use crate::engine::EngineError;
-
-/// Connects to the database of this name. `Missing` if there was none: `creates` says that it is to be tried again
-/// then, because now there is one.
-#[cfg(not(feature = "web"))]
-pub(super) async fn connect(engine: &IndexedDbEngine, name: &str, creates: bool) -> Result<(), EngineError> {
-    let connected = engine.connect(false).await;
-    if creates && connected.as_ref().is_err_and(|error| error.fault == crate::engine::Fault::Missing) {
-        by_rexie::create(name).await?;
-    }
-    connected
-}
-
-/// Connects to the database, which is created if there is none and `creates`.
-#[cfg(feature = "web")]
-pub(super) async fn connect(engine: &IndexedDbEngine, _: &str, creates: bool) -> Result<(), EngineError> {
-    engine.connect(creates).await
-}
+//! Never changes one that is there. Rust programs have rexie do it; the npm package, whose every byte a page
+//! waits for, has its own script do the same (in `engine.js`). A test compares what they make.
 
 #[cfg(any(test, not(feature = "web")))]
 pub(super) mod by_rexie {
@@ -33,7 +13,7 @@ pub(super) mod by_rexie {
     use super::super::layout::{Store, VERSION};
     use crate::engine::{EngineError, Fault};
 
-    /// Creates the database, unless somebody else has been faster, and lets go of it.
+    /// Creates the database, unless somebody else has been faster.
     pub(in super::super) async fn create(name: &str) -> Result<(), EngineError> {
         let (sender, receiver) = oneshot::channel();
         let name = name.to_owned();
@@ -63,3 +43,29 @@ pub(super) mod by_rexie {
         }
     }
 }
+
+#[cfg(any(test, feature = "web"))]
+pub(super) mod by_script {
+    use wasm_bindgen::prelude::wasm_bindgen;
+
+    use super::super::bridge::{Asked, Call, Tell};
+    use super::super::layout::{Store, VERSION};
+    use crate::engine::EngineError;
+
+    #[wasm_bindgen(module = "/src/engine/indexed_db/engine.js")]
+    extern "C" {
+        #[wasm_bindgen(js_name = createDatabase)]
+        fn create_database(name: &str, version: u32, stores: &str, tell: &Tell) -> Asked;
+    }
+
+    /// Creates the database, unless somebody else has been faster.
+    pub(in super::super) async fn create(name: &str) -> Result<(), EngineError> {
+        let stores = Store::ALL.map(Store::name).join(",");
+        Call::by(|tell| create_database(name, VERSION, &stores, tell)).await.map(drop)
+    }
+}
+
+#[cfg(not(feature = "web"))]
+pub(super) use by_rexie::create;
+#[cfg(feature = "web")]
+pub(super) use by_script::create;

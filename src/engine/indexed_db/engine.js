@@ -2,7 +2,7 @@
 // a job open. Never retries or connects again by itself, awaits nothing inside a transaction, and knows nothing of what
 // is read and written. That is in tasks.js; Rust's side, and what crosses, is in bridge.rs.
 
-import { DURING, EMPTY, FAULT, Failure, Gathered, INLINE_BYTES_MAX, Reader, aborted, corrupt, failureOf, lost, utf8 } from "./basics.js";
+import { DURING, EMPTY, FAULT, Failure, Gathered, INLINE_BYTES_MAX, aborted, corrupt, failureOf, lost, utf8 } from "./basics.js";
 import { TURN, taskOf } from "./tasks.js";
 import { Memory, STORES, View } from "./view.js";
 
@@ -345,17 +345,18 @@ class Run {
     this.#body = undefined;
     this.#done = true;
     this.#result = result;
-    if (this.#transaction && this.#during === DURING.writing) {
-      // It commits by itself when all its requests have succeeded. Told to before that, it is through one way to the
-      // database and back earlier, but cannot be aborted when it is late, as it may be where others keep it waiting; and
-      // of several requests Firefox commits what the others wrote when one of them fails, and calls it complete.
-      if (!this.#memory.alone || this.#view.writes !== 1) return;
+    if (this.#transaction) {
+      // One that writes commits by itself when all its requests have succeeded. Told to before that, it is through one
+      // way to the database and back earlier, but cannot be aborted when it is late, as it may be where others keep it
+      // waiting; and of several requests Firefox commits what the others wrote when one of them fails, and calls it
+      // complete.
+      if (this.#during === DURING.writing && !(this.#memory.alone && this.#view.writes === 1)) return;
       try {
         this.#transaction.commit();
       } catch {
         // It ends by itself.
       }
-      return;
+      if (this.#during === DURING.writing) return;
     }
     this.#answer();
   }
@@ -542,7 +543,7 @@ export class Database {
     try {
       const task = taskOf(code, request);
       if (task) this.#run(call, task);
-      else this.#manage(call, code, request);
+      else this.#manage(call, code);
     } catch (error) {
       call.fail(failureOf(error, DURING.opening));
     }
@@ -620,7 +621,7 @@ export class Database {
     }
   }
 
-  #manage(call, code, request) {
+  #manage(call, code) {
     const indexedDB = factory();
     switch (code) {
       case CALL.probe:
@@ -629,13 +630,13 @@ export class Database {
         return this.#list(call, indexedDB);
       case CALL.delete: {
         // Waits for as long as somebody has it open and does not let go.
-        const deleting = indexedDB.deleteDatabase(this.#name);
-        deleting.onsuccess = () => call.end();
-        deleting.onerror = () => call.fail(failureOf(deleting.error, DURING.opening));
+        const request = indexedDB.deleteDatabase(this.#name);
+        request.onsuccess = () => call.end();
+        request.onerror = () => call.fail(failureOf(request.error, DURING.opening));
         return undefined;
       }
       case CALL.connect:
-        return this.#connect(call, indexedDB.open(this.#name), new Reader(request).flag());
+        return this.#connect(call, indexedDB.open(this.#name));
       case CALL.listen:
         return this.#listen(call);
     }
@@ -654,12 +655,11 @@ export class Database {
     indexedDB.databases().then(tell, (error) => call.fail(failureOf(error, DURING.opening)));
   }
 
-  /** Connects to the database, in whatever version, and refuses one that is not ours. `creates` says what becomes of none. */
-  #connect(call, request, creates) {
+  /** Connects to a database that exists, in whatever version, and refuses one that is not ours. */
+  #connect(call, request) {
     this.#disconnect();
     let absent = false;
     request.onupgradeneeded = () => {
-      if (creates) return STORES.forEach((store) => request.result.createObjectStore(store));
       // Then the request fails and the database stays uncreated.
       absent = true;
       request.transaction.abort();
@@ -725,4 +725,31 @@ export class Database {
     else this.#listeners.add(call);
     this.#heard = false;
   }
+}
+
+/**
+ * Creates the database with stores of these names, as rexie does for Rust programs, and lets go of it at once: a page
+ * would load more for rexie than for all reads and writes. Never changes one that is there. Tells its end, or why it
+ * failed, until it is released.
+ */
+export function createDatabase(name, version, stores, tell) {
+  const failed = (error) => tell && tellThrown(error, DURING.opening, tell);
+  try {
+    const request = indexedDB.open(name, version);
+    request.onupgradeneeded = () => {
+      for (const store of stores.split(",")) request.result.createObjectStore(store);
+    };
+    request.onsuccess = () => {
+      request.result.close();
+      tell?.(TELL.end, 0, EMPTY);
+    };
+    request.onerror = () => failed(request.error);
+  } catch (error) {
+    failed(error);
+  }
+  return {
+    release() {
+      tell = undefined;
+    },
+  };
 }

@@ -22,11 +22,9 @@ impl IndexedDbEngine {
         IndexedDbEngine { database: Database::new(name), mode }
     }
 
-    /// Connects to a database of our version; one that is missing is created if `creates`, else `Missing`.
-    pub(super) async fn connect(&self, creates: bool) -> Result<(), EngineError> {
-        let mut request = Packed::default();
-        request.byte(creates);
-        self.ask(code::CONNECT, request).await.map(drop)
+    /// Connects to an existing database of our version; `Missing` if there is none.
+    pub(super) async fn connect(&self) -> Result<(), EngineError> {
+        self.ask(code::CONNECT, Packed::default()).await.map(drop)
     }
 
     /// Makes sure that the job has its record; writes the first one into a database that is empty.
@@ -124,7 +122,7 @@ impl Engine for IndexedDbEngine {
     }
 
     async fn reconnect(&self) -> Result<(), EngineError> {
-        self.connect(false).await
+        self.connect().await
     }
 
     async fn changed(&self) {

@@ -7,7 +7,6 @@ use crate::engine::row_key::{Bounds, category_prefix};
 use crate::range::Span;
 
 /// The version of our databases; the format itself is numbered in the job's record.
-#[cfg(any(test, not(feature = "web")))]
 pub(super) const VERSION: u32 = 1;
 
 /// Chromium moves larger values out into files, which is slow and has lost data.
@@ -18,7 +17,6 @@ const _: () = assert!(crate::limits::LOG_PART_BYTES_MAX < VALUE_BYTES_MAX);
 pub(super) const INLINE_BYTES_MAX: usize = 32 * 1024;
 
 /// An object store of ours; `view.js` has them in the same order.
-#[cfg_attr(feature = "web", allow(dead_code, reason = "all of them together are created by rexie only"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Store {
     Meta,
@@ -28,7 +26,6 @@ pub(super) enum Store {
     Journal,
 }
 
-#[cfg(any(test, not(feature = "web")))]
 impl Store {
     pub(super) const ALL: [Store; 5] = [Store::Meta, Store::Rows, Store::Chunks, Store::Log, Store::Journal];
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::bridge::{Call, Database, Packed, code};
-use super::create::connect;
+use super::create::create;
 use super::job::IndexedDbEngine;
 use super::layout::escape_root;
 use super::owner::claim;
@@ -52,11 +52,14 @@ impl IndexedDbSite {
         mode: OpenMode,
         first_record: Vec<u8>,
     ) -> Result<IndexedDbEngine, EngineError> {
-        let (name, creates) = (self.database_name(id)?, mode == OpenMode::Create);
+        let name = self.database_name(id)?;
         for _ in 0..OPEN_ATTEMPTS_MAX {
             let engine = IndexedDbEngine::new(&name, mode);
-            match connect(&engine, &name, creates).await {
-                Err(error) if error.fault == Fault::Missing && creates => continue,
+            match engine.connect().await {
+                Err(error) if error.fault == Fault::Missing && mode == OpenMode::Create => {
+                    create(&name).await?;
+                    continue;
+                }
                 connected => connected?,
             }
             match engine.ensure_record(&first_record).await {

@@ -180,11 +180,9 @@ export class View {
 
   /** Asks for the journal's tail, unless it is known: what is behind the last entry that is, and that one. */
   askTail() {
-    const { number, alone, calm } = this.memory;
+    const { number, alone } = this.memory;
     if (alone && number > 0) return undefined;
     const [journal, range] = [this.store(JOURNAL), within(number)];
-    // Whether there is anything new costs less than what it is. The newest entry is always there.
-    if (number > 0 && calm >= CALM_MIN) return { number, counts: true, request: journal.count(within(number, undefined, true)) };
     return { number, request: number > 0 ? journal.getAll(range) : journal.getAllKeys(range) };
   }
 
@@ -192,15 +190,8 @@ export class View {
   *refresh(tail = this.askTail()) {
     const { memory } = this;
     while (tail) {
-      const { number, counts } = tail;
+      const { number } = tail;
       let values = yield tail.request;
-      if (counts) {
-        if (values === 0 && memory.number >= number) return memory.learn([]);
-        // What is new has to be read.
-        memory.calm = 0;
-        tail = this.askTail();
-        continue;
-      }
       if (number === 0) {
         // Much of it comes faster one by one.
         const requests = values.map((key) => this.store(JOURNAL).get(key));

@@ -157,7 +157,7 @@ async fn a_dropped_opening_leaves_no_connection_behind() {
     for _ in 0..3 {
         let name = site.database_name("job").expect("a good id");
         let engine = IndexedDbEngine::new(&name, OpenMode::MustExist);
-        assert!(engine.connect(false).now_or_never().is_none(), "is dropped under way");
+        assert!(engine.connect().now_or_never().is_none(), "is dropped under way");
         assert!(site.open("job", OpenMode::Create, vec![1]).now_or_never().is_none());
     }
     // Connections that nobody closes would block this for ever.

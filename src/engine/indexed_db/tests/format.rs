@@ -7,7 +7,7 @@ use web_sys::DomException;
 use super::*;
 use crate::engine::Fault;
 use crate::engine::indexed_db::bridge::{During, thrown};
-use crate::engine::indexed_db::create::by_rexie;
+use crate::engine::indexed_db::create::{by_rexie, by_script};
 use crate::engine::indexed_db::layout::escape_root;
 use crate::engine::row_key::{category_prefix, split_row_key};
 use crate::testing::async_test;
@@ -54,19 +54,12 @@ async fn described(name: &str) -> String {
     described.as_string().expect("a string")
 }
 
-/// Connects as the npm package does, which creates in passing.
-async fn by_script(name: &str) -> Result<(), EngineError> {
-    let engine = IndexedDbEngine::new(name, OpenMode::Create);
-    engine.connect(true).await?;
-    engine.close().await
-}
-
 #[async_test]
 async fn rexie_and_the_script_create_the_same_database() {
     let site = fresh_site();
     let name = |id| site.database_name(id).expect("a good id");
     by_rexie::create(&name("rexie")).await.expect("creates");
-    by_script(&name("script")).await.expect("creates");
+    by_script::create(&name("script")).await.expect("creates");
     let made = described(&name("script")).await;
     assert_eq!(made, described(&name("rexie")).await);
     for store in Store::ALL {
@@ -84,11 +77,11 @@ async fn a_database_that_is_there_is_created_over_by_neither() {
     let engine = open(&site).await;
     let name = site.database_name("job").expect("a good id");
     by_rexie::create(&name).await.expect("finds it");
-    by_script(&name).await.expect("finds it");
+    by_script::create(&name).await.expect("finds it");
     engine.ensure_record(b"another").await.expect("has one");
     engine.close().await.expect("closes");
     foreign(&site, 7, &["other"]).await.close();
-    for refused in [by_rexie::create(&name).await, by_script(&name).await] {
+    for refused in [by_rexie::create(&name).await, by_script::create(&name).await] {
         assert_eq!(refused.expect_err("is newer").fault, Fault::TooNew);
     }
     site.destroy("job").await.expect("is destroyed");
