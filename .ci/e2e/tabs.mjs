@@ -61,16 +61,19 @@ async function chromiumTab(context, url) {
  *
  * - `tab(url)`: a new tab, with `run(body, ...args)`, `open(url)`, `arrived(search)` for when it goes somewhere
  *   by itself, `back()`, `close()`, and `crash()`, which answers whether the browser is still there;
- * - `close()`, and `kill()`, after which nothing of it runs any more.
+ * - `close()`, and `kill()`, after which nothing of it runs any more;
+ * - `log()`: what this start of it has said, which is Chromium's only.
  */
 export async function startChromium({ flags }, profile) {
+  const { executablePath, args } = chromiumOptions(flags);
   const context = await chromium.launchPersistentContext(profile, {
-    ...chromiumOptions(flags), ignoreDefaultArgs: ['--disable-back-forward-cache'],
+    executablePath, args: [...args, '--enable-logging'], ignoreDefaultArgs: ['--disable-back-forward-cache'],
   });
   const main = mainProcess(profile);
   return {
     context,
     tab: (url) => chromiumTab(context, url),
+    log: () => readFileSync(join(profile, 'chrome_debug.log'), 'utf8'),
     close: () => context.close(),
     async kill() {
       const closed = new Promise((resolve) => context.once('close', resolve));
@@ -191,8 +194,11 @@ function mainProcess(profile) {
     const words = (told(pid, 'cmdline') ?? '').split('\0');
     return words.includes(`--user-data-dir=${profile}`) && !words.some((word) => word.startsWith('--type='));
   });
-  if (ours.length !== 1) throw new Error(`${ours.length} processes have this profile`);
-  return Number(ours[0]);
+  // A child has its parent's words until it has begun a program of its own.
+  const parent = (pid) => /^\d+ \(.*\) \S (\d+)/s.exec(told(pid, 'stat') ?? '')?.[1];
+  const [main, ...more] = ours.filter((pid) => !ours.includes(parent(pid)));
+  if (!main || more.length > 0) throw new Error(`${ours.length} processes have this profile`);
+  return Number(main);
 }
 
 /** The processes of a Firefox in which pages run. */

@@ -82,7 +82,7 @@ function readRow(row) {
   return { batch: `${round} ${tab} ${number}`, index };
 }
 
-/** What the log holds behind `seq`, and what the rows of `round` are: each batch whole, or what is wrong. */
+/** The job's life, what its log holds behind `seq`, and what the rows of `round` are: each batch whole, or what is wrong. */
 async function look(round, seq) {
   const { job } = state;
   const wrong = [];
@@ -109,7 +109,7 @@ async function look(round, seq) {
   for (const [batch, count] of Object.entries(counts)) {
     if (count !== rowsOf(Number(batch.split(' ')[2]))) wrong.push(`batch ${batch} has ${count} rows`);
   }
-  return { commits, batches: Object.keys(counts), wrong };
+  return { life: String(generation), commits, batches: Object.keys(counts), wrong };
 }
 
 
