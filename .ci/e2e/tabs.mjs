@@ -3,6 +3,7 @@
 
 import { once } from 'node:events';
 import { readFileSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { chromium } from 'playwright-core';
 import { startBrowser } from './webdriver.mjs';
 
