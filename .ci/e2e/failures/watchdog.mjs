@@ -85,6 +85,8 @@ export const watchdog = [
     async run({ tab }) {
       const [ours, other] = [await tab('/'), await tab('/')];
       await ours.run(openJob, JOB);
+      // Who is alone tells a put to commit at once, which cannot be taken back.
+      await other.run(openJob, JOB);
       await other.run(spin, DATABASE);
       const told = await ours.run(calls);
       inTime(told, ['Timeout']);
