@@ -17,8 +17,8 @@ const BROWSERS = [
   { name: 'Firefox', start: startFirefox, rounds: 2 },
 ];
 /**
- * What Chromium says when it deletes a database whose files it takes for damaged. A kill can leave the last record of
- * LevelDB's log half written; the next start goes on behind it, and the one after that takes the log for damaged.
+ * What Chromium says when it deletes a database whose files it takes for damaged: perhaps since a kill has left a record
+ * of LevelDB's log half written, and the start after it went on behind that.
  */
 const DELETED = /IndexedDB recovering from a corrupted \(and deleted\) database/;
 /** In one of so many kills that may happen, and must not more often. */

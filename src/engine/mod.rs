@@ -18,7 +18,7 @@ pub(crate) mod row_key;
 mod rows;
 pub(crate) mod table;
 
-// The platform's own storage is chosen here, and with it how long a call may take by default whether any engine
+// The platform's own storage is chosen here, and with it how long a call may take by default, whether any engine
 // there has direct reads, and whether groups are worth waiting for: where not, a program goes without what they take.
 #[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
 mod sqlite;
