@@ -124,7 +124,7 @@ async function develop(root, version, folder) {
 function visitor({ scratch, flags }) {
   let browser;
   return {
-    /** Loads a page; answers what it told, and the global scopes of its workers. */
+    /** Loads a page; answers what it told, and the global scopes of the workers that live. */
     visit: async (url, options = {}) => {
       browser ??= await chromium.launchPersistentContext(join(scratch, 'consumers'), {
         executablePath: '/usr/bin/chromium', args: flags['goog:chromeOptions'].args,
@@ -136,8 +136,9 @@ function visitor({ scratch, flags }) {
         await page.goto(`${url}?${new URLSearchParams(options)}`);
         const answered = page.waitForFunction(shown, null, { timeout: ANSWER_MS });
         const told = JSON.parse(await (await Promise.race([answered, failed])).jsonValue());
-        const scope = (worker) => worker.evaluate(() => globalThis.constructor.name);
-        return { told, scopes: await Promise.all(page.workers().map(scope)) };
+        // A page that closed its root ends its worker while that is asked.
+        const scope = (worker) => worker.evaluate(() => globalThis.constructor.name).catch(() => []);
+        return { told, scopes: (await Promise.all(page.workers().map(scope))).flat() };
       } finally {
         await page.close();
       }
