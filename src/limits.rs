@@ -44,7 +44,7 @@ pub const READS_MAX: usize = 4096;
 pub const DIRECT_READS_IN_A_ROW_MAX: u64 = 64;
 /// Answers of an engine that a worker takes in a row before it looks at commands and the time again.
 pub const ANSWERS_IN_A_ROW_MAX: usize = 32;
-/// How long a job is without work before it gives its thread and its connection back, in ms.
+/// How long a job is without work before it makes its commits durable and gives its thread and its connection back, in ms.
 pub(crate) const REST_AFTER_MS: u64 = 1_000;
 /// Bytes of scan results under way per worker; further scans wait.
 pub const SCANS_UNDER_WAY_BYTES_MAX: usize = 64 * 1024 * 1024;

@@ -16,7 +16,7 @@ use super::machine::{Answered, Ask, CallId, Ending, Machine, Wish, change};
 use super::turn::Task;
 use crate::clock::{Sleep, earlier};
 use crate::engine::{Engine, READS_DIRECTLY};
-use crate::error::Result;
+use crate::error::{Quoted, Result};
 use crate::limits;
 use crate::pace::yield_now;
 
@@ -77,7 +77,11 @@ impl Driver {
                 return Served::Ended(ending);
             }
             if self.may_rest() {
-                return Served::Idle;
+                self.sync_before_rest().await;
+                match self.machine.is_idle() {
+                    true => return Served::Idle,
+                    false => continue,
+                }
             }
             self.carry_out();
             if self.machine.gathers() {
@@ -104,6 +108,16 @@ impl Driver {
             return false;
         }
         due
+    }
+
+    /// Puts what is committed on the medium, so that closing a job at rest need not wake it: of those there may be
+    /// many at a time. What fails is left to who waits for it.
+    async fn sync_before_rest(&mut self) {
+        if !self.machine.is_synced()
+            && let Err(error) = self.single(Task::Sync, true).await
+        {
+            log::warn!("job {}: it rests before it is durable: {error}", Quoted(&self.link.id));
+        }
     }
 
     /// Lets handles read rows without this worker, as soon as the engine can.

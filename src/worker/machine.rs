@@ -205,6 +205,11 @@ impl Machine {
             && !self.standing.poisoned
     }
 
+    /// Whether there is nothing to be put on the medium.
+    pub(crate) fn is_synced(&self) -> bool {
+        self.read_only || self.standing.is_durable(Until::Task(self.accepted))
+    }
+
     /// The engine has released everything, or failed to: it is connected again before it is used.
     pub(crate) fn rest(&mut self, released: std::result::Result<(), EngineError>) {
         self.connection.unusable = true;
@@ -426,10 +431,7 @@ impl Machine {
 
     fn needs_last_sync(&self) -> bool {
         let open = self.last_command == Some(LastCommand::Close) && self.last_sync.is_none();
-        open && self.is_drained()
-            && !self.read_only
-            && !self.standing.poisoned
-            && !self.standing.is_durable(Until::Task(self.accepted))
+        open && self.is_drained() && !self.standing.poisoned && !self.is_synced()
     }
 
     /// How it ends, once the last command has come and nothing is left to do.

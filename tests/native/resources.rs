@@ -1,6 +1,7 @@
 //! Threads and file descriptors, which a process has not many of. In a child, where nobody else uses any.
 
 use std::fs;
+use std::process::Command;
 use std::time::Duration;
 
 use persistency::{ErrorKind, JobOptions, OpenMode, Outcome, Persistency};
@@ -98,6 +99,11 @@ pub async fn rests() {
     let (_, last) = jobs.pop().unwrap();
     p.drop_job(last.id()).await.unwrap();
     assert_eq!(last.get("c", number(1)).await.unwrap_err().kind(), ErrorKind::JobNotFound);
+    assert_held_at_most((files, threads + 1)).await;
+    // So few files that most could not be opened again, all at a time.
+    let few = format!("--nofile={}:", files + JOBS / 4);
+    let limited = Command::new("prlimit").args(["--pid", &std::process::id().to_string(), &few]).status();
+    assert!(limited.unwrap().success());
     p.close().await.unwrap();
     assert_eq!(Persistency::open(dir.path()).unwrap().list_jobs().await.unwrap().len(), JOBS);
     report("finished");

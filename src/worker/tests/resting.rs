@@ -35,17 +35,46 @@ async fn rest(world: &World) {
     pause().await;
 }
 
+/// The same, but what is committed cannot be put on the medium before.
+async fn rest_unsynced(world: &World) {
+    world.faults.on(Call::Apply, 1, Injection::fail(Fault::StorageFull));
+    rest(world).await;
+}
+
 async fn survivors(world: &World) -> Vec<u8> {
     world.site.lose_power(Survivors::Durable);
     keys(&world.beside().open().await.1).await
 }
 
 #[async_test]
-async fn commits_from_before_a_rest_are_durable_after_a_flush() {
+async fn what_is_committed_before_a_rest_is_durable_and_closing_then_wakes_nobody() {
+    let (world, root, job) = open().await;
+    soon(job.persist_acked(put(1))).await.expect("commits");
+    rest(&world).await;
+    assert_eq!(job.durable_seq(), 1);
+    soon(job.flush()).await.expect("is durable");
+    soon(root.close_job(JOB)).await.expect("closes");
+    assert_eq!(world.faults.calls(Call::Reconnect), 0);
+    assert_eq!(told(soon(job.get(ROWS, key(1))).await).0, ErrorKind::Closed);
+    assert_eq!(survivors(&world).await, [1]);
+}
+
+#[async_test]
+async fn a_job_whose_store_went_before_it_could_sync_and_rest_has_gone() {
+    let (world, root, job) = open().await;
+    soon(job.persist_acked(put(1))).await.expect("commits");
+    world.site.vanish(JOB);
+    rest(&world).await;
+    assert_eq!(told(soon(job.get(ROWS, key(1))).await).0, ErrorKind::JobNotFound);
+    soon(root.close()).await.expect("closes");
+}
+
+#[async_test]
+async fn commits_that_could_not_be_synced_before_a_rest_are_durable_after_a_flush() {
     let (world, _root, job) = open().await;
     soon(job.persist_acked(put(1))).await.expect("commits");
     soon(job.hold_log("holder")).await.expect("holds");
-    rest(&world).await;
+    rest_unsynced(&world).await;
     assert!(job.durable_seq() < job.committed_seq());
     soon(job.flush()).await.expect("syncs");
     assert_eq!(job.durable_seq(), 1);
@@ -55,10 +84,11 @@ async fn commits_from_before_a_rest_are_durable_after_a_flush() {
 }
 
 #[async_test]
-async fn closing_a_job_at_rest_makes_its_commits_durable() {
+async fn closing_a_job_at_rest_makes_durable_what_could_not_be_synced_before() {
     let (world, root, job) = open().await;
     soon(job.persist_acked(put(1))).await.expect("commits");
-    rest(&world).await;
+    rest_unsynced(&world).await;
+    assert_eq!(job.durable_seq(), 0);
     soon(root.close_job(JOB)).await.expect("closes");
     assert_eq!(told(soon(job.get(ROWS, key(1))).await).0, ErrorKind::Closed);
     assert_eq!(survivors(&world).await, [1]);
@@ -121,7 +151,7 @@ async fn a_watch_goes_on_over_a_rest() {
 async fn everything_that_waits_for_a_waking_that_fails_is_told_and_the_next_call_tries_again() {
     let (world, _root, job) = open().await;
     soon(job.persist_acked(put(1))).await.expect("commits");
-    rest(&world).await;
+    rest_unsynced(&world).await;
     world.faults.on(Call::Reconnect, 1, Injection::Hold);
     world.faults.on(Call::Reconnect, 1, Injection::fail(Fault::Other));
     world.faults.on(Call::Reconnect, 2, Injection::fail(Fault::Other));
@@ -149,7 +179,7 @@ async fn everything_that_waits_for_a_waking_that_fails_is_told_and_the_next_call
 async fn a_job_whose_store_went_while_it_rested_has_gone_for_everybody() {
     let (world, root, job) = open().await;
     soon(job.persist_acked(put(1))).await.expect("commits");
-    rest(&world).await;
+    rest_unsynced(&world).await;
     world.site.vanish(JOB);
     let (got, written, flushed) =
         soon(async { futures_util::join!(job.get(ROWS, key(1)), job.persist_acked(put(2)), job.flush()) })
