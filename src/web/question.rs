@@ -5,10 +5,12 @@
 use std::sync::Arc;
 
 use super::wire::{Input, malformed, range, unpack_batch};
+use crate::check::Check;
 use crate::engine::{Found, Page, Query};
 use crate::error::Result;
 use crate::job::{Job, Weighed};
 use crate::limits;
+use crate::watch::{Beginning, Commits, Position};
 use crate::worker::{LogChange, Read, Task};
 
 /// What a job's worker is asked.
@@ -23,7 +25,6 @@ pub enum Question {
 }
 
 /// What an answer needs to know of its call.
-#[derive(Debug)]
 pub struct Said {
     pub category: Option<Arc<str>>,
     pub operation: &'static str,
@@ -31,18 +32,23 @@ pub struct Said {
 }
 
 /// How a call is answered, where the answer does not tell.
-#[derive(Debug)]
 pub enum Asking {
     Plain,
     Task,
     Position,
     /// That this seq is durable.
     Durable(u64),
+    /// With damage that has been found, once there is nothing more to look at.
+    Check(Box<Check>),
+    /// With the position from which the stream of this number begins.
+    Begin(u32, Box<Beginning>),
+    /// With what the stream of this number yields next. Held by its call, so that giving that up ends it.
+    Next(u32, Box<Commits>),
 }
 
 /// Whether a job's worker answers this operation.
 pub fn is_one(operation: u8) -> bool {
-    matches!(operation, 10..=24 | 27..=28 | 40..=42)
+    matches!(operation, 10..=24 | 26..=28 | 30..=31 | 40..=42)
 }
 
 /// What the call asks of the job's worker, if its arguments are within their limits and it takes calls.
@@ -130,6 +136,11 @@ pub fn question(job: &Job, operation: u8, body: &[u8]) -> Result<(Question, Said
             said.operation = "info";
             Question::Read(Read::Details)
         }
+        // Answers strings.
+        26 => {
+            (said.operation, said.kind) = ("check", Asking::Check(Box::default()));
+            Question::Read(Check::first())
+        }
         27 => {
             said.operation = "compact";
             job.check_writable(said.operation)?;
@@ -139,6 +150,22 @@ pub fn question(job: &Job, operation: u8, body: &[u8]) -> Result<(Question, Said
         28 => {
             (said.operation, said.kind) = ("position", Asking::Position);
             Question::Read(Read::Details)
+        }
+        // The stream's number, a flag, a position if the flag is 1; category, range. Answers the position from
+        // which it watches.
+        30 => {
+            said.operation = "watch";
+            let (stream, from) = (input.count()? as u32, input.flag()?);
+            let from = if from { Some(position(input)?) } else { None };
+            let category = input.string()?;
+            said.category = Some(Arc::from(category));
+            begin(&mut said, stream, job.watch_beginning(from, category, input.span()?)?)
+        }
+        // The stream's number, a position. Answers that position.
+        31 => {
+            said.operation = "logFrom";
+            let stream = input.count()? as u32;
+            begin(&mut said, stream, Beginning::of_log(position(input)?))
         }
         // A holder's name, and to advance it a seq. Answers a seq and a flag.
         40..=42 => {
@@ -165,6 +192,16 @@ pub fn question(job: &Job, operation: u8, body: &[u8]) -> Result<(Question, Said
         open.map_err(|error| job.explain(error, said.category.as_deref(), said.operation))?;
     }
     Ok((question, said))
+}
+
+fn begin(said: &mut Said, stream: u32, beginning: Beginning) -> Question {
+    let question = Question::Read(beginning.question());
+    said.kind = Asking::Begin(stream, Box::new(beginning));
+    question
+}
+
+fn position(input: &mut Input<'_>) -> Result<Position> {
+    Ok(Position { generation: input.generation()?, seq: input.number()? })
 }
 
 fn ask(query: Query) -> Question {

@@ -69,8 +69,7 @@ impl Start {
             Ok(mut driver) => {
                 // Before the first write can be accepted.
                 driver.offer_direct();
-                driver.machine.publish();
-                link.publish_opened();
+                driver.machine.publish_opened();
                 serving.serve(driver).await;
             }
             Err(error) => {
