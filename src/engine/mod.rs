@@ -31,7 +31,9 @@ pub(crate) use sqlite::{DEADLINE_DEFAULT, GATHERS, READS_DIRECTLY, RESTS, Sqlite
 #[cfg(all(target_family = "wasm", target_os = "unknown"))]
 mod indexed_db;
 #[cfg(all(target_family = "wasm", target_os = "unknown"))]
-pub(crate) use indexed_db::{DEADLINE_DEFAULT, GATHERS, IndexedDbSite as PlatformSite, READS_DIRECTLY, RESTS};
+pub(crate) use indexed_db::{
+    DEADLINE_DEFAULT, GATHERS, IndexedDbSite as PlatformSite, READS_DIRECTLY, RESTS,
+};
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};

@@ -43,25 +43,25 @@ impl<'a> Call<'a> {
     ///
     /// `InvalidArgument` if it is not what the operation asks for.
     pub fn decode(operation: u8, body: &'a [u8]) -> Result<Self> {
-        let mut input = Input(body);
+        let mut input = Input::new(body);
         let input = &mut input;
         let call = match operation {
             1 => Call::OpenJob {
-                id: input.string()?,
-                options: if input.flag()? { Some(options(input)?) } else { None },
+                id: input.string(),
+                options: if input.flag() { Some(options(input)?) } else { None },
             },
-            2 => Call::CloseJob { id: input.string()? },
-            3 => Call::DropJob { id: input.string()? },
+            2 => Call::CloseJob { id: input.string() },
+            3 => Call::DropJob { id: input.string() },
             4 => Call::ListJobs,
             5 => Call::Close,
             6 => Call::Ping,
             7 => Call::Cancel,
             25 => Call::Stats,
-            32 => Call::Next { stream: input.count()? as u32 },
-            33 => Call::End { stream: input.count()? as u32 },
+            32 => Call::Next { stream: input.count() as u32 },
+            33 => Call::End { stream: input.count() as u32 },
             _ => return Err(malformed()),
         };
-        if input.0.is_empty() { Ok(call) } else { Err(malformed()) }
+        input.end().map(|()| call)
     }
 }
 
@@ -70,20 +70,20 @@ impl<'a> Call<'a> {
 /// exist, 2 read only).
 fn options(input: &mut Input<'_>) -> Result<JobOptions> {
     let mut options = JobOptions::new()
-        .durability(if input.flag()? { Durability::Strict } else { Durability::Relaxed })
-        .queue_operations(input.count()?)
-        .queue_bytes(input.count()?);
-    options = match input.flag()? {
-        true => options.deadline(Duration::from_millis(input.number()?)),
+        .durability(if input.flag() { Durability::Strict } else { Durability::Relaxed })
+        .queue_operations(input.count())
+        .queue_bytes(input.count());
+    options = match input.flag() {
+        true => options.deadline(Duration::from_millis(input.number())),
         false => options.no_deadline(),
     };
-    options = match input.byte()? {
+    options = match input.byte() {
         0 => options,
         1 => options.log(LogRetention::Off),
-        2 => options.log(LogRetention::LastBytes(input.number()?)),
+        2 => options.log(LogRetention::LastBytes(input.number())),
         _ => return Err(malformed()),
     };
-    Ok(options.mode(match input.byte()? {
+    Ok(options.mode(match input.byte() {
         0 => OpenMode::Create,
         1 => OpenMode::MustExist,
         2 => OpenMode::ReadOnly,

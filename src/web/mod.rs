@@ -87,8 +87,8 @@ pub fn open_root(name: &[u8], post: Function) -> Result<u32, JsValue> {
 #[wasm_bindgen(js_name = receiveFrame)]
 pub fn receive_frame(root: u32, frame: &[u8]) -> bool {
     let Some(root) = ROOTS.with(|roots| roots.get(root)) else { return false };
-    let mut input = Input(frame);
-    while !input.0.is_empty() {
+    let mut input = Input::new(frame);
+    while !input.is_empty() {
         if root.start(&mut input).is_err() {
             return false;
         }
@@ -148,8 +148,9 @@ struct Waiting {
 impl Root {
     /// Starts the next call of a frame; an error if there is none.
     fn start(self: &Rc<Self>, input: &mut Input<'_>) -> Result<()> {
-        let (number, operation) = (input.count()? as u32, input.byte()?);
-        let (about, body) = (input.count()? as u32, input.bytes()?);
+        let (number, operation) = (input.count() as u32, input.byte());
+        let (about, body) = (input.count() as u32, input.bytes());
+        input.check()?;
         let (may_cancel, operation) = (operation & MAY_CANCEL != 0, operation & !MAY_CANCEL);
         let begun = match operation {
             #[cfg(feature = "layers")]
