@@ -50,7 +50,6 @@ pub(super) mod by_script {
 
     use super::super::bridge::{Asked, Call, Tell};
     use super::super::layout::{Store, VERSION};
-    use crate::engine::EngineError;
 
     #[wasm_bindgen(module = "/src/engine/indexed_db/engine.js")]
     extern "C" {
@@ -59,9 +58,9 @@ pub(super) mod by_script {
     }
 
     /// Creates the database, unless somebody else has been faster.
-    pub(in super::super) async fn create(name: &str) -> Result<(), EngineError> {
+    pub(in super::super) fn create(name: &str) -> Call {
         let stores = Store::ALL.map(Store::name).join(",");
-        Call::by(|tell| create_database(name, VERSION, &stores, tell)).await.map(drop)
+        Call::by(|tell| create_database(name, VERSION, &stores, tell))
     }
 }
 

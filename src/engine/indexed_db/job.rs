@@ -23,15 +23,15 @@ impl IndexedDbEngine {
     }
 
     /// Connects to an existing database of our version; `Missing` if there is none.
-    pub(super) async fn connect(&self) -> Result<(), EngineError> {
-        self.ask(code::CONNECT, Packed::default()).await.map(drop)
+    pub(super) fn connect(&self) -> Call {
+        self.ask(code::CONNECT, Packed::default())
     }
 
     /// Makes sure that the job has its record; writes the first one into a database that is empty.
-    pub(super) async fn ensure_record(&self, first_record: &[u8]) -> Result<(), EngineError> {
+    pub(super) fn ensure_record(&self, first_record: &[u8]) -> Call {
         let mut request = Packed::default();
         request.byte(self.mode == OpenMode::Create).bytes(first_record);
-        self.ask(code::ENSURE, request).await.map(drop)
+        self.ask(code::ENSURE, request)
     }
 
     fn ask(&self, code: u8, request: Packed) -> Call {
@@ -122,7 +122,7 @@ impl Engine for IndexedDbEngine {
     }
 
     async fn reconnect(&self) -> Result<(), EngineError> {
-        self.connect().await
+        self.connect().await.map(drop)
     }
 
     async fn changed(&self) {

@@ -12,7 +12,6 @@ use crate::room::{Room, Share, Size};
 static OWNERS: Mutex<Vec<Owner>> = Mutex::new(Vec::new());
 
 /// What others know of an owner.
-#[derive(Clone)]
 struct Owner {
     /// Its databases' prefix.
     prefix: String,
@@ -34,14 +33,14 @@ pub(crate) struct RootClaim {
 
 /// Takes a share in the root of this prefix, after everybody in this page who lets go of it has.
 pub(super) async fn claim(prefix: &str) -> RootClaim {
-    let draining: Vec<Owner> = {
+    let draining: Vec<Arc<Room>> = {
         let mut owners = owners();
         owners.retain(|owner| owner.place.taken() == Size::ONE);
         let drains = |owner: &&Owner| owner.prefix == prefix && owner.drains.load(Ordering::SeqCst);
-        owners.iter().filter(drains).cloned().collect()
+        owners.iter().filter(drains).map(|owner| Arc::clone(&owner.place)).collect()
     };
-    for owner in draining {
-        drop(owner.place.take(Size::ONE).await);
+    for place in draining {
+        drop(place.take(Size::ONE).await);
     }
     let owner = Owner { prefix: prefix.to_owned(), drains: Arc::default(), place: Room::new(1, 0) };
     let claim = RootClaim { drains: Arc::clone(&owner.drains), _place: owner.place.try_take(Size::ONE) };

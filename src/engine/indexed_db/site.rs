@@ -57,15 +57,15 @@ impl IndexedDbSite {
             let engine = IndexedDbEngine::new(&name, mode);
             match engine.connect().await {
                 Err(error) if error.fault == Fault::Missing && mode == OpenMode::Create => {
-                    create(&name).await?;
+                    create(&name).await.map(drop)?;
                     continue;
                 }
-                connected => connected?,
+                connected => drop(connected?),
             }
             match engine.ensure_record(&first_record).await {
                 // Somebody deletes it right now.
                 Err(error) if error.fault == Fault::Lost => {}
-                ensured => return ensured.map(|()| engine),
+                ensured => return ensured.map(|_| engine),
             }
         }
         Err(EngineError::new(Fault::Busy, "the job is dropped as often as it is opened"))
@@ -89,7 +89,7 @@ impl Site for IndexedDbSite {
     }
 
     async fn list(&self) -> Result<Vec<String>, EngineError> {
-        let ids = ask(&self.prefix, code::LIST).await?;
+        let ids = ask(&self.prefix, code::LIST).await?.items;
         let id = |item: Option<Vec<u8>>| unescape(str::from_utf8(&item?).ok()?);
         Ok(ids.into_iter().filter_map(id).collect())
     }
@@ -99,7 +99,7 @@ impl Site for IndexedDbSite {
     }
 }
 
-/// A call that needs no connection: its items.
-async fn ask(name: &str, code: u8) -> Result<Vec<Option<Vec<u8>>>, EngineError> {
-    Ok(Call::begin(&Database::new(name), code, Packed::default(), None).await?.items)
+/// A call that needs no connection.
+fn ask(name: &str, code: u8) -> Call {
+    Call::begin(&Database::new(name), code, Packed::default(), None)
 }
