@@ -3,12 +3,13 @@
 //! The one point at which a running program chooses its engine. Everything here starts work where it
 //! runs (a thread natively, a task in the browser), so handles and their futures can be sent.
 
+use std::future::poll_fn;
 use std::path::Path;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use futures_channel::oneshot;
-use futures_util::future::{Either, select};
 
 #[cfg(any(test, feature = "in_memory", not(feature = "web")))]
 use crate::engine::memory::MemorySite;
@@ -127,15 +128,15 @@ type Work = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = std::result::Result<
 async fn run(name: &str, work: Work) -> Result<Done> {
     let (mut reply, answer) = oneshot::channel();
     let serve = move || async move {
-        let done = {
-            let (work, gone) = (work(), pin!(reply.cancellation()));
-            match select(work, gone).await {
-                Either::Left((done, _)) => done,
-                // Nobody wants it any more: a claim that waits on would be in the way of the next.
-                Either::Right(_) => return,
-            }
-        };
-        drop(reply.send(done));
+        let mut work = work();
+        let done = poll_fn(|context| match work.as_mut().poll(context) {
+            Poll::Ready(done) => Poll::Ready(Some(done)),
+            // Nobody wants it any more: a claim that waits on would be in the way of the next.
+            Poll::Pending => reply.poll_canceled(context).map(|()| None),
+        });
+        if let Some(done) = done.await {
+            drop(reply.send(done));
+        }
     };
     spawn(name, serve)?;
     match answer.await {

@@ -283,26 +283,27 @@ impl Link {
             && self.inbox.taking() == Taking::Open
     }
 
-    /// Waits until the job has been opened; its error if that failed.
-    pub(crate) async fn opened(&self) -> Result<()> {
-        let opened = self.reach(|progress| match &progress.end {
+    /// Resolves when the job has been opened; with its error if that failed.
+    pub(crate) fn opened(&self) -> impl Future<Output = Result<()>> {
+        self.reach(|progress| match &progress.end {
             _ if progress.opened.is_some() => Some(Ok(())),
             end => end.as_ref().map(|end| end.result.clone()),
-        });
-        opened.await
+        })
     }
 
-    /// Waits until the worker has released everything; tells how it ended.
-    pub(crate) async fn ended(&self) -> End {
-        self.reach(|progress| progress.end.clone()).await
+    /// Resolves when the worker has released everything; tells how it ended.
+    pub(crate) fn ended(&self) -> impl Future<Output = End> {
+        self.reach(|progress| progress.end.clone())
     }
 
-    /// Waits until the worker has released everything; the result of closing it.
+    /// Resolves when the worker has released everything; with the result of closing it.
     ///
     /// One that could not be opened has nothing to report: that has been done.
-    pub(crate) async fn closed_down(&self) -> Result<()> {
-        let end = self.ended().await;
-        if self.see(|progress| progress.opened.is_some()) { end.result } else { Ok(()) }
+    pub(crate) fn closed_down(&self) -> impl Future<Output = Result<()>> {
+        self.reach(|progress| {
+            let end = progress.end.as_ref()?;
+            Some(if progress.opened.is_some() { end.result.clone() } else { Ok(()) })
+        })
     }
 
     /// Whether no more calls are taken, because the worker has ended or is about to.
