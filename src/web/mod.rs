@@ -16,6 +16,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
+#[cfg(feature = "layers")]
 use futures_util::future::{AbortHandle, abortable};
 use js_sys::{Function, Uint8Array};
 use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
@@ -77,6 +78,8 @@ pub fn open_root(name: &[u8], post: Function) -> Result<u32, JsValue> {
         running: Table::default(),
         waiting: Table::default(),
         #[cfg(feature = "layers")]
+        layer_calls: Table::default(),
+        #[cfg(feature = "layers")]
         objects: Rc::default(),
     });
     ROOTS.with(|roots| roots.insert(number, root));
@@ -117,10 +120,13 @@ struct Root {
     tenants: Table<Rc<Tenant>>,
     /// Watches and log readers by the numbers that the page gave them, while nobody reads from them.
     streams: Table<Box<Commits>>,
-    /// Calls that may be given up, by their numbers.
-    running: Table<Option<AbortHandle>>,
+    /// Calls that may be given up, by their numbers: those that job's workers are asked for.
+    running: Table<()>,
     /// Calls that wait until their jobs come further, or end, by their numbers.
     waiting: Table<Asked>,
+    /// The same of layers.
+    #[cfg(feature = "layers")]
+    layer_calls: Table<AbortHandle>,
     /// What layers have open without a job.
     #[cfg(feature = "layers")]
     objects: Rc<layers::Objects>,
@@ -193,7 +199,7 @@ impl Root {
         said: Said,
     ) -> Asked {
         if may_cancel {
-            self.running.insert(number, None);
+            self.running.insert(number, ());
         }
         Asked { root: self.number, number, about, may_cancel, counts, job: tenant.job.clone(), said }
     }
@@ -215,9 +221,11 @@ impl Root {
                 return Ok(());
             }
             Call::Cancel => {
+                self.running.take(about);
                 drop(self.waiting.take(about));
-                if let Some(Some(running)) = self.running.take(about) {
-                    running.abort();
+                #[cfg(feature = "layers")]
+                if let Some(call) = self.layer_calls.take(about) {
+                    call.abort();
                 }
                 return Ok(());
             }
@@ -232,7 +240,11 @@ impl Root {
                 return Ok(());
             }
         };
-        self.run(number, may_cancel, Rc::clone(self).carry_out(about, what, id.to_owned()));
+        let (root, id) = (Rc::clone(self), id.to_owned());
+        spawn_local(async move {
+            let result = root.carry_out(about, what, &id).await;
+            root.end(number, result);
+        });
         Ok(())
     }
 
@@ -240,7 +252,17 @@ impl Root {
     #[cfg(feature = "layers")]
     fn call_layer(self: &Rc<Self>, number: u32, may_cancel: bool, about: u32, body: &[u8]) -> Result<()> {
         let (owner, objects) = self.objects(about)?;
-        self.run(number, may_cancel, objects.call(&owner, body)?);
+        let (work, handle) = abortable(objects.call(&owner, body)?);
+        if may_cancel {
+            self.layer_calls.insert(number, handle);
+        }
+        let root = Rc::clone(self);
+        spawn_local(async move {
+            // One that was given up is answered no more.
+            let Ok(result) = work.await else { return };
+            root.layer_calls.take(number);
+            root.end(number, result);
+        });
         Ok(())
     }
 
@@ -254,37 +276,22 @@ impl Root {
         Ok((layers::Owner::Job(tenant.job.clone()), Rc::clone(&tenant.objects)))
     }
 
-    /// Carries out a call that has to be awaited, and answers it.
-    fn run(
-        self: &Rc<Self>,
-        number: u32,
-        may_cancel: bool,
-        work: impl Future<Output = Result<Output>> + 'static,
-    ) {
-        let (work, handle) = abortable(work);
-        if may_cancel {
-            self.running.insert(number, Some(handle));
+    /// Answers a call that had to be awaited.
+    fn end(self: &Rc<Self>, number: u32, result: Result<Output>) {
+        match result {
+            Ok(Output(body)) => self.answer(number, Kind::Value, &body),
+            Err(error) => self.answer(number, Kind::Error, &pack_error(&error)),
         }
-        let root = Rc::clone(self);
-        spawn_local(async move {
-            // One that was given up is answered no more.
-            let Ok(result) = work.await else { return };
-            root.running.take(number);
-            match result {
-                Ok(Output(body)) => root.answer(number, Kind::Value, &body),
-                Err(error) => root.answer(number, Kind::Error, &pack_error(&error)),
-            }
-        });
     }
 
-    async fn carry_out(self: Rc<Self>, about: u32, what: OfRoot, id: String) -> Result<Output> {
+    async fn carry_out(self: &Rc<Self>, about: u32, what: OfRoot, id: &str) -> Result<Output> {
         let mut out = Output::default();
         match what {
             OfRoot::OpenJob(options) => {
-                let job = self.persistency.open_tenant(&id, options).await?;
+                let job = self.persistency.open_tenant(id, options).await?;
                 let Progress { opened, committed_seq, durable_seq, .. } = job.link().see(Progress::clone);
                 out.raw(&opened.unwrap_or_default()).number(committed_seq).number(durable_seq);
-                spawn_local(Rc::clone(&self).follow(about, Arc::clone(job.link())));
+                spawn_local(Rc::clone(self).follow(about, Arc::clone(job.link())));
                 let tenant = Tenant {
                     job,
                     asked: Cell::new(0),
@@ -294,8 +301,8 @@ impl Root {
                 };
                 self.tenants.insert(about, Rc::new(tenant));
             }
-            OfRoot::CloseJob => self.persistency.close_job(&id).await?,
-            OfRoot::DropJob => self.persistency.drop_job(&id).await?,
+            OfRoot::CloseJob => self.persistency.close_job(id).await?,
+            OfRoot::DropJob => self.persistency.drop_job(id).await?,
             OfRoot::ListJobs => drop(out.strings(&self.persistency.list_jobs().await?)),
             OfRoot::Close => self.persistency.close().await?,
         }
