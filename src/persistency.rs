@@ -417,7 +417,9 @@ impl RootCore {
         let link = Link::new(id.to_owned(), self.clock.clone(), bounds);
         let durable_always = options.durability == Durability::Strict || self.place.is_memory();
         let (mode, retention) = (options.mode, options.log);
-        let start = Start { link: Arc::clone(&link), mode, filling: false, durable_always, retention, claim };
+        let (filling, destroys) = (false, false);
+        let start =
+            Start { link: Arc::clone(&link), mode, filling, destroys, durable_always, retention, claim };
         (start, link)
     }
 
@@ -444,7 +446,7 @@ impl RootCore {
             return Ok(None);
         }
         let (start, link) = self.start(id, &JobOptions::default(), claim);
-        self.place.destroy(start)?;
+        self.place.start(Start { mode: OpenMode::MustExist, destroys: true, ..start })?;
         state.jobs.insert(id, Tenant::Ending(Arc::clone(&link)));
         Ok(Some(link))
     }

@@ -89,16 +89,10 @@ impl Place {
         }
     }
 
-    /// Starts the worker that opens and serves a job.
+    /// Starts the worker that opens and serves a job, or deletes one.
     pub(crate) fn start(&self, start: Start) -> Result<()> {
         let (site, name) = (Arc::clone(&self.site), start.link.id.clone());
         spawn(&name, move || start.run(site))
-    }
-
-    /// Starts a worker that deletes a job which is not open here.
-    pub(crate) fn destroy(&self, start: Start) -> Result<()> {
-        let (site, name) = (Arc::clone(&self.site), start.link.id.clone());
-        spawn(&name, move || start.destroy(site))
     }
 }
 

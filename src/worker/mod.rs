@@ -53,6 +53,8 @@ pub(crate) struct Start {
     pub(crate) mode: OpenMode,
     /// Whether it is to be filled, and is no job for others before that is done: created, or gone on with.
     pub(crate) filling: bool,
+    /// Whether it is only opened to be deleted; fine if there is none.
+    pub(crate) destroys: bool,
     pub(crate) durable_always: bool,
     /// What the stored retention is to become.
     pub(crate) retention: Option<LogRetention>,
@@ -63,34 +65,31 @@ pub(crate) struct Start {
 impl Start {
     /// Opens the job, serves it, and ends it; then tells the link how that went.
     pub(crate) async fn run(self, site: Arc<dyn Site>) {
-        let Start { link, mode, filling, durable_always, retention, claim } = self;
+        let Start { link, mode, filling, destroys, durable_always, retention, claim } = self;
         let serving = Serving { site, mode, _claim: claim, guard: EndGuard(Arc::clone(&link)) };
-        match open(&*serving.site, &link, (mode, filling), durable_always, retention).await {
+        let site = &*serving.site;
+        let ended = match open(site, &link, (mode, filling), durable_always, retention).await {
+            Ok(driver) if destroys => end(site, &link, driver, Ending::Dropped).await,
             Ok(mut driver) => {
                 // Before the first write can be accepted.
                 driver.offer_direct();
                 driver.machine.publish_opened();
-                serving.serve(driver).await;
+                return serving.serve(driver).await;
+            }
+            Err(error) if destroys => {
+                let result = match error.kind() {
+                    ErrorKind::VersionTooNew => Err(error),
+                    // What cannot be opened, or is not there, can still be deleted.
+                    _ => delete(site, &link).await,
+                };
+                End { result, afterwards: errors::gone(), dropped: true }
             }
             Err(error) => {
                 let error = error.in_context(format_args!("job {}, open", Quoted(&link.id)));
-                serving.end(End { result: Err(error.clone()), afterwards: error, dropped: false });
+                End { result: Err(error.clone()), afterwards: error, dropped: false }
             }
-        }
-    }
-
-    /// Deletes a job that is not open here; fine if there is none.
-    pub(crate) async fn destroy(self, site: Arc<dyn Site>) {
-        let Start { link, claim, mode, .. } = self;
-        let serving = Serving { site, mode, _claim: claim, guard: EndGuard(Arc::clone(&link)) };
-        let site = &*serving.site;
-        let result = match open(site, &link, (OpenMode::MustExist, false), false, None).await {
-            Ok(driver) => end(site, &link, driver, Ending::Dropped).await.result,
-            Err(error) if error.kind() == ErrorKind::VersionTooNew => Err(error),
-            // What cannot be opened, or is not there, can still be deleted.
-            Err(_) => delete(site, &link).await,
         };
-        serving.end(End { result, afterwards: errors::gone(), dropped: true });
+        serving.end(ended);
     }
 }
 
