@@ -111,13 +111,15 @@ impl Driver {
     }
 
     /// Puts what is committed on the medium, so that closing a job at rest need not wake it: of those there may be
-    /// many at a time. What fails is left to who waits for it.
-    async fn sync_before_rest(&mut self) {
-        if !self.machine.is_synced()
-            && let Err(error) = self.single(Task::Sync, true).await
-        {
-            log::warn!("job {}: it rests before it is durable: {error}", Quoted(&self.link.id));
-        }
+    /// many at a time. What fails is left to who waits for it. Boxed as all that only jobs do that rest.
+    fn sync_before_rest(&mut self) -> Pin<Box<dyn Future<Output = ()> + '_>> {
+        Box::pin(async move {
+            if !self.machine.is_synced()
+                && let Err(error) = self.single(Task::Sync, true).await
+            {
+                log::warn!("job {}: it rests before it is durable: {error}", Quoted(&self.link.id));
+            }
+        })
     }
 
     /// Lets handles read rows without this worker, as soon as the engine can.

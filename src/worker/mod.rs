@@ -26,6 +26,7 @@ mod transcripts;
 mod turn;
 mod waiters;
 
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -102,6 +103,10 @@ pub(crate) struct Serving {
     guard: EndGuard,
 }
 
+/// Resolves when the job rests, or with what goes on because a command has come meanwhile. Boxed, so that a program
+/// in which nothing rests goes without it.
+type Rest = Pin<Box<dyn Future<Output = Option<(Serving, Driver)>>>>;
+
 impl Serving {
     pub(crate) fn link(&self) -> &Arc<Link> {
         &self.guard.0
@@ -138,17 +143,26 @@ impl Serving {
             if !RESTS {
                 continue;
             }
-            let machine = driver.rest().await;
-            let Some(disturbed) = link.inbox.rest(Box::new(Resting { machine, serving: self })) else {
-                return;
-            };
-            let Resting { machine, serving } = *disturbed;
-            self = serving;
-            match self.driver(machine) {
-                Ok(woken) => driver = woken,
-                Err(end) => return self.end(end),
-            }
+            let Some(disturbed) = self.rest(driver).await else { return };
+            (self, driver) = disturbed;
         }
+    }
+
+    /// Has the job rest.
+    fn rest(self, driver: Driver) -> Rest {
+        Box::pin(async move {
+            let link = Arc::clone(self.link());
+            let machine = driver.rest().await;
+            let disturbed = link.inbox.rest(Box::new(Resting { machine, serving: self }))?;
+            let Resting { machine, serving } = *disturbed;
+            match serving.driver(machine) {
+                Ok(driver) => Some((serving, driver)),
+                Err(end) => {
+                    serving.end(end);
+                    None
+                }
+            }
+        })
     }
 
     /// Releases the root, then tells the link how the job has ended.
