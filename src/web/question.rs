@@ -4,12 +4,13 @@
 
 use std::sync::Arc;
 
-use super::wire::{Input, malformed, range, unpack_batch};
+use super::wire::{Input, malformed, unpack_batch};
 use crate::check::Check;
 use crate::engine::{Found, Page, Query};
 use crate::error::Result;
 use crate::job::{Job, Weighed};
 use crate::limits;
+use crate::scan::Scan;
 use crate::watch::{Beginning, Commits};
 use crate::worker::{LogChange, Read, Task};
 
@@ -109,7 +110,7 @@ pub fn question(job: &Job, operation: u8, body: &[u8]) -> Result<(Question, Said
             let (whole, reverse, keys_only) = (input.flag(), input.flag(), input.flag());
             let (limit, category) = (input.count(), input.string());
             said.category = Some(Arc::from(category));
-            let mut scan = job.scan(category, range(input.span())).limit(limit);
+            let mut scan = Scan::new(Arc::clone(job.link()), category, input.span()).limit(limit);
             if reverse {
                 scan = scan.reverse();
             }

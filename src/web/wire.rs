@@ -16,8 +16,6 @@
 //!   what the code asks for: see [`unpack_batch`].
 //! * A range is its first key as bytes, a flag, and the first key above it as bytes if the flag is 1.
 
-use std::ops::Bound;
-
 use crate::batch::{Batch, Op};
 use crate::engine::Page;
 use crate::error::{Error, ErrorKind, Result};
@@ -295,12 +293,6 @@ pub fn pack_error(error: &Error) -> Vec<u8> {
     let cause = std::error::Error::source(error).map(ToString::to_string);
     out.bytes(cause.unwrap_or_default().as_bytes());
     out.0
-}
-
-/// A span as the range that handles take.
-pub fn range(span: Span) -> (Bound<Key>, Bound<Key>) {
-    let end = span.end.map_or(Bound::Unbounded, |end| Bound::Excluded(Key::from(end)));
-    (Bound::Included(Key::from(span.start)), end)
 }
 
 /// What is answered to bytes that no page of this version sends.
