@@ -196,12 +196,17 @@ impl Batch {
 
     fn require(mut self, category: &str, key: Key, expected: Expected) -> Self {
         let category = self.category(category);
-        self.preconditions.push(Precondition { category, key, expected });
+        self.push_precondition(Precondition { category, key, expected });
         self
     }
 
+    /// Appends a precondition in place.
+    pub(crate) fn push_precondition(&mut self, precondition: Precondition) {
+        self.preconditions.push(precondition);
+    }
+
     /// Shares the previous entry's category where it is the same: most batches name one over and over.
-    fn category(&self, name: &str) -> Arc<str> {
+    pub(crate) fn category(&self, name: &str) -> Arc<str> {
         let last = self.operations.last().map(Op::category_shared);
         let last = last.or(self.preconditions.last().map(|precondition| &precondition.category));
         match last {

@@ -16,11 +16,11 @@
 //!   what the code asks for: see [`unpack_batch`].
 //! * A range is its first key as bytes, a flag, and the first key above it as bytes if the flag is 1.
 
-use crate::batch::{Batch, Op};
+use crate::batch::{Batch, Expected, Op, Precondition};
 use crate::engine::Page;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
-use crate::range::{KeyRange, Span};
+use crate::range::Span;
 use crate::watch::{Position, WatchItem};
 
 /// Version of everything in this module and in [`super::call`], and whether the layers are there.
@@ -229,16 +229,22 @@ pub fn unpack_batch(packed: &[u8]) -> Result<Batch> {
     let mut batch = Batch::new();
     while !input.is_empty() {
         let code = input.byte();
-        let category = input.string();
-        batch = match code {
-            PUT => batch.put(category, input.key(), input.bytes()),
-            DELETE => batch.delete(category, input.key()),
-            DELETE_RANGE => batch.delete_range(category, KeyRange::from(input.span())),
-            REQUIRE_ABSENT => batch.require_absent(category, input.key()),
-            REQUIRE_PRESENT => batch.require_present(category, input.key()),
-            REQUIRE_EQUAL => batch.require_equal(category, input.key(), input.bytes()),
+        let category = batch.category(input.string());
+        match code {
+            PUT => batch.push(Op::Put { category, key: input.key(), payload: input.bytes().to_vec() }),
+            DELETE => batch.push(Op::Delete { category, key: input.key() }),
+            DELETE_RANGE => batch.push(Op::DeleteRange { category, range: input.span().into() }),
+            REQUIRE_ABSENT..=REQUIRE_EQUAL => {
+                let key = input.key();
+                let expected = match code {
+                    REQUIRE_ABSENT => Expected::Absent,
+                    REQUIRE_PRESENT => Expected::Present,
+                    _ => Expected::Equal(input.bytes().to_vec()),
+                };
+                batch.push_precondition(Precondition { category, key, expected });
+            }
             _ => return Err(malformed()),
-        };
+        }
     }
     input.end().map(|()| batch)
 }
