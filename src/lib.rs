@@ -50,6 +50,7 @@ mod pace;
 mod payload;
 mod persistency;
 mod place;
+mod random;
 mod range;
 mod receipt;
 mod record;
