@@ -59,6 +59,7 @@ mod scan;
 #[cfg(feature = "sds")]
 pub mod sds;
 mod spawn;
+mod tasks;
 mod waiting;
 mod watch;
 #[cfg(all(feature = "web", target_family = "wasm", target_os = "unknown"))]

@@ -1,10 +1,9 @@
 //! What the npm package's Web Worker calls: roots by their numbers, frames of calls in, frames of answers out.
 //!
 //! Decides nothing: every meaning is that of [`Persistency`] and [`Job`]. What crosses is bytes (see
-//! [`wire`] and [`call`]), but for the first word of all (see [`convert`]).
+//! [`wire`] and [`call`]), but for the first word of all, a number.
 
 mod call;
-mod convert;
 #[cfg(feature = "layers")]
 mod layers;
 mod question;
@@ -15,14 +14,13 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use futures_util::future::{AbortHandle, abortable};
-use js_sys::{Function, Uint8Array};
-use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
-use wasm_bindgen_futures::spawn_local;
+use wasm_bindgen::prelude::wasm_bindgen;
 
 use self::call::Call;
 use self::question::{Asking, Question, Said};
-use self::wire::{Input, Kind, Output, malformed, pack_error, pack_items, pack_page, pack_payloads};
+use self::wire::{
+    Input, Kind, Output, PROTOCOL, malformed, pack_error, pack_items, pack_page, pack_payloads,
+};
 use crate::engine::Found;
 use crate::error::Result;
 use crate::job::{Job, done, payloads};
@@ -32,6 +30,7 @@ use crate::options::{JobOptions, OpenMode};
 use crate::persistency::Persistency;
 use crate::range::Span;
 use crate::record::{LogRetention, Record};
+use crate::spawn::{give_up, spawn_local};
 use crate::watch::{LogReader, Position, Watch, WatchItem};
 use crate::worker::{Answered, Caller, Link, Progress, Reading};
 
@@ -47,31 +46,40 @@ static MEMORY: talc::wasm::WasmDynamicTalc = talc::wasm::new_wasm_dynamic_alloca
 thread_local! {
     /// The roots, by their numbers: a worker's answers can be sent between threads, a root cannot.
     static ROOTS: Table<Rc<Root>> = Table::default();
-    static NEXT_ROOT: Cell<u32> = const { Cell::new(0) };
 }
 
-/// What the worker says first.
 #[wasm_bindgen]
-pub fn hello() -> JsValue {
-    convert::hello()
+extern "C" {
+    /// Who is given what goes back.
+    #[derive(Debug)]
+    pub type Page;
+
+    /// Takes a frame of answers, in a buffer of its own.
+    #[wasm_bindgen(method)]
+    fn post(this: &Page, frame: Vec<u8>);
+
+    /// Takes a packed error: there is no such root.
+    #[wasm_bindgen(method)]
+    fn refuse(this: &Page, error: Vec<u8>);
 }
 
-/// Opens the root of this name, in UTF-8, and answers its number; each frame of answers is given to `post`, in a
-/// buffer of its own.
-///
-/// # Errors
-///
-/// A packed error.
+/// What the worker says first: the protocol's version.
+#[wasm_bindgen]
+pub fn hello() -> u32 {
+    PROTOCOL
+}
+
+/// Opens the root of this name, in UTF-8, under this number, unless it is refused.
 #[wasm_bindgen(js_name = openRoot)]
-pub fn open_root(name: &[u8], post: Function) -> Result<u32, JsValue> {
-    let name = str::from_utf8(name).map_err(|_| malformed());
-    let persistency =
-        name.and_then(Persistency::open).map_err(|error| Uint8Array::from(pack_error(&error).as_slice()))?;
-    let number = NEXT_ROOT.replace(NEXT_ROOT.get() + 1);
+pub fn open_root(number: u32, name: &[u8], page: Page) {
+    let persistency = match str::from_utf8(name).map_err(|_| malformed()).and_then(Persistency::open) {
+        Ok(persistency) => persistency,
+        Err(error) => return page.refuse(pack_error(&error)),
+    };
     let root = Rc::new(Root {
         number,
         persistency,
-        post,
+        page,
         outbox: RefCell::default(),
         tenants: Table::default(),
         streams: Table::default(),
@@ -81,7 +89,6 @@ pub fn open_root(name: &[u8], post: Function) -> Result<u32, JsValue> {
         objects: Rc::default(),
     });
     ROOTS.with(|roots| roots.insert(number, root));
-    Ok(number)
 }
 
 /// Carries out the calls of a frame in their order; false if the frame is none.
@@ -112,15 +119,15 @@ pub fn leave_root(root: u32) {
 struct Root {
     number: u32,
     persistency: Persistency,
-    post: Function,
+    page: Page,
     /// Answers on their way out. Those of one turn of the event loop leave in one frame.
     outbox: RefCell<Output>,
     /// Open jobs by the numbers that the page gave them.
     tenants: Table<Rc<Tenant>>,
     /// Watches and log readers by the numbers that the page gave them, while nobody reads from them.
     streams: Table<Stream>,
-    /// Calls that may be given up, by their numbers.
-    running: Table<Option<AbortHandle>>,
+    /// Calls that may be given up, by their numbers, and the tasks of those that have one.
+    running: Table<Option<u64>>,
     /// Calls under which their jobs end; answered when they have.
     orphans: RefCell<Vec<Asked>>,
     /// What layers have open without a job.
@@ -212,8 +219,8 @@ impl Root {
             }
             Call::Check => Work::Check(self.tenant(about)?),
             Call::Cancel => {
-                if let Some(Some(running)) = self.running.take(about) {
-                    running.abort();
+                if let Some(Some(task)) = self.running.take(about) {
+                    give_up(task);
                 }
                 return Ok(());
             }
@@ -258,20 +265,18 @@ impl Root {
         may_cancel: bool,
         work: impl Future<Output = Result<Output>> + 'static,
     ) {
-        let (work, handle) = abortable(work);
-        if may_cancel {
-            self.running.insert(number, Some(handle));
-        }
         let root = Rc::clone(self);
-        spawn_local(async move {
-            // One that was given up is answered no more.
-            let Ok(result) = work.await else { return };
+        let task = spawn_local(async move {
+            let result = work.await;
             root.running.take(number);
             match result {
                 Ok(Output(body)) => root.answer(number, Kind::Value, &body),
                 Err(error) => root.answer(number, Kind::Error, &pack_error(&error)),
             }
         });
+        if may_cancel {
+            self.running.insert(number, Some(task));
+        }
     }
 
     async fn carry_out(self: Rc<Self>, about: u32, work: Work) -> Result<Output> {
@@ -414,8 +419,7 @@ impl Root {
     fn send(&self) {
         let frame = self.outbox.take().0;
         if !frame.is_empty() {
-            // Where posting fails nobody is left who could be told.
-            drop(self.post.call1(&JsValue::NULL, &Uint8Array::from(frame.as_slice())));
+            self.page.post(frame);
         }
     }
 
