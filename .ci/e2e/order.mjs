@@ -5,12 +5,12 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { Reader, SECTION, assembled, isNames, nameSection, sections } from './wasm.mjs';
 
 /** Bytes in a row that count as shared. */
-const SHARED_BYTES = 6;
+const SHARED_BYTES = 5;
 /** Bytes, and functions, that the next function is compared with. */
 const WINDOW_BYTES = 24 * 1024;
-const WINDOW_FUNCTIONS = 60;
+const WINDOW_FUNCTIONS = 40;
 /** What more functions have in common than this is found everywhere anyway. */
-const COMMON_MAX = 40;
+const COMMON_MAX = 30;
 
 /** How many functions are imported; nothing else is, in what wasm-bindgen makes. */
 function imported(body) {
