@@ -2,54 +2,135 @@
 //!
 //! Never repairs anything.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
 
 use crate::engine::{Found, Query};
 use crate::error::{ErrorKind, Result};
-use crate::record::Record;
 use crate::worker::{Link, Read, Reading, misanswered};
 
 /// One sentence for each finding.
 pub(crate) async fn check(link: &Link) -> Result<Vec<String>> {
-    let Found::Damage(mut findings) = link.ask(Query::Damage, true).await? else { return Err(misanswered()) };
-    let record = record(link).await?;
-    let mut next = record.log.first_seq;
-    let mut after = 0;
+    let mut check = Check::default();
+    let mut next = Check::first();
     loop {
-        let page = match link.read(Read::Commits { after, follow: false }).await {
-            Ok(Reading::Commits(page)) => page,
-            Ok(_) => return Err(misanswered()),
-            Err(error) if error.kind() == ErrorKind::Corrupt => {
-                findings.push(error.message().to_owned());
-                break;
-            }
-            Err(error) => return Err(error),
-        };
-        let Some(last) = page.commits.last() else { break };
-        after = last.seq;
-        for commit in &page.commits {
-            // Commits that come in while this runs go on where the record stood.
-            if commit.seq != next && next <= record.committed_seq && commit.seq > kept_from(link).await? {
-                findings.push(format!(
-                    "the commit log goes from seq {} to {}",
-                    next.saturating_sub(1),
-                    commit.seq
-                ));
-            }
-            next = commit.seq + 1;
+        let answer = link.read(next).await;
+        match check.take_in(answer)? {
+            Some(further) => next = further,
+            None => return Ok(check.findings),
         }
     }
-    if record.log.is_on() && next <= record.committed_seq && next >= kept_from(link).await? {
-        findings.push(format!("the commit log ends before seq {}", record.committed_seq));
+}
+
+/// A check under way. Awaits nothing: says what it has to know next, and takes the answer.
+#[derive(Debug, Default)]
+pub(crate) struct Check {
+    /// One sentence for each finding so far.
+    pub(crate) findings: Vec<String>,
+    stage: Stage,
+    /// Whether there is to be a log.
+    is_logged: bool,
+    /// Up to where it has to go: the last commit when the check began.
+    committed_seq: u64,
+    /// Commits of the log that have been read, and not yet looked at.
+    seqs: VecDeque<u64>,
+    /// The last one that has been read.
+    after: u64,
+    /// The seq that the log goes on with, if it is whole.
+    next: u64,
+}
+
+/// What the answer is about that comes next.
+#[derive(Debug, Default)]
+enum Stage {
+    #[default]
+    Damage,
+    Record,
+    Commits,
+    /// Whether the log has to have what is missing before the next commit: trimming may go on meanwhile.
+    Gap,
+    /// Whether it has to have what is missing at its end.
+    End,
+}
+
+impl Check {
+    /// What it has to know first.
+    pub(crate) fn first() -> Read {
+        Read::Ask { query: Query::Damage, whole: true }
     }
-    Ok(findings)
-}
 
-/// The first seq that has to be in the log by now; trimming may go on while somebody checks it.
-async fn kept_from(link: &Link) -> Result<u64> {
-    Ok(record(link).await?.log.first_seq)
-}
+    /// Takes the answer; what it has to know next, or `None` if it is through.
+    pub(crate) fn take_in(&mut self, answer: Result<Reading>) -> Result<Option<Read>> {
+        match self.stage {
+            Stage::Damage => {
+                let Reading::Found(Found::Damage(findings)) = answer? else { return Err(misanswered()) };
+                self.findings = findings;
+                Ok(Some(self.ask(Stage::Record)))
+            }
+            Stage::Record => {
+                let record = answer?.details()?.record;
+                self.next = record.log.first_seq;
+                (self.is_logged, self.committed_seq) = (record.log.is_on(), record.committed_seq);
+                Ok(Some(self.ask(Stage::Commits)))
+            }
+            Stage::Commits => match answer {
+                Ok(Reading::Commits(page)) => {
+                    self.seqs = page.commits.iter().map(|commit| commit.seq).collect();
+                    let Some(last) = self.seqs.back() else { return Ok(self.end()) };
+                    self.after = *last;
+                    Ok(Some(self.go_on()))
+                }
+                Ok(_) => Err(misanswered()),
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                    self.findings.push(error.message().to_owned());
+                    Ok(self.end())
+                }
+                Err(error) => Err(error),
+            },
+            Stage::Gap => {
+                let kept_from = answer?.details()?.record.log.first_seq;
+                if let Some(seq) = self.seqs.pop_front() {
+                    if seq > kept_from {
+                        let before = self.next.saturating_sub(1);
+                        self.findings.push(format!("the commit log goes from seq {before} to {seq}"));
+                    }
+                    self.next = seq + 1;
+                }
+                Ok(Some(self.go_on()))
+            }
+            Stage::End => {
+                let kept_from = answer?.details()?.record.log.first_seq;
+                if self.next >= kept_from {
+                    self.findings.push(format!("the commit log ends before seq {}", self.committed_seq));
+                }
+                Ok(None)
+            }
+        }
+    }
 
-async fn record(link: &Link) -> Result<Arc<Record>> {
-    Ok(link.read(Read::Details).await?.details()?.record)
+    fn ask(&mut self, stage: Stage) -> Read {
+        self.stage = stage;
+        match self.stage {
+            Stage::Damage => Self::first(),
+            Stage::Commits => Read::Commits { after: self.after, follow: false },
+            Stage::Record | Stage::Gap | Stage::End => Read::Details,
+        }
+    }
+
+    /// Looks at the commits that have been read.
+    fn go_on(&mut self) -> Read {
+        while let Some(&seq) = self.seqs.front() {
+            // Commits that come in while this runs go on where the record stood.
+            if seq != self.next && self.next <= self.committed_seq {
+                return self.ask(Stage::Gap);
+            }
+            self.next = seq + 1;
+            self.seqs.pop_front();
+        }
+        self.ask(Stage::Commits)
+    }
+
+    /// There is nothing more in the log.
+    fn end(&mut self) -> Option<Read> {
+        (self.is_logged && self.next <= self.committed_seq).then(|| self.ask(Stage::End))
+    }
 }

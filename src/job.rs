@@ -23,7 +23,7 @@ use crate::receipt::Receipt;
 #[cfg(feature = "archive")]
 use crate::record::Record;
 use crate::scan::Scan;
-use crate::watch::{LogReader, Position, Watch};
+use crate::watch::{Beginning, Commits, LogReader, Position, Watch};
 use crate::worker::{
     Answer, Command, Conflicts, Details, Link, LogChange, Read, Reading, Slot, Task, misanswered,
 };
@@ -342,8 +342,8 @@ impl Job {
     ///
     /// As [`watch_from`](Job::watch_from).
     pub async fn log_from(&self, position: Position) -> Result<LogReader> {
-        let started = LogReader::start(Arc::clone(self.link()), position).await;
-        started.map_err(|error| self.explain(error, None, "log_from"))
+        let started = Commits::start(Arc::clone(self.link()), Beginning::of_log(position)).await;
+        started.map(LogReader::from).map_err(|error| self.explain(error, None, "log_from"))
     }
 
     /// Keeps the log from now on until `name` advances or releases it; returns the seq after which it
@@ -580,16 +580,23 @@ impl Job {
         Ok((!span.is_empty()).then(|| Query::Count { category: Arc::from(category), span }))
     }
 
-    pub(crate) async fn start_watch(
+    async fn start_watch(&self, from: Option<Position>, category: &str, span: Span) -> Result<Watch> {
+        let beginning = self.watch_beginning(from, category, span)?;
+        let started = Commits::start(Arc::clone(self.link()), beginning).await;
+        started.map(Watch::from).map_err(|error| self.explain(error, Some(category), "watch"))
+    }
+
+    /// The beginning of a watch, if the category is within its limits and there may be one more.
+    pub(crate) fn watch_beginning(
         &self,
         from: Option<Position>,
         category: &str,
         span: Span,
-    ) -> Result<Watch> {
-        let explain = |error| self.explain(error, Some(category), "watch");
-        check_category(category).map_err(explain)?;
+    ) -> Result<Beginning> {
         let within = (Arc::from(category), span);
-        Watch::start(Arc::clone(self.link()), from, within).await.map_err(explain)
+        let beginning =
+            check_category(category).and_then(|()| Beginning::of_watch(self.link(), from, within));
+        beginning.map_err(|error| self.explain(error, Some(category), "watch"))
     }
 
     async fn change_log(&self, name: &str, change: LogChange, operation: &str) -> Result<u64> {

@@ -11,7 +11,7 @@ use futures_core::Stream;
 use crate::commit_log::Commit;
 use crate::error::{Error, ErrorKind, Result};
 use crate::range::Span;
-use crate::worker::{CommitsPage, Link, Progress, Read, Reading, WatchGuard, misanswered};
+use crate::worker::{CommitsPage, Details, Link, Progress, Read, Reading, WatchGuard, misanswered};
 
 /// A place in a job's history: everything up to `seq` of one generation.
 ///
@@ -44,7 +44,6 @@ pub enum WatchItem {
 /// Committed batches that touch a range, see [`Job::watch`](crate::Job::watch).
 pub struct Watch {
     commits: Commits,
-    _guard: WatchGuard,
 }
 
 /// The commit log from a position to its present end, see [`Job::log_from`](crate::Job::log_from).
@@ -52,11 +51,20 @@ pub struct LogReader {
     commits: Commits,
 }
 
-/// Commits after a position, page by page.
-struct Commits {
-    link: Arc<Link>,
+/// What of a job's commits is wanted: how a watch or a look at the log begins.
+pub(crate) struct Beginning {
+    from: Option<Position>,
     /// What of a commit is wanted; everything without it.
     within: Option<(Arc<str>, Span)>,
+    /// Has the worker remember commits; who reads the log does without.
+    guard: Option<WatchGuard>,
+}
+
+/// Commits after a position, page by page. Awaits nothing: says what it needs, and takes what comes of that.
+pub(crate) struct Commits {
+    link: Arc<Link>,
+    within: Option<(Arc<str>, Span)>,
+    guard: Option<WatchGuard>,
     /// Whether it asks the worker only if it has to, which then is of no order with what is written.
     #[cfg(feature = "archive")]
     directly: bool,
@@ -65,23 +73,22 @@ struct Commits {
     /// Yielded after what waits.
     failure: Option<Error>,
     ended: bool,
+    /// Whether there is nothing more for now, of which whoever reads the log is told once.
+    at_end: bool,
+}
+
+/// What commits need before there is something to yield.
+#[cfg_attr(not(feature = "web"), allow(dead_code, reason = "handles await, the npm package's exports ask"))]
+pub(crate) enum Need {
+    /// Nothing: there is something, or it has ended.
+    Nothing,
+    /// That the job moves on.
+    News,
+    /// The answer to this.
+    Page(Read),
 }
 
 impl Watch {
-    /// A watch from `from`, or from now; `within` says what it is about.
-    pub(crate) async fn start(
-        link: Arc<Link>,
-        from: Option<Position>,
-        within: (Arc<str>, Span),
-    ) -> Result<Self> {
-        // Counted before the position is read: from then on the worker remembers its commits.
-        let guard = link.watch_guard()?;
-        // One that begins now begins before what is written after it; a log is read up to what was accepted.
-        let details = if from.is_some() { Read::Details } else { Read::DetailsNow };
-        let commits = Commits::start(link, from, Some(within), details).await?;
-        Ok(Watch { commits, _guard: guard })
-    }
-
     /// Waits for the next committed batch that touches the range.
     ///
     /// After the job has been closed, dropped or lost, yields that error once and then `None`.
@@ -91,12 +98,8 @@ impl Watch {
             if let Some(item) = self.commits.take() {
                 return item;
             }
-            let after = self.commits.position.seq;
-            let news = |progress: &Progress| {
-                (progress.committed_seq > after || progress.end.is_some()).then_some(())
-            };
-            self.commits.link.reach(news).await;
-            self.commits.fetch(true).await;
+            self.commits.link.reach(|progress| self.commits.is_news(progress).then_some(())).await;
+            self.commits.fetch().await;
         }
     }
 
@@ -120,14 +123,11 @@ impl Watch {
 }
 
 impl LogReader {
-    pub(crate) async fn start(link: Arc<Link>, from: Position) -> Result<Self> {
-        Ok(LogReader { commits: Commits::start(link, Some(from), None, Read::Details).await? })
-    }
-
     /// One of what has been committed, whatever has been accepted: it waits for no write if it can help it.
     #[cfg(feature = "archive")]
     pub(crate) async fn of_committed(link: Arc<Link>, from: Position) -> Result<Self> {
-        let commits = Commits::start(link, Some(from), None, Read::DetailsNow).await?;
+        let details = link.read(Read::DetailsNow).await?.details()?;
+        let commits = Beginning::of_log(from).begin(link, &details)?;
         Ok(LogReader { commits: Commits { directly: true, ..commits } })
     }
 
@@ -147,12 +147,7 @@ impl LogReader {
             if let Some(item) = self.commits.take() {
                 return item;
             }
-            let before = self.commits.position.seq;
-            self.commits.fetch(false).await;
-            let idle = self.commits.waiting.is_empty() && self.commits.failure.is_none();
-            if idle && self.commits.position.seq == before {
-                return None;
-            }
+            self.commits.fetch().await;
         }
     }
 
@@ -165,14 +160,43 @@ impl LogReader {
     }
 }
 
-impl Commits {
-    async fn start(
-        link: Arc<Link>,
+impl From<Commits> for Watch {
+    fn from(commits: Commits) -> Self {
+        Watch { commits }
+    }
+}
+
+impl From<Commits> for LogReader {
+    fn from(commits: Commits) -> Self {
+        LogReader { commits }
+    }
+}
+
+impl Beginning {
+    /// A watch from `from`, or from now; `within` says what it is about.
+    pub(crate) fn of_watch(
+        link: &Arc<Link>,
         from: Option<Position>,
-        within: Option<(Arc<str>, Span)>,
-        details: Read,
+        within: (Arc<str>, Span),
     ) -> Result<Self> {
-        let details = link.read(details).await?.details()?;
+        // Counted before the position is read: from then on the worker remembers its commits.
+        Ok(Beginning { from, within: Some(within), guard: Some(link.watch_guard()?) })
+    }
+
+    /// The log from a position on.
+    pub(crate) fn of_log(from: Position) -> Self {
+        Beginning { from: Some(from), within: None, guard: None }
+    }
+
+    /// What has to be known of the job.
+    pub(crate) fn question(&self) -> Read {
+        // One that begins now begins before what is written after it; a log is read up to what was accepted.
+        if self.from.is_some() { Read::Details } else { Read::DetailsNow }
+    }
+
+    /// Begins, now that this is known.
+    pub(crate) fn begin(self, link: Arc<Link>, details: &Details) -> Result<Commits> {
+        let Beginning { from, within, guard } = self;
         let now = Position { generation: details.record.generation, seq: details.record.committed_seq };
         let position = from.unwrap_or(now);
         if position.generation != now.generation {
@@ -185,13 +209,48 @@ impl Commits {
         Ok(Commits {
             link,
             within,
+            guard,
             #[cfg(feature = "archive")]
             directly: false,
             position,
             waiting: VecDeque::new(),
             failure: None,
             ended: false,
+            at_end: false,
         })
+    }
+}
+
+impl Commits {
+    /// Asks the worker for what has to be known, and begins.
+    pub(crate) async fn start(link: Arc<Link>, beginning: Beginning) -> Result<Self> {
+        let details = link.read(beginning.question()).await?.details()?;
+        beginning.begin(link, &details)
+    }
+
+    /// Whether there may be something new when the job has come so far.
+    fn is_news(&self, progress: &Progress) -> bool {
+        progress.committed_seq > self.position.seq || progress.end.is_some()
+    }
+
+    /// What has to come before there is something to yield.
+    #[cfg_attr(
+        not(feature = "web"),
+        allow(dead_code, reason = "handles await, the npm package's exports ask")
+    )]
+    pub(crate) fn need(&self) -> Need {
+        if self.ended || self.at_end || self.failure.is_some() || !self.waiting.is_empty() {
+            Need::Nothing
+        } else if self.guard.is_some() && !self.link.see(|progress| self.is_news(progress)) {
+            Need::News
+        } else {
+            Need::Page(self.question())
+        }
+    }
+
+    /// What the worker is asked for what follows the position.
+    fn question(&self) -> Read {
+        Read::Commits { after: self.position.seq, follow: self.guard.is_some() }
     }
 
     /// The next thing to yield, if there is one without asking the worker.
@@ -203,39 +262,54 @@ impl Commits {
             self.ended = true;
             return Some(Some(Err(error)));
         }
-        self.ended.then_some(None)
+        (self.ended || std::mem::take(&mut self.at_end)).then_some(None)
     }
 
-    /// What follows the position.
-    async fn fetch(&mut self, follow: bool) {
-        match self.page(follow).await {
-            Ok(page) => {
-                if let Some((from, to)) = page.lost {
-                    self.waiting.push_back(WatchItem::Lagged { from, to });
-                }
-                for commit in page.commits {
-                    if let Some(commit) = self.clip(commit) {
-                        self.waiting.push_back(WatchItem::Commit(commit));
-                    }
-                }
-                self.position.seq = page.next_after;
-            }
+    /// Everything that there is to yield; nothing at the end.
+    #[cfg_attr(
+        not(feature = "web"),
+        allow(dead_code, reason = "handles await, the npm package's exports ask")
+    )]
+    pub(crate) fn take_all(&mut self) -> Result<Vec<WatchItem>> {
+        let Some(Some(first)) = self.take() else { return Ok(Vec::new()) };
+        let mut items = vec![first?];
+        items.extend(self.waiting.drain(..));
+        Ok(items)
+    }
+
+    /// Takes what the worker answered.
+    pub(crate) fn take_in(&mut self, answer: Result<Reading>) {
+        match answer {
+            Ok(Reading::Commits(page)) => self.take_page(page),
+            Ok(_) => self.failure = Some(misanswered()),
             Err(error) => self.failure = Some(error),
         }
     }
 
-    async fn page(&self, follow: bool) -> Result<CommitsPage> {
-        let after = self.position.seq;
+    fn take_page(&mut self, page: CommitsPage) {
+        let before = std::mem::replace(&mut self.position.seq, page.next_after);
+        if let Some((from, to)) = page.lost {
+            self.waiting.push_back(WatchItem::Lagged { from, to });
+        }
+        for commit in page.commits {
+            if let Some(commit) = self.clip(commit) {
+                self.waiting.push_back(WatchItem::Commit(commit));
+            }
+        }
+        self.at_end = self.guard.is_none() && self.waiting.is_empty() && self.position.seq == before;
+    }
+
+    /// Asks the worker for what follows the position, and takes it.
+    async fn fetch(&mut self) {
         #[cfg(feature = "archive")]
-        if self.directly
-            && let Ok(page) = self.link.commits_directly(self.position.generation, after).await
-        {
-            return Ok(page);
+        if self.directly {
+            let Position { generation, seq } = self.position;
+            if let Ok(page) = self.link.commits_directly(generation, seq).await {
+                return self.take_page(page);
+            }
         }
-        match self.link.read(Read::Commits { after, follow }).await? {
-            Reading::Commits(page) => Ok(page),
-            _ => Err(misanswered()),
-        }
+        let answer = self.link.read(self.question()).await;
+        self.take_in(answer);
     }
 
     /// What of the commit is wanted; `None` if nothing of it touches the range.
@@ -247,7 +321,7 @@ impl Commits {
     }
 
     /// The position behind what has been yielded.
-    fn yielded(&self) -> Position {
+    pub(crate) fn yielded(&self) -> Position {
         let seq = match self.waiting.front() {
             Some(WatchItem::Commit(commit)) => commit.seq - 1,
             Some(WatchItem::Lagged { from, .. }) => from - 1,

@@ -19,19 +19,21 @@ mod rows;
 pub(crate) mod table;
 
 // The platform's own storage is chosen here, and with it how long a call may take by default, whether any engine
-// there has direct reads, and whether groups are worth waiting for: where not, a program goes without what they take.
+// there has direct reads or rests, and whether groups are worth waiting for: where not, a program goes without what they take.
 #[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
 mod sqlite;
 #[cfg(test)]
 #[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
 pub(crate) use sqlite::mortal::{Boundaries, MortalSite};
 #[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
-pub(crate) use sqlite::{DEADLINE_DEFAULT, GATHERS, READS_DIRECTLY, SqliteSite as PlatformSite};
+pub(crate) use sqlite::{DEADLINE_DEFAULT, GATHERS, READS_DIRECTLY, RESTS, SqliteSite as PlatformSite};
 
 #[cfg(all(target_family = "wasm", target_os = "unknown"))]
 mod indexed_db;
 #[cfg(all(target_family = "wasm", target_os = "unknown"))]
-pub(crate) use indexed_db::{DEADLINE_DEFAULT, GATHERS, IndexedDbSite as PlatformSite, READS_DIRECTLY};
+pub(crate) use indexed_db::{
+    DEADLINE_DEFAULT, GATHERS, IndexedDbSite as PlatformSite, READS_DIRECTLY, RESTS,
+};
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};

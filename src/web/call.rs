@@ -8,9 +8,7 @@ use std::time::Duration;
 use super::wire::{Input, malformed};
 use crate::error::Result;
 use crate::options::{Durability, JobOptions, OpenMode};
-use crate::range::Span;
 use crate::record::LogRetention;
-use crate::watch::Position;
 
 /// A call with its arguments. Where nothing else is said the answer's body is empty.
 #[derive(Debug)]
@@ -32,13 +30,6 @@ pub enum Call<'a> {
     Cancel,
     /// 25: nothing. Answers seven numbers in the order of `JobStats`.
     Stats,
-    /// 26: nothing. Answers strings.
-    Check,
-    /// 30: the stream's number, a flag, a position if the flag is 1; category, range. Answers the position
-    /// from which it watches.
-    Watch { stream: u32, from: Option<Position>, category: &'a str, span: Span },
-    /// 31: the stream's number, a position. Answers that position.
-    LogFrom { stream: u32, from: Position },
     /// 32: the stream's number. Answers items of it; none when it has ended.
     Next { stream: u32 },
     /// 33: the stream's number. Forgets it.
@@ -52,42 +43,26 @@ impl<'a> Call<'a> {
     ///
     /// `InvalidArgument` if it is not what the operation asks for.
     pub fn decode(operation: u8, body: &'a [u8]) -> Result<Self> {
-        let mut input = Input(body);
+        let mut input = Input::new(body);
         let input = &mut input;
         let call = match operation {
             1 => Call::OpenJob {
-                id: input.string()?,
-                options: if input.flag()? { Some(options(input)?) } else { None },
+                id: input.string(),
+                options: if input.flag() { Some(options(input)?) } else { None },
             },
-            2 => Call::CloseJob { id: input.string()? },
-            3 => Call::DropJob { id: input.string()? },
+            2 => Call::CloseJob { id: input.string() },
+            3 => Call::DropJob { id: input.string() },
             4 => Call::ListJobs,
             5 => Call::Close,
             6 => Call::Ping,
             7 => Call::Cancel,
             25 => Call::Stats,
-            26 => Call::Check,
-            30 => Call::Watch {
-                stream: stream(input)?,
-                from: if input.flag()? { Some(position(input)?) } else { None },
-                category: input.string()?,
-                span: input.span()?,
-            },
-            31 => Call::LogFrom { stream: stream(input)?, from: position(input)? },
-            32 => Call::Next { stream: stream(input)? },
-            33 => Call::End { stream: stream(input)? },
+            32 => Call::Next { stream: input.count() as u32 },
+            33 => Call::End { stream: input.count() as u32 },
             _ => return Err(malformed()),
         };
-        if input.0.is_empty() { Ok(call) } else { Err(malformed()) }
+        input.end().map(|()| call)
     }
-}
-
-fn stream(input: &mut Input<'_>) -> Result<u32> {
-    u32::try_from(input.count()?).map_err(|_| malformed())
-}
-
-fn position(input: &mut Input<'_>) -> Result<Position> {
-    Ok(Position { generation: input.generation()?, seq: input.number()? })
 }
 
 /// A flag for strict durability, operations and bytes of the queue (4 bytes each), a flag and the deadline
@@ -95,20 +70,20 @@ fn position(input: &mut Input<'_>) -> Result<Position> {
 /// exist, 2 read only).
 fn options(input: &mut Input<'_>) -> Result<JobOptions> {
     let mut options = JobOptions::new()
-        .durability(if input.flag()? { Durability::Strict } else { Durability::Relaxed })
-        .queue_operations(input.count()?)
-        .queue_bytes(input.count()?);
-    options = match input.flag()? {
-        true => options.deadline(Duration::from_millis(input.number()?)),
+        .durability(if input.flag() { Durability::Strict } else { Durability::Relaxed })
+        .queue_operations(input.count())
+        .queue_bytes(input.count());
+    options = match input.flag() {
+        true => options.deadline(Duration::from_millis(input.number())),
         false => options.no_deadline(),
     };
-    options = match input.byte()? {
+    options = match input.byte() {
         0 => options,
         1 => options.log(LogRetention::Off),
-        2 => options.log(LogRetention::LastBytes(input.number()?)),
+        2 => options.log(LogRetention::LastBytes(input.number())),
         _ => return Err(malformed()),
     };
-    Ok(options.mode(match input.byte()? {
+    Ok(options.mode(match input.byte() {
         0 => OpenMode::Create,
         1 => OpenMode::MustExist,
         2 => OpenMode::ReadOnly,

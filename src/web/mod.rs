@@ -3,6 +3,7 @@
 //! Decides nothing: every meaning is that of [`Persistency`] and [`Job`]. What crosses is bytes (see
 //! [`wire`] and [`call`]), but for the first word of all, a number.
 
+mod asked;
 mod call;
 #[cfg(feature = "layers")]
 mod layers;
@@ -16,22 +17,18 @@ use std::sync::Arc;
 
 use wasm_bindgen::prelude::wasm_bindgen;
 
+use self::asked::{Asked, Asker, Then};
 use self::call::Call;
 use self::question::{Asking, Question, Said};
-use self::wire::{
-    Input, Kind, Output, PROTOCOL, malformed, pack_error, pack_items, pack_page, pack_payloads,
-};
-use crate::engine::Found;
+use self::wire::{Input, Kind, Output, PROTOCOL, malformed, pack_error};
 use crate::error::Result;
-use crate::job::{Job, done, payloads};
-use crate::job_info::{JobInfo, JobStats};
+use crate::job::Job;
+use crate::job_info::JobStats;
 use crate::limits;
-use crate::options::{JobOptions, OpenMode};
+use crate::options::JobOptions;
 use crate::persistency::Persistency;
-use crate::range::Span;
-use crate::record::{LogRetention, Record};
 use crate::spawn::{give_up, spawn_local};
-use crate::watch::{LogReader, Position, Watch, WatchItem};
+use crate::watch::Commits;
 use crate::worker::{Answered, Caller, Link, Progress, Reading};
 
 /// Bytes of answers that are collected before they are posted without waiting for more.
@@ -84,7 +81,7 @@ pub fn open_root(number: u32, name: &[u8], page: Page) {
         tenants: Table::default(),
         streams: Table::default(),
         running: Table::default(),
-        orphans: RefCell::default(),
+        waiting: Table::default(),
         #[cfg(feature = "layers")]
         objects: Rc::default(),
     });
@@ -95,8 +92,8 @@ pub fn open_root(number: u32, name: &[u8], page: Page) {
 #[wasm_bindgen(js_name = receiveFrame)]
 pub fn receive_frame(root: u32, frame: &[u8]) -> bool {
     let Some(root) = ROOTS.with(|roots| roots.get(root)) else { return false };
-    let mut input = Input(frame);
-    while !input.0.is_empty() {
+    let mut input = Input::new(frame);
+    while !input.is_empty() {
         if root.start(&mut input).is_err() {
             return false;
         }
@@ -115,7 +112,6 @@ pub fn leave_root(root: u32) {
 }
 
 /// A [`Persistency`] behind frames.
-#[derive(Debug)]
 struct Root {
     number: u32,
     persistency: Persistency,
@@ -125,18 +121,17 @@ struct Root {
     /// Open jobs by the numbers that the page gave them.
     tenants: Table<Rc<Tenant>>,
     /// Watches and log readers by the numbers that the page gave them, while nobody reads from them.
-    streams: Table<Stream>,
+    streams: Table<Box<Commits>>,
     /// Calls that may be given up, by their numbers, and the tasks of those that have one.
     running: Table<Option<u64>>,
-    /// Calls under which their jobs end; answered when they have.
-    orphans: RefCell<Vec<Asked>>,
+    /// Calls that wait until their jobs come further, or end, by their numbers.
+    waiting: Table<Asked>,
     /// What layers have open without a job.
     #[cfg(feature = "layers")]
     objects: Rc<layers::Objects>,
 }
 
 /// An open job.
-#[derive(Debug)]
 struct Tenant {
     job: Job,
     /// How many of its calls, batches apart, its worker has been asked.
@@ -149,25 +144,18 @@ struct Tenant {
 }
 
 /// A call that waits until its job's worker can be asked.
-#[derive(Debug)]
 struct Waiting {
     question: Question,
     asker: Asker,
     deadline: Option<u64>,
 }
 
-/// Something that yields commits.
-#[derive(Debug)]
-enum Stream {
-    Watch(Watch),
-    Log(LogReader),
-}
-
 impl Root {
     /// Starts the next call of a frame; an error if there is none.
     fn start(self: &Rc<Self>, input: &mut Input<'_>) -> Result<()> {
-        let (number, operation) = (input.count()? as u32, input.byte()?);
-        let (about, body) = (input.count()? as u32, input.bytes()?);
+        let (number, operation) = (input.count() as u32, input.byte());
+        let (about, body) = (input.count() as u32, input.bytes());
+        input.check()?;
         let (may_cancel, operation) = (operation & MAY_CANCEL != 0, operation & !MAY_CANCEL);
         let begun = match operation {
             #[cfg(feature = "layers")]
@@ -184,48 +172,61 @@ impl Root {
     }
 
     /// Has a job's worker answer a call.
-    fn ask(&self, number: u32, may_cancel: bool, about: u32, operation: u8, body: &[u8]) -> Result<()> {
+    fn ask(
+        self: &Rc<Self>,
+        number: u32,
+        may_cancel: bool,
+        about: u32,
+        operation: u8,
+        body: &[u8],
+    ) -> Result<()> {
         let tenant = self.tenant(about)?;
         let (question, said) = question::question(&tenant.job, operation, body)?;
+        let counts = matches!(question, Question::Read(_) | Question::Sync(_));
+        let asked = self.asked(number, may_cancel, about, counts, &tenant, said);
+        tenant.ask(question, Asker::new(asked), counts);
+        Ok(())
+    }
+
+    fn asked(
+        &self,
+        number: u32,
+        may_cancel: bool,
+        about: u32,
+        counts: bool,
+        tenant: &Tenant,
+        said: Said,
+    ) -> Asked {
         if may_cancel {
             self.running.insert(number, None);
         }
-        let (root, job) = (self.number, tenant.job.clone());
-        let counts = matches!(question, Question::Read(_) | Question::Sync(_));
-        let asked = Asked { root, number, about, may_cancel, counts, job, said };
-        tenant.ask(question, Asker(Some(asked)), counts);
-        Ok(())
+        Asked { root: self.number, number, about, may_cancel, counts, job: tenant.job.clone(), said }
     }
 
     /// Begins a call if its arguments are within their limits.
     fn begin(self: &Rc<Self>, number: u32, may_cancel: bool, about: u32, call: Call<'_>) -> Result<()> {
-        let root = |what, id: &str| Work::Root { what, id: id.to_owned() };
-        let stream = |what, stream| Work::Stream { what, stream };
-        let work = match call {
-            Call::OpenJob { id, options } => root(OfRoot::OpenJob(options), id),
-            Call::CloseJob { id } => root(OfRoot::CloseJob, id),
-            Call::DropJob { id } => root(OfRoot::DropJob, id),
-            Call::ListJobs => root(OfRoot::ListJobs, ""),
-            Call::Close => root(OfRoot::Close, ""),
-            Call::Watch { stream: number, from, category, span } => {
-                stream(OfStream::Watch(self.tenant(about)?, from, category.to_owned(), span), number)
+        let mut out = Output::default();
+        let (what, id) = match call {
+            Call::OpenJob { id, options } => (OfRoot::OpenJob(options), id),
+            Call::CloseJob { id } => (OfRoot::CloseJob, id),
+            Call::DropJob { id } => (OfRoot::DropJob, id),
+            Call::ListJobs => (OfRoot::ListJobs, ""),
+            Call::Close => (OfRoot::Close, ""),
+            Call::Next { stream } => {
+                let tenant = self.tenant(about)?;
+                let commits = self.streams.take(stream).ok_or_else(malformed)?;
+                let said = Said { category: None, operation: "", kind: Asking::Next(stream, commits) };
+                self.go_on(self.asked(number, may_cancel, about, true, &tenant, said), None);
+                return Ok(());
             }
-            Call::LogFrom { stream: number, from } => {
-                stream(OfStream::LogFrom(self.tenant(about)?, from), number)
-            }
-            Call::Next { stream: number } => {
-                // Held by this call, so that giving the call up ends the stream.
-                stream(OfStream::Next(self.streams.take(number).ok_or_else(malformed)?), number)
-            }
-            Call::Check => Work::Check(self.tenant(about)?),
             Call::Cancel => {
+                drop(self.waiting.take(about));
                 if let Some(Some(task)) = self.running.take(about) {
                     give_up(task);
                 }
                 return Ok(());
             }
             Call::Ping | Call::End { .. } | Call::Stats => {
-                let mut out = Output::default();
                 match call {
                     Call::End { stream } => drop(self.streams.take(stream)),
                     Call::Stats => pack_stats(&mut out, self.tenant(about)?.job.stats()),
@@ -236,7 +237,7 @@ impl Root {
                 return Ok(());
             }
         };
-        self.run(number, may_cancel, Rc::clone(self).carry_out(about, work));
+        self.run(number, may_cancel, Rc::clone(self).carry_out(about, what, id.to_owned()));
         Ok(())
     }
 
@@ -279,29 +280,14 @@ impl Root {
         }
     }
 
-    async fn carry_out(self: Rc<Self>, about: u32, work: Work) -> Result<Output> {
+    async fn carry_out(self: Rc<Self>, about: u32, what: OfRoot, id: String) -> Result<Output> {
         let mut out = Output::default();
-        match work {
-            Work::Root { what, id } => self.carry_out_of_root(about, what, &id, &mut out).await?,
-            Work::Stream { what, stream } => self.carry_out_of_stream(what, stream, &mut out).await?,
-            Work::Check(of) => drop(out.strings(&of.job.check().await?)),
-        }
-        Ok(out)
-    }
-
-    async fn carry_out_of_root(
-        self: &Rc<Self>,
-        about: u32,
-        what: OfRoot,
-        id: &str,
-        out: &mut Output,
-    ) -> Result<()> {
         match what {
             OfRoot::OpenJob(options) => {
-                let job = self.persistency.open_tenant(id, options).await?;
-                let Position { generation, seq } = job.position().await?;
-                out.raw(&generation).number(seq).number(job.durable_seq());
-                spawn_local(Rc::clone(self).follow(about, Arc::clone(job.link())));
+                let job = self.persistency.open_tenant(&id, options).await?;
+                let Progress { opened, committed_seq, durable_seq, .. } = job.link().see(Progress::clone);
+                out.raw(&opened.unwrap_or_default()).number(committed_seq).number(durable_seq);
+                spawn_local(Rc::clone(&self).follow(about, Arc::clone(job.link())));
                 let tenant = Tenant {
                     job,
                     asked: Cell::new(0),
@@ -311,90 +297,88 @@ impl Root {
                 };
                 self.tenants.insert(about, Rc::new(tenant));
             }
-            OfRoot::CloseJob => self.persistency.close_job(id).await?,
-            OfRoot::DropJob => self.persistency.drop_job(id).await?,
+            OfRoot::CloseJob => self.persistency.close_job(&id).await?,
+            OfRoot::DropJob => self.persistency.drop_job(&id).await?,
             OfRoot::ListJobs => drop(out.strings(&self.persistency.list_jobs().await?)),
             OfRoot::Close => self.persistency.close().await?,
         }
-        Ok(())
+        Ok(out)
     }
 
-    async fn carry_out_of_stream(&self, what: OfStream, number: u32, out: &mut Output) -> Result<()> {
-        let opened = match what {
-            OfStream::Watch(of, from, category, span) => {
-                Stream::Watch(of.job.start_watch(from, &category, span).await?)
-            }
-            OfStream::LogFrom(of, from) => Stream::Log(of.job.log_from(from).await?),
-            OfStream::Next(mut held) => {
-                if let Some(item) = held.next().await {
-                    let mut items = vec![item?];
-                    while let Some(item) = held.try_next() {
-                        items.push(item);
-                    }
-                    pack_items(out, &items, held.position().seq);
-                    self.streams.insert(number, held);
-                }
-                return Ok(());
-            }
-        };
-        pack_position(out, opened.position());
-        self.streams.insert(number, opened);
-        Ok(())
-    }
-
-    /// Tells how far a job has come until it ends.
+    /// Tells how far a job has come until it ends, and has the calls go on that wait for that.
     async fn follow(self: Rc<Self>, number: u32, link: Arc<Link>) {
         let mut told = None;
         loop {
+            let come = |progress: &Progress| Some((progress.committed_seq, progress.durable_seq));
             let news = |progress: &Progress| {
-                let now = Some((progress.committed_seq, progress.durable_seq));
-                let end = progress.end.as_ref().map(|end| end.afterwards.clone());
-                (now != told || end.is_some()).then_some((now, end))
+                (come(progress) != told || progress.end.is_some()).then(|| progress.clone())
             };
-            let (now, end) = link.reach(news).await;
-            told = now;
-            let (committed, durable) = now.unwrap_or_default();
+            let progress = link.reach(news).await;
+            told = come(&progress);
             let mut out = Output::default();
-            out.number(committed).number(durable);
+            out.number(progress.committed_seq).number(progress.durable_seq);
             self.answer(number, Kind::Progress, &out.0);
-            if let Some(afterwards) = end {
-                self.answer(number, Kind::Ended, &pack_error(&afterwards));
-                break;
+            let has_ended = progress.end.is_some();
+            if let Some(end) = progress.end {
+                self.answer(number, Kind::Ended, &pack_error(&end.afterwards));
+                self.tenants.take(number);
             }
-        }
-        self.tenants.take(number);
-        for asked in self.orphans.take() {
-            if Arc::ptr_eq(asked.job.link(), &link) {
-                self.conclude(asked, Err(link.closed()));
-            } else {
-                self.orphans.borrow_mut().push(asked);
+            for asked in self.waiting.take_all(|asked| asked.is_of(&link) && (has_ended || asked.follows())) {
+                match has_ended {
+                    true => _ = self.conclude(asked, Err(link.closed())),
+                    false => self.go_on(asked, None),
+                }
+            }
+            if has_ended {
+                return;
             }
         }
     }
 
-    /// Answers what a job's worker was asked; whether that was still wanted.
+    /// Takes what a job's worker answered; whether that was still wanted.
     fn conclude(self: &Rc<Self>, asked: Asked, answer: Result<Answered>) -> bool {
-        // One that was given up is answered no more.
-        let wanted = !asked.may_cancel || self.running.take(asked.number).is_some();
-        if wanted {
-            let mut out = self.outbox.borrow_mut();
-            let (start, body) = out.begin(asked.number, Kind::Value);
-            if let Err(error) = asked.pack(answer, &mut out) {
-                out.0.truncate(start);
-                out.answer(asked.number, Kind::Error, &pack_error(&error));
-            } else {
-                out.end(body);
-            }
-            let length = out.0.len();
-            drop(out);
-            self.collected(start, length);
-        }
         if asked.counts
             && let Some(tenant) = self.tenants.get(asked.about)
         {
             tenant.answered();
         }
+        // One that was given up is answered no more.
+        let wanted = !asked.may_cancel || self.running.get(asked.number).is_some();
+        if wanted {
+            self.go_on(asked, Some(answer));
+        }
         wanted
+    }
+
+    /// Answers a call, if there is all that it takes.
+    fn go_on(self: &Rc<Self>, mut asked: Asked, answer: Option<Result<Answered>>) {
+        let mut out = self.outbox.borrow_mut();
+        let (start, body) = out.begin(asked.number, Kind::Value);
+        let then = asked.go_on(answer, &self.streams, &mut out);
+        match &then {
+            Ok(Then::Answered) => out.end(body),
+            Ok(Then::Ask(_) | Then::Wait) => out.0.truncate(start),
+            Err(error) => {
+                out.0.truncate(start);
+                out.answer(asked.number, Kind::Error, &pack_error(error));
+            }
+        }
+        let length = out.0.len();
+        drop(out);
+        match then {
+            Ok(Then::Ask(read)) => match self.tenants.get(asked.about) {
+                Some(tenant) => tenant.ask(Question::Read(read), Asker::new(asked), true),
+                None => {
+                    let error = asked.job.link().closed();
+                    self.go_on(asked, Some(Err(error)));
+                }
+            },
+            Ok(Then::Wait) => self.waiting.insert(asked.number, asked),
+            Ok(Then::Answered) | Err(_) => {
+                self.running.take(asked.number);
+                self.collected(start, length);
+            }
+        }
     }
 
     fn answer(self: &Rc<Self>, number: u32, kind: Kind, body: &[u8]) {
@@ -464,89 +448,6 @@ impl Tenant {
     }
 }
 
-/// What a job's worker was asked, until it has answered.
-#[derive(Debug)]
-struct Asked {
-    root: u32,
-    /// The call, and the job that it is about.
-    number: u32,
-    about: u32,
-    may_cancel: bool,
-    /// Whether it is one of those of which a job's worker is asked so many at a time.
-    counts: bool,
-    /// Stays open until then.
-    job: Job,
-    said: Said,
-}
-
-/// Waits for an answer of a job's worker.
-#[derive(Debug)]
-struct Asker(Option<Asked>);
-
-impl Asker {
-    fn take(&mut self) -> Option<(Rc<Root>, Asked)> {
-        let asked = self.0.take()?;
-        Some((ROOTS.with(|roots| roots.get(asked.root))?, asked))
-    }
-}
-
-impl Caller for Asker {
-    fn answer(mut self: Box<Self>, answer: Result<Answered>) -> bool {
-        self.take().is_some_and(|(root, asked)| root.conclude(asked, answer))
-    }
-
-    fn has_gone(&self) -> bool {
-        let given_up = |asked: &Asked| {
-            let root = ROOTS.with(|roots| roots.get(asked.root));
-            asked.may_cancel && root.is_none_or(|root| root.running.get(asked.number).is_none())
-        };
-        self.0.as_ref().is_none_or(given_up)
-    }
-}
-
-impl Drop for Asker {
-    fn drop(&mut self) {
-        let Some((root, asked)) = self.take() else { return };
-        let link = asked.job.link();
-        if link.see(|progress| progress.end.is_some()) {
-            let error = link.closed();
-            root.conclude(asked, Err(error));
-        } else {
-            root.orphans.borrow_mut().push(asked);
-        }
-    }
-}
-
-impl Asked {
-    fn pack(&self, answer: Result<Answered>, out: &mut Output) -> Result<()> {
-        let Asked { job, said, .. } = self;
-        let packed = match (&said.kind, answer) {
-            (Asking::Durable(seq), answer) => {
-                return job.link().durable_result(*seq, answer.and_then(Answered::flushed));
-            }
-            // Their errors say where already.
-            (Asking::Task, Err(error)) => return Err(error),
-            (_, Ok(Answered::Task(answer))) => {
-                let (seq, existed) = done(answer);
-                out.number(seq).flag(existed);
-                Ok(())
-            }
-            (kind, Ok(Answered::Reading(reading))) => {
-                pack_reading(out, job, reading, matches!(kind, Asking::Position))
-            }
-            (_, answer) => answer.and_then(Answered::flushed),
-        };
-        packed.map_err(|error| job.explain(error, said.category.as_deref(), said.operation))
-    }
-}
-
-/// What has to be awaited, with all that it takes.
-enum Work {
-    Root { what: OfRoot, id: String },
-    Stream { what: OfStream, stream: u32 },
-    Check(Rc<Tenant>),
-}
-
 /// Work on a root, most of it about a job's id.
 enum OfRoot {
     /// Under the number that the call is about.
@@ -555,53 +456,6 @@ enum OfRoot {
     DropJob,
     ListJobs,
     Close,
-}
-
-/// Work on a stream.
-enum OfStream {
-    Watch(Rc<Tenant>, Option<Position>, String, Span),
-    LogFrom(Rc<Tenant>, Position),
-    Next(Stream),
-}
-
-fn pack_reading(out: &mut Output, job: &Job, reading: Reading, as_position: bool) -> Result<()> {
-    match reading {
-        Reading::Found(Found::Page(page)) => pack_page(out, &page),
-        Reading::Found(Found::Count(count)) => drop(out.number(count)),
-        Reading::Found(Found::Categories(strings)) => drop(out.strings(&strings)),
-        Reading::Found(found) => pack_payloads(out, &payloads(found)?),
-        Reading::Details(details) if as_position => {
-            let Record { generation, committed_seq, .. } = *details.record;
-            pack_position(out, Position { generation, seq: committed_seq });
-        }
-        Reading::Details(details) => pack_info(out, &job.info_of(details)),
-        // Watches and the log read commits, through their streams.
-        Reading::Commits(_) | Reading::Compacted => {}
-    }
-    Ok(())
-}
-
-impl Stream {
-    async fn next(&mut self) -> Option<Result<WatchItem>> {
-        match self {
-            Stream::Watch(watch) => watch.next().await,
-            Stream::Log(log) => log.next().await,
-        }
-    }
-
-    fn try_next(&mut self) -> Option<WatchItem> {
-        match self {
-            Stream::Watch(watch) => watch.try_next(),
-            Stream::Log(log) => log.try_next(),
-        }
-    }
-
-    fn position(&self) -> Position {
-        match self {
-            Stream::Watch(watch) => watch.position(),
-            Stream::Log(log) => log.position(),
-        }
-    }
 }
 
 /// Few things by number.
@@ -624,6 +478,11 @@ impl<T> Table<T> {
         self.0.borrow().len()
     }
 
+    /// Takes those out that are wanted.
+    fn take_all(&self, wanted: impl Fn(&T) -> bool) -> Vec<T> {
+        self.0.borrow_mut().extract_if(.., |(_, value)| wanted(value)).map(|(_, value)| value).collect()
+    }
+
     fn take(&self, number: u32) -> Option<T> {
         let mut all = self.0.borrow_mut();
         let at = all.iter().position(|(of, _)| *of == number)?;
@@ -634,31 +493,6 @@ impl<T> Table<T> {
 impl<T: Clone> Table<T> {
     fn get(&self, number: u32) -> Option<T> {
         self.0.borrow().iter().find(|(of, _)| *of == number).map(|(_, value)| value.clone())
-    }
-}
-
-fn pack_position(out: &mut Output, position: Position) {
-    out.raw(&position.generation).number(position.seq);
-}
-
-/// Generation (16), creation time, committed and durable seq, a flag for shared, the mode (0 create, 1 must
-/// exist, 2 read only), a flag and the bytes, a flag and the log's last bytes, the log's first seq, and the
-/// holders to the end, each a string and a seq. Numbers have 8 bytes.
-fn pack_info(out: &mut Output, info: &JobInfo) {
-    out.raw(&info.generation).number(info.created_ms).number(info.committed_seq).number(info.durable_seq);
-    out.flag(info.shared).byte(match info.mode {
-        OpenMode::Create => 0,
-        OpenMode::MustExist => 1,
-        OpenMode::ReadOnly => 2,
-    });
-    out.flag(info.bytes.is_some()).number(info.bytes.unwrap_or(0));
-    let last_bytes = match info.log {
-        LogRetention::Off => None,
-        LogRetention::LastBytes(bytes) => Some(bytes),
-    };
-    out.flag(last_bytes.is_some()).number(last_bytes.unwrap_or(0)).number(info.log_first_seq);
-    for (name, seq) in &info.log_holders {
-        out.bytes(name.as_bytes()).number(*seq);
     }
 }
 

@@ -23,7 +23,7 @@ use crate::engine::Page;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 use crate::range::{KeyRange, Span};
-use crate::watch::WatchItem;
+use crate::watch::{Position, WatchItem};
 
 /// Version of everything in this module and in [`super::call`], and whether the layers are there.
 pub const PROTOCOL: u32 = if cfg!(feature = "layers") { 2 | WITH_LAYERS } else { 2 };
@@ -115,54 +115,109 @@ impl Output {
     }
 }
 
-/// Bytes that have not been read yet.
+/// Bytes that have not been read yet. What is not there reads as nothing, and [`Input::end`] says so: whoever reads
+/// asks once, before he believes any of it.
 #[derive(Debug)]
-pub struct Input<'a>(pub &'a [u8]);
+pub struct Input<'a> {
+    rest: &'a [u8],
+    /// Whether something was not there, or not what it should be.
+    failed: bool,
+}
 
 impl<'a> Input<'a> {
-    pub fn take(&mut self, count: usize) -> Result<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(count).ok_or_else(malformed)?;
-        self.0 = rest;
-        Ok(taken)
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Input { rest: bytes, failed: false }
     }
 
-    pub fn byte(&mut self) -> Result<u8> {
-        Ok(self.take(1)?[0])
+    /// Whether there is nothing more to read.
+    pub fn is_empty(&self) -> bool {
+        self.rest.is_empty()
     }
 
-    pub fn flag(&mut self) -> Result<bool> {
-        Ok(self.byte()? != 0)
+    /// An error unless everything was there, and nothing more.
+    pub fn end(&self) -> Result<()> {
+        if self.failed || !self.rest.is_empty() { Err(malformed()) } else { Ok(()) }
     }
 
-    pub fn number(&mut self) -> Result<u64> {
-        Ok(self.take(8)?.iter().fold(0, |number, &byte| number << 8 | u64::from(byte)))
+    /// An error if something was not there.
+    pub fn check(&self) -> Result<()> {
+        if self.failed { Err(malformed()) } else { Ok(()) }
     }
 
-    pub fn count(&mut self) -> Result<usize> {
-        Ok(self.take(4)?.iter().fold(0, |number, &byte| number << 8 | usize::from(byte)))
+    /// Everything that is left.
+    pub fn take_rest(&mut self) -> &'a [u8] {
+        std::mem::take(&mut self.rest)
     }
 
-    pub fn bytes(&mut self) -> Result<&'a [u8]> {
-        let count = self.count()?;
+    pub fn take(&mut self, count: usize) -> &'a [u8] {
+        let Some((taken, rest)) = self.rest.split_at_checked(count) else {
+            self.fail();
+            return &[];
+        };
+        self.rest = rest;
+        taken
+    }
+
+    pub fn byte(&mut self) -> u8 {
+        self.take(1).iter().fold(0, |_, &byte| byte)
+    }
+
+    pub fn flag(&mut self) -> bool {
+        self.byte() != 0
+    }
+
+    pub fn number(&mut self) -> u64 {
+        self.take(8).iter().fold(0, |number, &byte| number << 8 | u64::from(byte))
+    }
+
+    pub fn count(&mut self) -> usize {
+        self.take(4).iter().fold(0, |number, &byte| number << 8 | usize::from(byte))
+    }
+
+    pub fn bytes(&mut self) -> &'a [u8] {
+        let count = self.count();
         self.take(count)
     }
 
-    pub fn string(&mut self) -> Result<&'a str> {
-        std::str::from_utf8(self.bytes()?).map_err(|_| malformed())
+    pub fn string(&mut self) -> &'a str {
+        let text = std::str::from_utf8(self.bytes());
+        text.unwrap_or_else(|_| {
+            self.fail();
+            ""
+        })
     }
 
-    pub fn key(&mut self) -> Result<Key> {
-        Ok(Key::from(self.bytes()?))
+    pub fn key(&mut self) -> Key {
+        Key::from(self.bytes())
     }
 
-    pub fn generation(&mut self) -> Result<[u8; 16]> {
-        self.take(16)?.try_into().map_err(|_| malformed())
+    /// As many keys as are said to be there.
+    pub fn keys(&mut self) -> Vec<Key> {
+        let count = self.count();
+        let mut keys = Vec::new();
+        // Grows with what is there, whatever the count claims.
+        while keys.len() < count && !self.failed {
+            keys.push(self.key());
+        }
+        keys
     }
 
-    pub fn span(&mut self) -> Result<Span> {
-        let start = self.bytes()?.to_vec();
-        let end = if self.flag()? { Some(self.bytes()?.to_vec()) } else { None };
-        Ok(Span { start, end })
+    pub fn generation(&mut self) -> [u8; 16] {
+        self.take(16).try_into().unwrap_or_default()
+    }
+
+    pub fn span(&mut self) -> Span {
+        let start = self.bytes().to_vec();
+        let end = if self.flag() { Some(self.bytes().to_vec()) } else { None };
+        Span { start, end }
+    }
+
+    pub fn position(&mut self) -> Position {
+        Position { generation: self.generation(), seq: self.number() }
+    }
+
+    fn fail(&mut self) {
+        (self.rest, self.failed) = (&[], true);
     }
 }
 
@@ -172,22 +227,22 @@ impl<'a> Input<'a> {
 ///
 /// `InvalidArgument` if it ends early, has an unknown code, or a category that is not UTF-8.
 pub fn unpack_batch(packed: &[u8]) -> Result<Batch> {
-    let mut input = Input(packed);
+    let mut input = Input::new(packed);
     let mut batch = Batch::new();
-    while !input.0.is_empty() {
-        let code = input.byte()?;
-        let category = input.string()?;
+    while !input.is_empty() {
+        let code = input.byte();
+        let category = input.string();
         batch = match code {
-            PUT => batch.put(category, input.key()?, input.bytes()?),
-            DELETE => batch.delete(category, input.key()?),
-            DELETE_RANGE => batch.delete_range(category, KeyRange::from(input.span()?)),
-            REQUIRE_ABSENT => batch.require_absent(category, input.key()?),
-            REQUIRE_PRESENT => batch.require_present(category, input.key()?),
-            REQUIRE_EQUAL => batch.require_equal(category, input.key()?, input.bytes()?),
+            PUT => batch.put(category, input.key(), input.bytes()),
+            DELETE => batch.delete(category, input.key()),
+            DELETE_RANGE => batch.delete_range(category, KeyRange::from(input.span())),
+            REQUIRE_ABSENT => batch.require_absent(category, input.key()),
+            REQUIRE_PRESENT => batch.require_present(category, input.key()),
+            REQUIRE_EQUAL => batch.require_equal(category, input.key(), input.bytes()),
             _ => return Err(malformed()),
         };
     }
-    Ok(batch)
+    input.end().map(|()| batch)
 }
 
 /// Writes a page: a flag that is 1 if there are more rows behind it, then each row's key and payload.
@@ -449,12 +504,12 @@ mod tests {
         let mut packed = Output::default();
         pack_items(&mut packed, &items, 7);
         let packed = packed.0;
-        let mut input = Input(&packed);
-        assert_eq!(input.number().unwrap(), 7);
-        assert_eq!((input.flag().unwrap(), input.number().unwrap(), input.number().unwrap()), (false, 1, 6));
-        assert_eq!((input.flag().unwrap(), input.number().unwrap(), input.number().unwrap()), (true, 7, 8));
-        assert_eq!(input.generation().unwrap(), [9; 16]);
-        assert_eq!(unpack_batch(input.bytes().unwrap()).unwrap(), batch);
-        assert!(input.0.is_empty());
+        let mut input = Input::new(&packed);
+        assert_eq!(input.number(), 7);
+        assert_eq!((input.flag(), input.number(), input.number()), (false, 1, 6));
+        assert_eq!((input.flag(), input.number(), input.number()), (true, 7, 8));
+        assert_eq!(input.generation(), [9; 16]);
+        assert_eq!(unpack_batch(input.bytes()).unwrap(), batch);
+        assert!(input.end().is_ok());
     }
 }

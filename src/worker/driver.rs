@@ -12,7 +12,7 @@ use super::link::Link;
 use super::machine::{Answered, Ask, Ending, Machine, Wish, change};
 use super::turn::Task;
 use crate::clock::{Sleep, earlier};
-use crate::engine::{Engine, READS_DIRECTLY};
+use crate::engine::{Engine, READS_DIRECTLY, RESTS};
 use crate::error::{Quoted, Result};
 use crate::limits;
 use crate::pace::yield_now;
@@ -90,7 +90,7 @@ impl Driver {
 
     /// Whether the job has been without work for long enough.
     fn may_rest(&mut self) -> bool {
-        if !self.machine.is_idle() || !self.engine.rests() {
+        if !RESTS || !self.machine.is_idle() || !self.engine.rests() {
             self.rest_at = None;
             return false;
         }

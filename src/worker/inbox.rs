@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use super::command::Command;
 use super::rest::Resting;
+use crate::engine::RESTS;
 use crate::error::{Error, Result};
 
 /// Where commands go in and are taken out.
@@ -150,7 +151,8 @@ impl Inbox {
 impl State {
     /// Has the worker started if it rests. It takes itself out of here, so this may hold the lock.
     fn start_resting(&mut self) -> Result<()> {
-        if let Some(resting) = &self.resting
+        if RESTS
+            && let Some(resting) = &self.resting
             && !self.waking
         {
             resting.start()?;

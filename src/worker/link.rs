@@ -279,13 +279,14 @@ impl Link {
 
     /// Whether calls are still taken.
     pub(crate) fn is_open(&self) -> bool {
-        self.see(|progress| progress.opened && progress.end.is_none()) && self.inbox.taking() == Taking::Open
+        self.see(|progress| progress.opened.is_some() && progress.end.is_none())
+            && self.inbox.taking() == Taking::Open
     }
 
     /// Waits until the job has been opened; its error if that failed.
     pub(crate) async fn opened(&self) -> Result<()> {
         let opened = self.reach(|progress| match &progress.end {
-            _ if progress.opened => Some(Ok(())),
+            _ if progress.opened.is_some() => Some(Ok(())),
             end => end.as_ref().map(|end| end.result.clone()),
         });
         opened.await
@@ -301,7 +302,7 @@ impl Link {
     /// One that could not be opened has nothing to report: that has been done.
     pub(crate) async fn closed_down(&self) -> Result<()> {
         let end = self.ended().await;
-        if self.see(|progress| progress.opened) { end.result } else { Ok(()) }
+        if self.see(|progress| progress.opened.is_some()) { end.result } else { Ok(()) }
     }
 
     /// Whether no more calls are taken, because the worker has ended or is about to.
@@ -319,10 +320,10 @@ impl Link {
         });
     }
 
-    /// Tells that the job has been opened.
-    pub(crate) fn publish_opened(&self) {
+    /// Tells that this generation of the job has been opened.
+    pub(crate) fn publish_opened(&self, generation: [u8; 16]) {
         self.progress.change(|progress| {
-            progress.opened = true;
+            progress.opened = Some(generation);
             true
         });
     }

@@ -270,9 +270,15 @@ impl Machine {
     }
 
     /// Tells handles how far the job has come.
-    pub(crate) fn publish(&self) {
+    fn publish(&self) {
         let record = &self.standing.record;
         self.link.publish(record.committed_seq, record.durable_seq);
+    }
+
+    /// Tells that the job has been opened, and where it stands.
+    pub(crate) fn publish_opened(&self) {
+        self.publish();
+        self.link.publish_opened(self.standing.record.generation);
     }
 
     fn now(&self) -> u64 {

@@ -39,7 +39,7 @@ pub(crate) use recent::CommitsPage;
 pub(crate) use slot::{Conflicts, Slot};
 pub(crate) use turn::{Answer, LogChange, Task};
 
-use crate::engine::{Claim, Engine, EngineError, Fault, OpenMode, Query, Sharing, Site, Verify};
+use crate::engine::{Claim, Engine, EngineError, Fault, OpenMode, Query, RESTS, Sharing, Site, Verify};
 use crate::error::{Error, ErrorKind, Outcome, Quoted, Result};
 use crate::limits::LOG_HOLDER_WHILE_OPEN;
 use crate::random::random_bytes;
@@ -70,8 +70,7 @@ impl Start {
             Ok(mut driver) => {
                 // Before the first write can be accepted.
                 driver.offer_direct();
-                driver.machine.publish();
-                link.publish_opened();
+                driver.machine.publish_opened();
                 serving.serve(driver).await;
             }
             Err(error) => {
@@ -134,13 +133,14 @@ impl Serving {
     async fn serve(mut self, mut driver: Driver) {
         let link = Arc::clone(self.link());
         loop {
-            let machine = match driver.serve().await {
-                Served::Ended(ending) => {
-                    let end = end(&*self.site, &link, driver, ending).await;
-                    return self.end(end);
-                }
-                Served::Idle => driver.rest().await,
-            };
+            if let Served::Ended(ending) = driver.serve().await {
+                let end = end(&*self.site, &link, driver, ending).await;
+                return self.end(end);
+            }
+            if !RESTS {
+                continue;
+            }
+            let machine = driver.rest().await;
             let Some(disturbed) = link.inbox.rest(Box::new(Resting { machine, serving: self })) else {
                 return;
             };

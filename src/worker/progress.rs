@@ -13,7 +13,8 @@ use crate::waiting::Waiting;
 /// How far the job has come, as far as this root knows.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Progress {
-    pub(crate) opened: bool,
+    /// The generation that has been opened.
+    pub(crate) opened: Option<[u8; 16]>,
     pub(crate) committed_seq: u64,
     pub(crate) durable_seq: u64,
     pub(crate) end: Option<End>,

@@ -53,7 +53,7 @@ impl Play {
     fn new(bounds: &Value) -> Self {
         let bounds = Bounds { operations: size(&bounds[0]), bytes: size(&bounds[1]), deadline_ms: None };
         let link = Link::new("job".to_owned(), Clock::manual(0), bounds);
-        link.publish_opened();
+        link.publish_opened([0; 16]);
         Play {
             link,
             callers: Vec::new(),

@@ -68,5 +68,8 @@ pub(crate) const READS_DIRECTLY: bool = cfg!(test);
 /// Writers come in frames, all of one turn of the event loop together; tests hold the machine to the rule all the same.
 pub(crate) const GATHERS: bool = cfg!(test);
 
+/// Whether engines give something back while their jobs have no work: here too, only those of the tests do.
+pub(crate) const RESTS: bool = cfg!(test);
+
 /// How long a call may take, unless the options say otherwise.
 pub(crate) const DEADLINE_DEFAULT: Option<Duration> = Some(Duration::from_secs(30));

@@ -85,6 +85,9 @@ pub(crate) const READS_DIRECTLY: bool = true;
 /// Whether writers come one by one from threads of their own, so that a group is worth waiting for.
 pub(crate) const GATHERS: bool = true;
 
+/// Whether engines give something back while their jobs have no work.
+pub(crate) const RESTS: bool = true;
+
 /// How long a call may take, unless the options say otherwise: as long as it takes.
 pub(crate) const DEADLINE_DEFAULT: Option<Duration> = None;
 

@@ -123,10 +123,11 @@ impl Objects {
     ///
     /// `InvalidArgument` if it names none; one that is not there is fine.
     pub fn leave(&self, body: &[u8]) -> Result<()> {
-        let mut input = Input(body);
-        let number = input.count()? as u32;
+        let mut input = Input::new(body);
+        let number = input.count() as u32;
+        input.end()?;
         drop(self.all.take(number));
-        if input.0.is_empty() { Ok(()) } else { Err(malformed()) }
+        Ok(())
     }
 
     /// Begins the call that `body` describes.
@@ -139,12 +140,10 @@ impl Objects {
         owner: &Owner,
         body: &[u8],
     ) -> Result<impl Future<Output = Result<Output>> + use<>> {
-        let mut input = Input(body);
-        let (number, makes) = (input.count()? as u32, input.count()? as u32);
-        let (method, args) = (input.string()?.to_owned(), input.bytes()?.to_vec());
-        if !input.0.is_empty() {
-            return Err(malformed());
-        }
+        let mut input = Input::new(body);
+        let (number, makes) = (input.count() as u32, input.count() as u32);
+        let (method, args) = (input.string().to_owned(), input.bytes().to_vec());
+        input.end()?;
         let object = match number {
             0 => None,
             number => Some(self.all.get(number).ok_or_else(malformed)?),

@@ -124,7 +124,7 @@ async fn a_call_answers_what_its_object_says_and_an_error_says_where() {
     let (job, objects) = (job().await, objects());
     let args = packed(&(thing(7, b"b"), Vec::<Thing>::new()));
     let answer = objects.call(&job, &body(1, 0, "things", &args)).unwrap().await.unwrap();
-    assert_eq!(Input(&answer.0).bytes().unwrap(), args);
+    assert_eq!(Input::new(&answer.0).bytes(), args);
     assert!(objects.call(&job, &body(1, 0, "nothing", &none())).unwrap().await.unwrap().0.is_empty());
     for number in [0, 1] {
         let error = objects.call(&job, &body(number, 0, "other", &none())).unwrap().await.unwrap_err();
