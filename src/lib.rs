@@ -50,6 +50,7 @@ mod pace;
 mod payload;
 mod persistency;
 mod place;
+mod random;
 mod range;
 mod receipt;
 mod record;
@@ -58,6 +59,7 @@ mod scan;
 #[cfg(feature = "sds")]
 pub mod sds;
 mod spawn;
+mod tasks;
 mod waiting;
 mod watch;
 #[cfg(all(feature = "web", target_family = "wasm", target_os = "unknown"))]

@@ -30,7 +30,7 @@ impl Place {
     /// The place that `root` names; `InvalidArgument` if there can be none. Changes nothing.
     pub(crate) fn of(root: &Path) -> Result<Self> {
         if root.as_os_str().is_empty() {
-            return Err(Error::new(ErrorKind::InvalidArgument, "the root is empty"));
+            return Err(Error::new(ErrorKind::InvalidArgument, "the root's name is empty"));
         }
         if root.as_os_str() == MEMORY_ROOT {
             return in_memory();

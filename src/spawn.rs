@@ -2,6 +2,9 @@
 //!
 //! The future is made where it runs, so what it owns need not be able to move between threads.
 
+#[cfg(all(feature = "web", target_family = "wasm", target_os = "unknown"))]
+mod microtasks;
+
 use std::future::Future;
 #[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
 use std::pin::pin;
@@ -14,9 +17,13 @@ use std::task::{Context, Wake};
 #[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
 use std::thread::{self, Thread};
 
+#[cfg(all(feature = "web", target_family = "wasm", target_os = "unknown"))]
+pub(crate) use self::microtasks::{give_up, spawn_local};
 use crate::error::Result;
 #[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
 use crate::error::{Error, ErrorKind};
+#[cfg(all(not(feature = "web"), target_family = "wasm", target_os = "unknown"))]
+use wasm_bindgen_futures::spawn_local;
 
 /// Runs the future that `make` returns to its end; an error if that cannot be started.
 ///
@@ -113,7 +120,7 @@ pub(crate) fn spawn<F: Future<Output = ()> + 'static>(
     _name: &str,
     make: impl FnOnce() -> F + Send + 'static,
 ) -> Result<()> {
-    wasm_bindgen_futures::spawn_local(make());
+    spawn_local(make());
     Ok(())
 }
 

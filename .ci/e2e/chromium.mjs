@@ -190,6 +190,18 @@ function pageTests({ server, digest, scratch, flags }, state) {
       await second.close();
       await first.click('#tab-unicode');
     },
+    'Chromium: no part of the page is wider than a small screen, or begins below its tabs': async () => {
+      const { page } = state;
+      const before = page.viewportSize();
+      await page.setViewportSize({ width: 320, height: 480 });
+      for (const part of ['channel', 'list', 'benchmark', 'unicode']) {
+        await page.goto('about:blank');
+        await page.goto(`${server.url}#${part}`);
+        assert.deepEqual(await page.evaluate(() => [document.documentElement.scrollWidth, scrollY]), [320, 0], part);
+      }
+      await shown(page);
+      await page.setViewportSize(before);
+    },
     'Chromium: the page works without a worker where none can be started': async () => {
       await withRoute('**/pkg/worker.js', (route) => route.abort(),
         (page) => assert.deepEqual([page.error, page.digest], [null, digest]));

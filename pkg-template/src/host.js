@@ -9,6 +9,8 @@ const isFatal = (error) => error instanceof WebAssembly.RuntimeError;
 
 /** A promise of the instance, which all roots of a page share. */
 let instance;
+/** The last root's number in it. */
+let last = 0;
 
 /** The next root tries again. */
 function failed(error) {
@@ -72,13 +74,21 @@ export function serve(post, isOurs) {
     }
     // It may have been left while it was loaded.
     if (dead) return;
-    try {
-      opened = openRoot(new TextEncoder().encode(root), (frame) => post(frame, [frame.buffer]));
-    } catch (error) {
-      if (!(error instanceof Uint8Array)) throw error;
-      return post({ error });
-    }
-    post({ hello: hello() });
+    openRoot(opened = ++last, new TextEncoder().encode(root), {
+      post(frame) {
+        try {
+          post(frame, [frame.buffer]);
+        } catch {
+          // Nobody is left who could be told.
+        }
+      },
+      refuse(error) {
+        opened = undefined;
+        post({ error });
+      },
+    });
+    // A list in every version, which begins with this.
+    if (opened) post({ hello: [hello()] });
   }
 
   return async (message) => {

@@ -1,4 +1,4 @@
-// The limits that a caller can meet: the twin of src/limits.rs, whose values the worker's first word repeats.
+// The limits that a caller can meet: the twin of src/limits.rs. Shared vectors hold both.
 
 const MIB = 1024 * 1024;
 

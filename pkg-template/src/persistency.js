@@ -316,7 +316,7 @@ for (const name of Object.getOwnPropertyNames(Job.prototype)) {
 const idOf = (id) => nameOf("job id", id, limits().jobIdBytes);
 
 function openOptions(root, options) {
-  if (utf8("root", root).length === 0) throw invalid("the root is empty");
+  if (utf8("root", root).length === 0) throw invalid("the root's name is empty");
   if (typeof options !== "object" || options === null) throw invalid("the options are an object");
   for (const name of Object.keys(options)) {
     if (!OPTIONS.includes(name)) throw invalid(`a root has no option "${name}"`);

@@ -2,12 +2,10 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use futures_util::task::AtomicWaker;
 use wasm_bindgen::closure::Closure;
 use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
 
@@ -49,20 +47,38 @@ pub(super) struct Delay {
 }
 
 #[derive(Default)]
-struct Bell {
-    rung: AtomicBool,
-    waker: AtomicWaker,
+struct Bell(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    rung: bool,
+    waker: Option<Waker>,
+}
+
+impl Bell {
+    fn ring(&self) {
+        let mut state = self.lock();
+        state.rung = true;
+        let waker = state.waker.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing that runs under this lock can panic halfway through a change.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Delay {
     pub(super) fn new(wait: Duration) -> Self {
         let bell = Arc::<Bell>::default();
         let rings = Arc::clone(&bell);
-        let ring = Closure::once_into_js(move || {
-            rings.rung.store(true, Ordering::Release);
-            rings.waker.wake();
-        });
-        let id = set_timeout(&ring, wait.as_millis() as f64);
+        let ring = Closure::<dyn Fn()>::new(move || rings.ring());
+        // The browser drops it when it has been called, or will not be.
+        let id = set_timeout(&ring.into_js_value(), wait.as_millis() as f64);
         Delay { bell, id }
     }
 }
@@ -71,9 +87,12 @@ impl Future for Delay {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        // Before the look, so that no ring between the two is missed.
-        self.bell.waker.register(context.waker());
-        if self.bell.rung.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
+        let mut state = self.bell.lock();
+        if state.rung {
+            return Poll::Ready(());
+        }
+        state.waker = Some(context.waker().clone());
+        Poll::Pending
     }
 }
 

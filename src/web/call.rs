@@ -26,7 +26,7 @@ pub enum Call<'a> {
     Close,
     /// 6: nothing. Shows that the worker is alive.
     Ping,
-    /// 7: nothing. Gives up the call whose number it is about; that is answered no more. Calls of this list but 32 go on.
+    /// 7: nothing. Gives up the call whose number it is about; that is answered no more.
     Cancel,
     /// 25: nothing. Answers seven numbers in the order of `JobStats`.
     Stats,

@@ -1,11 +1,10 @@
 //! What the npm package's Web Worker calls: roots by their numbers, frames of calls in, frames of answers out.
 //!
 //! Decides nothing: every meaning is that of [`Persistency`] and [`Job`]. What crosses is bytes (see
-//! [`wire`] and [`call`]), but for the first word of all (see [`convert`]).
+//! [`wire`] and [`call`]), but for the first word of all, a number.
 
 mod asked;
 mod call;
-mod convert;
 #[cfg(feature = "layers")]
 mod layers;
 mod question;
@@ -16,22 +15,19 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
-#[cfg(feature = "layers")]
-use futures_util::future::{AbortHandle, abortable};
-use js_sys::{Function, Uint8Array};
-use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
-use wasm_bindgen_futures::spawn_local;
+use wasm_bindgen::prelude::wasm_bindgen;
 
 use self::asked::{Asked, Asker, Then};
 use self::call::Call;
 use self::question::{Asking, Question, Said};
-use self::wire::{Input, Kind, Output, malformed, pack_error};
+use self::wire::{Input, Kind, Output, PROTOCOL, malformed, pack_error};
 use crate::error::Result;
 use crate::job::Job;
 use crate::job_info::JobStats;
 use crate::limits;
 use crate::options::JobOptions;
 use crate::persistency::Persistency;
+use crate::spawn::{give_up, spawn_local};
 use crate::watch::Commits;
 use crate::worker::{Answered, Caller, Link, Progress, Reading};
 
@@ -47,43 +43,49 @@ static MEMORY: talc::wasm::WasmDynamicTalc = talc::wasm::new_wasm_dynamic_alloca
 thread_local! {
     /// The roots, by their numbers: a worker's answers can be sent between threads, a root cannot.
     static ROOTS: Table<Rc<Root>> = Table::default();
-    static NEXT_ROOT: Cell<u32> = const { Cell::new(0) };
 }
 
-/// What the worker says first.
 #[wasm_bindgen]
-pub fn hello() -> JsValue {
-    convert::hello()
+extern "C" {
+    /// Who is given what goes back.
+    #[derive(Debug)]
+    pub type Page;
+
+    /// Takes a frame of answers, in a buffer of its own.
+    #[wasm_bindgen(method)]
+    fn post(this: &Page, frame: Vec<u8>);
+
+    /// Takes a packed error: there is no such root.
+    #[wasm_bindgen(method)]
+    fn refuse(this: &Page, error: Vec<u8>);
 }
 
-/// Opens the root of this name, in UTF-8, and answers its number; each frame of answers is given to `post`, in a
-/// buffer of its own.
-///
-/// # Errors
-///
-/// A packed error.
+/// What the worker says first: the protocol's version.
+#[wasm_bindgen]
+pub fn hello() -> u32 {
+    PROTOCOL
+}
+
+/// Opens the root of this name, in UTF-8, under this number, unless it is refused.
 #[wasm_bindgen(js_name = openRoot)]
-pub fn open_root(name: &[u8], post: Function) -> Result<u32, JsValue> {
-    let name = str::from_utf8(name).map_err(|_| malformed());
-    let persistency =
-        name.and_then(Persistency::open).map_err(|error| Uint8Array::from(pack_error(&error).as_slice()))?;
-    let number = NEXT_ROOT.replace(NEXT_ROOT.get() + 1);
+pub fn open_root(number: u32, name: &[u8], page: Page) {
+    let persistency = match str::from_utf8(name).map_err(|_| malformed()).and_then(Persistency::open) {
+        Ok(persistency) => persistency,
+        Err(error) => return page.refuse(pack_error(&error)),
+    };
     let root = Rc::new(Root {
         number,
         persistency,
-        post,
+        page,
         outbox: RefCell::default(),
         tenants: Table::default(),
         streams: Table::default(),
         running: Table::default(),
         waiting: Table::default(),
         #[cfg(feature = "layers")]
-        layer_calls: Table::default(),
-        #[cfg(feature = "layers")]
         objects: Rc::default(),
     });
     ROOTS.with(|roots| roots.insert(number, root));
-    Ok(number)
 }
 
 /// Carries out the calls of a frame in their order; false if the frame is none.
@@ -113,20 +115,17 @@ pub fn leave_root(root: u32) {
 struct Root {
     number: u32,
     persistency: Persistency,
-    post: Function,
+    page: Page,
     /// Answers on their way out. Those of one turn of the event loop leave in one frame.
     outbox: RefCell<Output>,
     /// Open jobs by the numbers that the page gave them.
     tenants: Table<Rc<Tenant>>,
     /// Watches and log readers by the numbers that the page gave them, while nobody reads from them.
     streams: Table<Box<Commits>>,
-    /// Calls that may be given up, by their numbers: those that job's workers are asked for.
-    running: Table<()>,
+    /// Calls that may be given up, by their numbers, and the tasks of those that have one.
+    running: Table<Option<u64>>,
     /// Calls that wait until their jobs come further, or end, by their numbers.
     waiting: Table<Asked>,
-    /// The same of layers.
-    #[cfg(feature = "layers")]
-    layer_calls: Table<AbortHandle>,
     /// What layers have open without a job.
     #[cfg(feature = "layers")]
     objects: Rc<layers::Objects>,
@@ -199,7 +198,7 @@ impl Root {
         said: Said,
     ) -> Asked {
         if may_cancel {
-            self.running.insert(number, ());
+            self.running.insert(number, None);
         }
         Asked { root: self.number, number, about, may_cancel, counts, job: tenant.job.clone(), said }
     }
@@ -221,11 +220,9 @@ impl Root {
                 return Ok(());
             }
             Call::Cancel => {
-                self.running.take(about);
                 drop(self.waiting.take(about));
-                #[cfg(feature = "layers")]
-                if let Some(call) = self.layer_calls.take(about) {
-                    call.abort();
+                if let Some(Some(task)) = self.running.take(about) {
+                    give_up(task);
                 }
                 return Ok(());
             }
@@ -240,11 +237,7 @@ impl Root {
                 return Ok(());
             }
         };
-        let (root, id) = (Rc::clone(self), id.to_owned());
-        spawn_local(async move {
-            let result = root.carry_out(about, what, &id).await;
-            root.end(number, result);
-        });
+        self.run(number, may_cancel, Rc::clone(self).carry_out(about, what, id.to_owned()));
         Ok(())
     }
 
@@ -252,17 +245,7 @@ impl Root {
     #[cfg(feature = "layers")]
     fn call_layer(self: &Rc<Self>, number: u32, may_cancel: bool, about: u32, body: &[u8]) -> Result<()> {
         let (owner, objects) = self.objects(about)?;
-        let (work, handle) = abortable(objects.call(&owner, body)?);
-        if may_cancel {
-            self.layer_calls.insert(number, handle);
-        }
-        let root = Rc::clone(self);
-        spawn_local(async move {
-            // One that was given up is answered no more.
-            let Ok(result) = work.await else { return };
-            root.layer_calls.take(number);
-            root.end(number, result);
-        });
+        self.run(number, may_cancel, objects.call(&owner, body)?);
         Ok(())
     }
 
@@ -276,22 +259,35 @@ impl Root {
         Ok((layers::Owner::Job(tenant.job.clone()), Rc::clone(&tenant.objects)))
     }
 
-    /// Answers a call that had to be awaited.
-    fn end(self: &Rc<Self>, number: u32, result: Result<Output>) {
-        match result {
-            Ok(Output(body)) => self.answer(number, Kind::Value, &body),
-            Err(error) => self.answer(number, Kind::Error, &pack_error(&error)),
+    /// Carries out a call that has to be awaited, and answers it.
+    fn run(
+        self: &Rc<Self>,
+        number: u32,
+        may_cancel: bool,
+        work: impl Future<Output = Result<Output>> + 'static,
+    ) {
+        let root = Rc::clone(self);
+        let task = spawn_local(async move {
+            let result = work.await;
+            root.running.take(number);
+            match result {
+                Ok(Output(body)) => root.answer(number, Kind::Value, &body),
+                Err(error) => root.answer(number, Kind::Error, &pack_error(&error)),
+            }
+        });
+        if may_cancel {
+            self.running.insert(number, Some(task));
         }
     }
 
-    async fn carry_out(self: &Rc<Self>, about: u32, what: OfRoot, id: &str) -> Result<Output> {
+    async fn carry_out(self: Rc<Self>, about: u32, what: OfRoot, id: String) -> Result<Output> {
         let mut out = Output::default();
         match what {
             OfRoot::OpenJob(options) => {
-                let job = self.persistency.open_tenant(id, options).await?;
+                let job = self.persistency.open_tenant(&id, options).await?;
                 let Progress { opened, committed_seq, durable_seq, .. } = job.link().see(Progress::clone);
                 out.raw(&opened.unwrap_or_default()).number(committed_seq).number(durable_seq);
-                spawn_local(Rc::clone(self).follow(about, Arc::clone(job.link())));
+                spawn_local(Rc::clone(&self).follow(about, Arc::clone(job.link())));
                 let tenant = Tenant {
                     job,
                     asked: Cell::new(0),
@@ -301,8 +297,8 @@ impl Root {
                 };
                 self.tenants.insert(about, Rc::new(tenant));
             }
-            OfRoot::CloseJob => self.persistency.close_job(id).await?,
-            OfRoot::DropJob => self.persistency.drop_job(id).await?,
+            OfRoot::CloseJob => self.persistency.close_job(&id).await?,
+            OfRoot::DropJob => self.persistency.drop_job(&id).await?,
             OfRoot::ListJobs => drop(out.strings(&self.persistency.list_jobs().await?)),
             OfRoot::Close => self.persistency.close().await?,
         }
@@ -407,8 +403,7 @@ impl Root {
     fn send(&self) {
         let frame = self.outbox.take().0;
         if !frame.is_empty() {
-            // Where posting fails nobody is left who could be told.
-            drop(self.post.call1(&JsValue::NULL, &Uint8Array::from(frame.as_slice())));
+            self.page.post(frame);
         }
     }
 

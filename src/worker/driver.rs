@@ -8,29 +8,24 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use futures_util::future::{AbortHandle, Abortable, Fuse, FutureExt};
-use futures_util::stream::{FuturesUnordered, StreamExt};
-
 use super::link::Link;
-use super::machine::{Answered, Ask, CallId, Ending, Machine, Wish, change};
+use super::machine::{Answered, Ask, Ending, Machine, Wish, change};
 use super::turn::Task;
 use crate::clock::{Sleep, earlier};
 use crate::engine::{Engine, READS_DIRECTLY, RESTS};
 use crate::error::{Quoted, Result};
 use crate::limits;
 use crate::pace::yield_now;
-
-/// A call of the engine; given up it is dropped.
-type Call = Abortable<Pin<Box<dyn Future<Output = (CallId, Answered)>>>>;
+use crate::tasks::Tasks;
 
 /// One worker's machine and its engine.
 pub(crate) struct Driver {
     pub(crate) machine: Machine,
     pub(crate) engine: Rc<dyn Engine>,
     link: Arc<Link>,
-    calls: FuturesUnordered<Call>,
-    under_way: Vec<(CallId, AbortHandle)>,
-    alarm: Fuse<Sleep>,
+    /// Calls of the engine; one that is given up is dropped.
+    calls: Tasks<Answered>,
+    alarm: Option<Sleep>,
     alarm_at: Option<u64>,
     /// When the job rests, if nothing comes until then.
     rest_at: Option<u64>,
@@ -52,9 +47,8 @@ impl Driver {
             machine,
             link,
             engine: engine.into(),
-            calls: FuturesUnordered::new(),
-            under_way: Vec::new(),
-            alarm: Fuse::terminated(),
+            calls: Tasks::default(),
+            alarm: None,
             alarm_at: None,
             rest_at: None,
             offered: false,
@@ -159,17 +153,8 @@ impl Driver {
     fn carry_out(&mut self) {
         for wish in self.machine.wishes() {
             match wish {
-                Wish::Ask(id, ask) => {
-                    let (handle, registration) = AbortHandle::new_pair();
-                    let call = Box::pin(call(Rc::clone(&self.engine), id, ask));
-                    self.calls.push(Abortable::new(call, registration));
-                    self.under_way.push((id, handle));
-                }
-                Wish::GiveUp(id) => {
-                    if let Some(handle) = self.take_handle(id) {
-                        handle.abort();
-                    }
-                }
+                Wish::Ask(id, ask) => self.calls.add(id, Box::pin(call(Rc::clone(&self.engine), ask))),
+                Wish::GiveUp(id) => self.calls.remove(id),
                 Wish::Abort => self.engine.abort(),
                 Wish::Announce(generation, seq) => self.engine.announce(generation, seq),
             }
@@ -181,14 +166,10 @@ impl Driver {
     fn poll(&mut self, context: &mut Context<'_>, receives: bool) -> Poll<()> {
         let mut happened = false;
         // Readers that never rest must not keep commands and the time from being looked at.
-        for _ in 0..limits::ANSWERS_IN_A_ROW_MAX {
-            let Poll::Ready(Some(ended)) = self.calls.poll_next_unpin(context) else { break };
-            // One that was given up counts too: nobody wakes us again for what is ready behind it.
-            happened = true;
-            let Ok((id, answered)) = ended else { continue };
-            self.take_handle(id);
+        self.calls.poll(context, limits::ANSWERS_IN_A_ROW_MAX, |id, answered| {
             self.machine.answered(id, answered);
-        }
+            happened = true;
+        });
         if receives
             && self.machine.receives()
             && let Poll::Ready(command) = self.link.inbox.poll(context)
@@ -197,16 +178,13 @@ impl Driver {
             self.rest_at = None;
             happened = true;
         }
-        if self.alarm.poll_unpin(context).is_ready() {
-            self.alarm_at = None;
+        if let Some(alarm) = &mut self.alarm
+            && Pin::new(alarm).poll(context).is_ready()
+        {
+            (self.alarm, self.alarm_at) = (None, None);
             happened = true;
         }
         if happened { Poll::Ready(()) } else { Poll::Pending }
-    }
-
-    fn take_handle(&mut self, id: CallId) -> Option<AbortHandle> {
-        let at = self.under_way.iter().position(|(of, _)| *of == id)?;
-        Some(self.under_way.swap_remove(at).1)
     }
 
     /// Sees to it that the driver wakes when there will be something to do.
@@ -214,14 +192,14 @@ impl Driver {
         if let Some(at) = earlier(self.machine.alarm(), self.rest_at)
             && self.alarm_at.is_none_or(|set| at < set)
         {
-            self.alarm = self.link.clock.sleep_until(at).fuse();
+            self.alarm = Some(self.link.clock.sleep_until(at));
             self.alarm_at = Some(at);
         }
     }
 }
 
-async fn call(engine: Rc<dyn Engine>, id: CallId, ask: Ask) -> (CallId, Answered) {
-    let answered = match ask {
+async fn call(engine: Rc<dyn Engine>, ask: Ask) -> Answered {
+    match ask {
         Ask::Read(query, verify) => engine.read(query, verify).await.map(Some),
         Ask::Apply(turn, told) => engine.apply(change(turn, told)).await.map(|()| None),
         Ask::Compact => engine.compact().await.map(|()| None),
@@ -230,6 +208,5 @@ async fn call(engine: Rc<dyn Engine>, id: CallId, ask: Ask) -> (CallId, Answered
             engine.changed().await;
             Ok(None)
         }
-    };
-    (id, answered)
+    }
 }

@@ -43,6 +43,7 @@ pub(crate) use turn::{Answer, LogChange, Task};
 use crate::engine::{Claim, Engine, EngineError, Fault, OpenMode, Query, RESTS, Sharing, Site, Verify};
 use crate::error::{Error, ErrorKind, Outcome, Quoted, Result};
 use crate::limits::LOG_HOLDER_WHILE_OPEN;
+use crate::random::random_bytes;
 use crate::record::{LogRetention, Record};
 use driver::{Driver, Served};
 use machine::{Ending, Machine};
@@ -313,12 +314,4 @@ async fn close(engine: &dyn Engine) {
     if let Err(error) = engine.close().await {
         log::warn!("a job could not be released properly: {error:?}");
     }
-}
-
-/// 16 bytes that nobody else has.
-fn random_bytes() -> Result<[u8; 16]> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes)
-        .map_err(|error| Error::new(ErrorKind::Backend, format!("no random bytes: {error:?}")))?;
-    Ok(bytes)
 }

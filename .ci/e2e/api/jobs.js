@@ -382,9 +382,7 @@ export const jobTests = {
     }
     ok(storage && navigator.storage);
   },
-  "the limits are those that the worker has": async (t) => {
-    const [, version, limits] = t.options.worker === "none" ? await helloHere() : await helloOfWorker();
-    equal([Object.values(t.limits()), t.version], [limits, version]);
+  "limits are refused on the page": (t) => {
     isError(thrownBy(() => new t.Batch().put("x".repeat(256), t.key(), "")), "TooLarge");
   },
 };
@@ -395,24 +393,4 @@ function thrownBy(work) {
   } catch (error) {
     return error;
   }
-}
-
-/** What is said first by the side on which the instance runs, to nobody in particular. */
-function helloOfWorker() {
-  const worker = new Worker("/pkg/worker.js", { type: "module" });
-  return new Promise((resolve) => {
-    worker.onmessage = ({ data }) => resolve(data.hello);
-    worker.postMessage({ root: ":memory:" });
-  }).finally(() => worker.terminate());
-}
-
-async function helloHere() {
-  const { serve } = await import("/pkg/page.js");
-  return new Promise((resolve) => {
-    const deliver = serve((message) => {
-      resolve(message.hello);
-      void deliver({ leave: true });
-    });
-    void deliver({ root: ":memory:" });
-  });
 }

@@ -65,7 +65,9 @@ globalThis.cross = async (name, options, archives, ...args) => {
 globalThis.runExample = async (address) => {
   const { log } = console;
   const said = [];
-  console.log = (...words) => said.push(words.join(" "));
+  // As consoles show them.
+  const shown = (word) => (typeof word === "bigint" ? `${word}n` : word);
+  console.log = (...words) => said.push(words.map(shown).join(" "));
   try {
     await import(address);
   } finally {

@@ -106,6 +106,8 @@ pub(super) mod code {
     pub(in super::super) const APPLY: u8 = 10;
     pub(in super::super) const CHECK: u8 = 11;
     pub(in super::super) const COMPACT: u8 = 12;
+    #[cfg(any(test, feature = "web"))]
+    pub(in super::super) const CREATE: u8 = 13;
 }
 
 /// The messages; `engine.js` has the same codes.
@@ -258,14 +260,6 @@ impl Call {
     pub(super) fn begin(database: &Database, code: u8, request: Packed, decide: Option<Decide>) -> Self {
         let (told, tell) = Told::new(decide);
         told.asked.get_or_init(|| database.call(&tell)).begin(code, request.0);
-        Call { told, taken: false, _tell: tell }
-    }
-
-    /// A call that `ask` begins by itself, and that decides nothing.
-    #[cfg(any(test, feature = "web"))]
-    pub(super) fn by(ask: impl FnOnce(&Tell) -> Asked) -> Self {
-        let (told, tell) = Told::new(None);
-        told.asked.get_or_init(|| ask(&tell));
         Call { told, taken: false, _tell: tell }
     }
 }

@@ -46,21 +46,11 @@ pub(super) mod by_rexie {
 
 #[cfg(any(test, feature = "web"))]
 pub(super) mod by_script {
-    use wasm_bindgen::prelude::wasm_bindgen;
-
-    use super::super::bridge::{Asked, Call, Tell};
-    use super::super::layout::{Store, VERSION};
-
-    #[wasm_bindgen(module = "/src/engine/indexed_db/engine.js")]
-    extern "C" {
-        #[wasm_bindgen(js_name = createDatabase)]
-        fn create_database(name: &str, version: u32, stores: &str, tell: &Tell) -> Asked;
-    }
+    use super::super::bridge::{Call, Database, Packed, code};
 
     /// Creates the database, unless somebody else has been faster.
     pub(in super::super) fn create(name: &str) -> Call {
-        let stores = Store::ALL.map(Store::name).join(",");
-        Call::by(|tell| create_database(name, VERSION, &stores, tell))
+        Call::begin(&Database::new(name), code::CREATE, Packed::default(), None)
     }
 }
 

@@ -24,7 +24,7 @@ const ANNOUNCEMENT_BYTES = 24;
 const ASK_AGAIN_MS = 100;
 
 // What crosses; bridge.rs has the same codes.
-const CALL = { probe: 0, list: 1, delete: 2, connect: 3, listen: 4 };
+const CALL = { probe: 0, list: 1, delete: 2, connect: 3, listen: 4, create: 13 };
 const TELL = { items: 0, append: 1, record: 2, decide: 3, end: 4, failed: 5, rows: 6 };
 
 /** Tells what was thrown elsewhere, as a call that failed with it. */
@@ -639,7 +639,24 @@ export class Database {
         return this.#connect(call, indexedDB.open(this.#name));
       case CALL.listen:
         return this.#listen(call);
+      case CALL.create:
+        return this.#create(call, indexedDB.open(this.#name, VERSION));
     }
+  }
+
+  /**
+   * Creates the database, as rexie does for Rust programs, and lets go of it at once: a page would load more for rexie
+   * than for all reads and writes. Never changes one that is there.
+   */
+  #create(call, request) {
+    request.onupgradeneeded = () => {
+      for (const store of STORES) request.result.createObjectStore(store);
+    };
+    request.onsuccess = () => {
+      request.result.close();
+      call.end();
+    };
+    request.onerror = () => call.fail(failureOf(request.error, DURING.opening));
   }
 
   /** Tells what follows our name in the names of the databases that begin with it. */
@@ -725,31 +742,4 @@ export class Database {
     else this.#listeners.add(call);
     this.#heard = false;
   }
-}
-
-/**
- * Creates the database with stores of these names, as rexie does for Rust programs, and lets go of it at once: a page
- * would load more for rexie than for all reads and writes. Never changes one that is there. Tells its end, or why it
- * failed, until it is released.
- */
-export function createDatabase(name, version, stores, tell) {
-  const failed = (error) => tell && tellThrown(error, DURING.opening, tell);
-  try {
-    const request = indexedDB.open(name, version);
-    request.onupgradeneeded = () => {
-      for (const store of stores.split(",")) request.result.createObjectStore(store);
-    };
-    request.onsuccess = () => {
-      request.result.close();
-      tell?.(TELL.end, 0, EMPTY);
-    };
-    request.onerror = () => failed(request.error);
-  } catch (error) {
-    failed(error);
-  }
-  return {
-    release() {
-      tell = undefined;
-    },
-  };
 }

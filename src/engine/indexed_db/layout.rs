@@ -6,7 +6,8 @@ use crate::engine::Space;
 use crate::engine::row_key::{Bounds, category_prefix};
 use crate::range::Span;
 
-/// The version of our databases; the format itself is numbered in the job's record.
+/// The version of our databases; the format itself is numbered in the job's record. `engine.js` has the same.
+#[cfg(any(test, not(feature = "web")))]
 pub(super) const VERSION: u32 = 1;
 
 /// Chromium moves larger values out into files, which is slow and has lost data.
@@ -18,6 +19,7 @@ pub(super) const INLINE_BYTES_MAX: usize = 32 * 1024;
 
 /// An object store of ours; `view.js` has them in the same order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(all(feature = "web", not(test)), allow(dead_code, reason = "some only scripts look into"))]
 pub(super) enum Store {
     Meta,
     Rows,
@@ -26,6 +28,7 @@ pub(super) enum Store {
     Journal,
 }
 
+#[cfg(any(test, not(feature = "web")))]
 impl Store {
     pub(super) const ALL: [Store; 5] = [Store::Meta, Store::Rows, Store::Chunks, Store::Log, Store::Journal];
 

@@ -8,10 +8,11 @@ use futures_channel::oneshot;
 use js_sys::Promise;
 use wasm_bindgen::closure::Closure;
 use wasm_bindgen::prelude::wasm_bindgen;
-use wasm_bindgen_futures::{JsFuture, spawn_local};
+use wasm_bindgen_futures::JsFuture;
 
 use crate::archive::{Asked, Candidate, Election};
 use crate::error::{Error, ErrorKind, Result};
+use crate::spawn::spawn_local;
 
 #[wasm_bindgen(module = "/src/web/layers/archive/candidate.js")]
 extern "C" {

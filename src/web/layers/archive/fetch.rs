@@ -9,10 +9,11 @@ use futures_util::pin_mut;
 use js_sys::{Array, Promise, Uint8Array};
 use serde::Deserialize;
 use wasm_bindgen::prelude::wasm_bindgen;
-use wasm_bindgen_futures::{JsFuture, spawn_local};
+use wasm_bindgen_futures::JsFuture;
 
 use crate::archive::{LIST_MAX, Put, Store};
 use crate::error::{Error, ErrorKind, Result};
+use crate::spawn::spawn_local;
 
 /// Bytes of an object that is read at most: far above what a segment with the largest batch has.
 const OBJECT_BYTES_MAX: u32 = 256 * 1024 * 1024;

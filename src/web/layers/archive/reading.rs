@@ -7,7 +7,6 @@ use futures_util::future::{AbortHandle, abortable};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use tokio::sync::{Mutex, watch};
-use wasm_bindgen_futures::spawn_local;
 
 use super::super::{Answer, Args, Object, check_next, no_method};
 use super::fetch::Server;
@@ -16,6 +15,7 @@ use crate::archive::{
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::persistency::Persistency;
+use crate::spawn::spawn_local;
 use crate::watch::WatchItem;
 use crate::web::wire::{Output, pack_items};
 

@@ -13,7 +13,6 @@ use futures_util::future::{Either, select};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use tokio::sync::{OnceCell, oneshot};
-use wasm_bindgen_futures::spawn_local;
 
 use self::options::{Given, History, PolicyGiven, Set, SetGiven};
 use self::questions::{News, Questions, Reply, lock};
@@ -21,6 +20,7 @@ use super::{Answer, Args, Object, no_method};
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::Job;
 use crate::key::Key;
+use crate::spawn::spawn_local;
 use crate::web::wire::unpack_batch;
 use crate::write_behind::elsewhere::Snapshot;
 use crate::write_behind::{
