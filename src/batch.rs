@@ -10,6 +10,7 @@ use crate::error::{Error, ErrorKind, Quoted, Result};
 use crate::key::Key;
 use crate::limits;
 use crate::range::{KeyRange, Span, prefix_range};
+use crate::text::text;
 
 /// One operation on rows, as a batch holds it and as watchers and the commit log show it.
 ///
@@ -67,7 +68,7 @@ impl Precondition {
             Expected::Present => "require_present",
             Expected::Equal(_) => "require_equal",
         };
-        format!("{name} in category {}", Quoted(&self.category))
+        text!(name, " in category ", Quoted(&self.category))
     }
 }
 
@@ -319,7 +320,7 @@ impl TryFrom<Batch> for CheckedBatch {
         let entries = batch.operations.len() + batch.preconditions.len();
         if entries > limits::BATCH_OPERATIONS_MAX {
             let max = limits::BATCH_OPERATIONS_MAX;
-            let message = format!("batch of {entries} operations and preconditions, the limit is {max}");
+            let message = text!("batch of ", entries, " operations and preconditions, the limit is ", max);
             return Err(Error::new(ErrorKind::TooLarge, message));
         }
         let mut bytes = 0;

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 
 use crate::engine::{Found, Query};
 use crate::error::{ErrorKind, Result};
+use crate::text::text;
 use crate::worker::{Link, Read, Reading, misanswered};
 
 /// One sentence for each finding.
@@ -91,7 +92,7 @@ impl Check {
                 if let Some(seq) = self.seqs.pop_front() {
                     if seq > kept_from {
                         let before = self.next.saturating_sub(1);
-                        self.findings.push(format!("the commit log goes from seq {before} to {seq}"));
+                        self.findings.push(text!("the commit log goes from seq ", before, " to ", seq));
                     }
                     self.next = seq + 1;
                 }
@@ -100,7 +101,7 @@ impl Check {
             Stage::End => {
                 let kept_from = answer?.details()?.record.log.first_seq;
                 if self.next >= kept_from {
-                    self.findings.push(format!("the commit log ends before seq {}", self.committed_seq));
+                    self.findings.push(text!("the commit log ends before seq ", self.committed_seq));
                 }
                 Ok(None)
             }

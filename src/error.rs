@@ -2,8 +2,10 @@
 //!
 //! Never formats keys or payloads: a message names the job, the category and the operation only.
 
-use std::fmt::{self, Write};
+use std::fmt;
 use std::sync::Arc;
+
+use crate::text::{Part, digits, text};
 
 /// Shorthand for results of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -79,8 +81,8 @@ impl Error {
     }
 
     /// The failed precondition at `index` of its batch, which is `condition` in words.
-    pub(crate) fn conflict(index: usize, condition: impl fmt::Display) -> Self {
-        let message = format!("precondition {index} does not hold: {condition}");
+    pub(crate) fn conflict(index: usize, condition: impl Part) -> Self {
+        let message = text!("precondition ", index, " does not hold: ", condition);
         let mut error = Error::new(ErrorKind::Conflict, message);
         error.edit().conflict = Some(index);
         error
@@ -99,16 +101,16 @@ impl Error {
     }
 
     /// The same error, its message led by what was being done (job, category, operation).
-    pub(crate) fn in_context(mut self, context: impl fmt::Display) -> Self {
+    pub(crate) fn in_context(mut self, context: impl Part) -> Self {
         let inner = self.edit();
-        inner.message = format!("{context}: {}", inner.message);
+        inner.message = text!(context, ": ", inner.message);
         self
     }
 
     /// The same error, its message followed by what else is to be said.
-    pub(crate) fn with_remark(mut self, remark: impl fmt::Display) -> Self {
+    pub(crate) fn with_remark(mut self, remark: impl Part) -> Self {
         let inner = self.edit();
-        inner.message = format!("{}; {remark}", inner.message);
+        inner.message = text!(inner.message, "; ", remark);
         self
     }
 
@@ -194,17 +196,29 @@ impl Outcome {
 /// printed takes tables that a browser would have to load.
 pub(crate) struct Quoted<'a>(pub(crate) &'a str);
 
-impl fmt::Display for Quoted<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_char('"')?;
+impl Part for Quoted<'_> {
+    fn put(&self, text: &mut String) {
+        text.push('"');
         for character in self.0.chars() {
             match character {
-                '"' | '\\' => write!(f, "\\{character}")?,
-                '\0'..='\x1f' | '\x7f'..='\u{9f}' => write!(f, "\\u{{{:x}}}", u32::from(character))?,
-                _ => f.write_char(character)?,
+                '"' | '\\' => text.push('\\'),
+                '\0'..='\x1f' | '\x7f'..='\u{9f}' => {
+                    text.push_str("\\u{");
+                    digits(u32::from(character).into(), 16, text);
+                    text.push('}');
+                    continue;
+                }
+                _ => {}
             }
+            text.push(character);
         }
-        f.write_char('"')
+        text.push('"');
+    }
+}
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&text!(self))
     }
 }
 
@@ -214,9 +228,17 @@ impl fmt::Display for ErrorKind {
     }
 }
 
+impl Part for Error {
+    fn put(&self, text: &mut String) {
+        text.push_str(self.0.kind.name());
+        text.push_str(": ");
+        text.push_str(&self.0.message);
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.0.kind, self.0.message)
+        f.write_str(&text!(self))
     }
 }
 

@@ -23,6 +23,7 @@ use crate::receipt::Receipt;
 #[cfg(feature = "archive")]
 use crate::record::Record;
 use crate::scan::Scan;
+use crate::text::text;
 use crate::watch::{Beginning, Commits, LogReader, Position, Watch};
 use crate::worker::{
     Answer, Command, Conflicts, Details, Link, LogChange, Read, Reading, Slot, Task, misanswered,
@@ -534,7 +535,7 @@ impl Job {
         let check = || {
             check_category(category)?;
             if keys.len() > limits::BATCH_OPERATIONS_MAX {
-                let message = format!("{} keys, the limit is {}", keys.len(), limits::BATCH_OPERATIONS_MAX);
+                let message = text!(keys.len(), " keys, the limit is ", limits::BATCH_OPERATIONS_MAX);
                 return Err(Error::new(ErrorKind::TooLarge, message));
             }
             keys.iter().try_for_each(|key| check_row(category, key))
@@ -618,10 +619,10 @@ impl Job {
     pub(crate) fn explain(&self, error: Error, category: Option<&str>, operation: &str) -> Error {
         match category {
             Some(category) => {
-                let category = Quoted(category);
-                error.in_context(format_args!("job {}, category {category}, {operation}", Quoted(self.id())))
+                let (job, category) = (Quoted(self.id()), Quoted(category));
+                error.in_context(text!("job ", job, ", category ", category, ", ", operation))
             }
-            None => error.in_context(format_args!("job {}, {operation}", Quoted(self.id()))),
+            None => error.in_context(text!("job ", Quoted(self.id()), ", ", operation)),
         }
     }
 }
@@ -631,7 +632,7 @@ pub(crate) fn payloads(found: Found) -> Result<Vec<Option<Vec<u8>>>> {
     match found {
         Found::Got(Got::Payloads(payloads)) => Ok(payloads),
         Found::Got(Got::TooLarge(bytes)) => {
-            let message = format!("payloads of {bytes} bytes, the limit is {}", limits::SCAN_BYTES_MAX);
+            let message = text!("payloads of ", bytes, " bytes, the limit is ", limits::SCAN_BYTES_MAX);
             Err(Error::new(ErrorKind::TooLarge, message))
         }
         _ => Err(misanswered()),

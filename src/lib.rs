@@ -60,6 +60,7 @@ mod scan;
 pub mod sds;
 mod spawn;
 mod tasks;
+mod text;
 mod waiting;
 mod watch;
 #[cfg(all(feature = "web", target_family = "wasm", target_os = "unknown"))]

@@ -4,6 +4,7 @@
 //! compile time.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::text::text;
 
 /// Bytes of a job id (UTF-8) at most; at least one.
 pub const JOB_ID_BYTES_MAX: usize = 64;
@@ -136,7 +137,7 @@ pub(crate) fn check_bytes(what: &str, bytes: usize, max: usize) -> Result<()> {
     if bytes <= max {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::TooLarge, format!("{what} of {bytes} bytes, the limit is {max}")))
+    Err(Error::new(ErrorKind::TooLarge, text!(what, " of ", bytes, " bytes, the limit is ", max)))
 }
 
 #[cfg(test)]

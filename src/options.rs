@@ -7,6 +7,7 @@ pub use crate::engine::OpenMode;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{QUEUE_BOUND_MAX, QUEUE_BYTES_DEFAULT, QUEUE_OPERATIONS_DEFAULT};
 use crate::record::LogRetention;
+use crate::text::text;
 
 /// When a commit is put on the medium.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -104,7 +105,7 @@ impl JobOptions {
     pub(crate) fn check(&self) -> Result<()> {
         for (what, bound) in [("operations", self.queue_operations), ("bytes", self.queue_bytes)] {
             if !(1..=QUEUE_BOUND_MAX).contains(&bound) {
-                let message = format!("a queue of {bound} {what}, it must be 1 to {QUEUE_BOUND_MAX}");
+                let message = text!("a queue of ", bound, " ", what, ", it must be 1 to ", QUEUE_BOUND_MAX);
                 return Err(Error::new(ErrorKind::InvalidArgument, message));
             }
         }

@@ -22,6 +22,7 @@ use crate::names::Names;
 use crate::options::{Durability, JobOptions, OpenMode};
 use crate::place::Place;
 use crate::room::{Room, Size};
+use crate::text::text;
 use crate::worker::{Bounds, Command, Link, Start};
 
 /// A root: any number of jobs, each isolated from the others.
@@ -269,9 +270,7 @@ impl Persistency {
         drop(claim);
         let others = errors.len().saturating_sub(1);
         match errors.into_iter().next() {
-            Some(first) if others > 0 => {
-                Err(first.with_remark(format_args!("other jobs that failed: {others}")))
-            }
+            Some(first) if others > 0 => Err(first.with_remark(text!("other jobs that failed: ", others))),
             Some(first) => Err(first),
             None => Ok(()),
         }
@@ -300,7 +299,7 @@ impl Persistency {
 
     /// As `open_tenant`; if it is to be filled it must not be there, and is no job for others until then.
     async fn open_tenant_to(&self, id: &str, options: Option<JobOptions>, filling: bool) -> Result<Job> {
-        let explain = |error: Error| error.in_context(format_args!("job {}, open", Quoted(id)));
+        let explain = |error: Error| error.in_context(text!("job ", Quoted(id), ", open"));
         JobId::new(id).map_err(explain)?;
         if let Some(options) = &options {
             options.check().map_err(explain)?;
@@ -340,7 +339,7 @@ impl RootCore {
                 Ok(Job::new(Arc::clone(handle)))
             }
             _ if state.closed => Err(root_closed()),
-            _ => Err(Error::new(ErrorKind::JobNotFound, format!("job {} is not open", Quoted(id)))),
+            _ => Err(Error::new(ErrorKind::JobNotFound, text!("job ", Quoted(id), " is not open"))),
         }
     }
 
@@ -383,15 +382,15 @@ impl RootCore {
                 Ok(Tenant::Ending(Arc::clone(&handle.link)))
             }
             Some(Tenant::Open(handle)) if handle.is_filling() => {
-                let message = format!("job {} is being filled", Quoted(id));
+                let message = text!("job ", Quoted(id), " is being filled");
                 Err(Error::new(ErrorKind::Busy, message))
             }
             Some(Tenant::Open(_)) if filling => {
-                let message = format!("job {} is there already", Quoted(id));
+                let message = text!("job ", Quoted(id), " is there already");
                 Err(Error::new(ErrorKind::Conflict, message))
             }
             Some(Tenant::Open(handle)) if options.is_some_and(|options| *options != handle.options) => {
-                let message = format!("job {} is open with other options", Quoted(id));
+                let message = text!("job ", Quoted(id), " is open with other options");
                 Err(Error::new(ErrorKind::InvalidArgument, message))
             }
             Some(Tenant::Open(handle)) => Ok(Tenant::Open(Arc::clone(handle))),

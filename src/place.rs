@@ -15,6 +15,7 @@ use futures_channel::oneshot;
 use crate::engine::memory::MemorySite;
 use crate::engine::{Claim, EngineError, PlatformSite, Site};
 use crate::error::{Error, ErrorKind, Result};
+use crate::text::text;
 use crate::worker::{Start, misanswered, spawn};
 
 /// The root that keeps everything in memory.
@@ -135,6 +136,6 @@ async fn run(name: &str, work: Work) -> Result<Done> {
     spawn(name, serve)?;
     match answer.await {
         Ok(result) => Ok(result?),
-        Err(_) => Err(Error::new(ErrorKind::Backend, format!("{name} stopped before it could answer"))),
+        Err(_) => Err(Error::new(ErrorKind::Backend, text!(name, " stopped before it could answer"))),
     }
 }

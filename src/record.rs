@@ -35,6 +35,7 @@ use crc::{CRC_32_ISO_HDLC, Crc};
 use crate::engine::{EngineError, Fault};
 use crate::limits;
 use crate::names::Names;
+use crate::text::text;
 
 const APPLICATION_ID: [u8; 4] = *b"PSTY";
 const FORMAT: u16 = 1;
@@ -179,8 +180,11 @@ impl Record {
         }
         let required = input.u64();
         if format > FORMAT || required.is_some_and(|bits| bits & !REQUIRED_FEATURES_KNOWN != 0) {
-            let message =
-                format!("the job's record is of format {format} and needs features this library lacks");
+            let message = text!(
+                "the job's record is of format ",
+                u64::from(format),
+                " and needs features this library lacks"
+            );
             return Err(EngineError::new(Fault::TooNew, message));
         }
         Ok(required.and_then(|required| input.rest(required)))

@@ -13,6 +13,7 @@ use crate::error::{Error, Quoted, Result};
 use crate::key::Key;
 use crate::limits;
 use crate::range::Span;
+use crate::text::text;
 use crate::worker::{Link, misanswered};
 
 /// One row of a category.
@@ -113,7 +114,7 @@ impl Scan {
 
     fn explain(&self, error: Error) -> Error {
         let (job, category) = (Quoted(&self.link.id), Quoted(&self.category));
-        error.in_context(format_args!("job {job}, category {category}, scan"))
+        error.in_context(text!("job ", job, ", category ", category, ", scan"))
     }
 }
 

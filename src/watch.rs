@@ -11,6 +11,7 @@ use futures_core::Stream;
 use crate::commit_log::Commit;
 use crate::error::{Error, ErrorKind, Result};
 use crate::range::Span;
+use crate::text::text;
 use crate::worker::{CommitsPage, Details, Link, Progress, Read, Reading, WatchGuard, misanswered};
 
 /// A place in a job's history: everything up to `seq` of one generation.
@@ -203,7 +204,7 @@ impl Beginning {
             return Err(Error::new(ErrorKind::JobNotFound, "the position is of another life of the job"));
         }
         if position.seq > now.seq {
-            let message = format!("the position is at seq {}, the job at {}", position.seq, now.seq);
+            let message = text!("the position is at seq ", position.seq, ", the job at ", now.seq);
             return Err(Error::new(ErrorKind::InvalidArgument, message));
         }
         Ok(Commits {

@@ -45,6 +45,7 @@ pub(crate) use self::rows::Rows;
 use crate::batch::Op;
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::range::Span;
+use crate::text::text;
 
 /// A place that holds jobs: a directory, a name prefix of databases, or memory.
 #[async_trait(?Send)]
@@ -77,7 +78,7 @@ pub(crate) trait Site: Send + Sync {
     ///
     /// Only of engines that rest.
     fn resting(&self, id: &str, _mode: OpenMode) -> Result<Box<dyn Engine>, EngineError> {
-        Err(EngineError::new(Fault::Unsupported, format!("the engine of {id} never rests")))
+        Err(EngineError::new(Fault::Unsupported, text!("the engine of ", id, " never rests")))
     }
 
     /// Deletes all that belongs to a job that is not open here; fine if there is nothing.

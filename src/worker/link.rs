@@ -22,6 +22,7 @@ use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::limits;
 use crate::pace::yield_now;
 use crate::room::{Room, Share, Size};
+use crate::text::text;
 
 /// What handles and the worker of one job share.
 pub(crate) struct Link {
@@ -350,7 +351,7 @@ impl Link {
     pub(crate) fn watch_guard(self: &Arc<Self>) -> Result<WatchGuard> {
         if self.watchers.fetch_add(1, Ordering::SeqCst) >= limits::WATCHERS_MAX {
             self.watchers.fetch_sub(1, Ordering::SeqCst);
-            let message = format!("more than {} watches of one job", limits::WATCHERS_MAX);
+            let message = text!("more than ", limits::WATCHERS_MAX, " watches of one job");
             return Err(Error::new(ErrorKind::TooLarge, message));
         }
         Ok(WatchGuard(Arc::clone(self)))

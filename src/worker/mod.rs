@@ -45,6 +45,7 @@ use crate::error::{Error, ErrorKind, Outcome, Quoted, Result};
 use crate::limits::LOG_HOLDER_WHILE_OPEN;
 use crate::random::random_bytes;
 use crate::record::{LogRetention, Record};
+use crate::text::text;
 use driver::{Driver, Served};
 use machine::{Ending, Machine};
 use rest::Resting;
@@ -87,7 +88,7 @@ impl Start {
                 End { result, afterwards: errors::gone(), dropped: true }
             }
             Err(error) => {
-                let error = error.in_context(format_args!("job {}, open", Quoted(&link.id)));
+                let error = error.in_context(text!("job ", Quoted(&link.id), ", open"));
                 End { result: Err(error.clone()), afterwards: error, dropped: false }
             }
         };

@@ -4,7 +4,6 @@
 //! nowhere else. Nothing here awaits, reads a clock or knows an engine: the engine fetches what
 //! [`Turn::reads`] names, and writes what [`Turn::decide`] returns.
 
-use std::fmt;
 use std::sync::Arc;
 
 use crate::batch::{CheckedBatch, Expected, Op, Precondition};
@@ -14,6 +13,7 @@ use crate::engine::table::Table;
 use crate::engine::{EngineError, LogValue, Look, Point, Space, Want, Write};
 use crate::error::Quoted;
 use crate::record::{LogRetention, Record};
+use crate::text::text;
 
 /// Who takes the turn, and when.
 #[derive(Clone, Copy, Debug)]
@@ -67,17 +67,17 @@ impl Task {
             _ => (1, 0),
         }
     }
-}
 
-impl fmt::Display for Task {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Task::Batch { batch, .. } = self else { return f.write_str("change of the log") };
-        match &*batch.operations {
-            [Op::Put { category, .. }] => write!(f, "category {}, put", Quoted(category)),
-            [Op::Delete { category, .. }] => write!(f, "category {}, delete", Quoted(category)),
-            [Op::DeleteRange { category, .. }] => write!(f, "category {}, delete range", Quoted(category)),
-            operations => write!(f, "batch of {} operations", operations.len()),
-        }
+    /// What it does, without keys and payloads.
+    pub(super) fn in_words(&self) -> String {
+        let Task::Batch { batch, .. } = self else { return "change of the log".into() };
+        let (category, operation) = match &*batch.operations {
+            [Op::Put { category, .. }] => (category, "put"),
+            [Op::Delete { category, .. }] => (category, "delete"),
+            [Op::DeleteRange { category, .. }] => (category, "delete range"),
+            operations => return text!("batch of ", operations.len(), " operations"),
+        };
+        text!("category ", Quoted(category), ", ", operation)
     }
 }
 

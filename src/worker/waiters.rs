@@ -10,6 +10,7 @@ use super::slot::{Slot, Unreported};
 use crate::error::{Error, Result};
 use crate::limits::KEPT_ERRORS_MAX;
 use crate::room::Share;
+use crate::text::text;
 
 /// An error of a task, by the task's number in the order of acceptance.
 pub(crate) type Kept = (u64, Arc<Slot>);
@@ -183,6 +184,6 @@ fn with_others(first: &Error, others: u64) -> Error {
     match others {
         0 => first.clone(),
         1 => first.clone().with_remark("1 other write failed"),
-        _ => first.clone().with_remark(format_args!("{others} other writes failed")),
+        _ => first.clone().with_remark(text!(others, " other writes failed")),
     }
 }

@@ -156,9 +156,14 @@ pub(super) enum During {
 }
 
 /// What was thrown, as text: errors must be able to leave the thread.
-#[derive(Clone, thiserror::Error)]
-#[error("{0}")]
+#[derive(Clone)]
 struct Thrown(String);
+
+impl fmt::Display for Thrown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 /// As it is shown.
 impl fmt::Debug for Thrown {
@@ -166,6 +171,8 @@ impl fmt::Debug for Thrown {
         f.write_str(&self.0)
     }
 }
+
+impl std::error::Error for Thrown {}
 
 /// The error that something thrown means, with nothing applied.
 #[cfg(any(test, not(feature = "web")))]

@@ -16,6 +16,7 @@ use super::owner::claim;
 use crate::engine::{Claim, Engine, EngineError, Fault, OpenMode, Site};
 use crate::error::{Error, ErrorKind, Result};
 use crate::job_id::{JobId, unescape};
+use crate::text::text;
 
 /// What all our databases' names begin with.
 const NAMESPACE: &str = "persistency";
@@ -37,13 +38,13 @@ impl IndexedDbSite {
     }
 
     pub(super) fn new(root: &str) -> Self {
-        IndexedDbSite { prefix: format!("{NAMESPACE}/{}/", escape_root(root)) }
+        IndexedDbSite { prefix: text!(NAMESPACE, "/", escape_root(root), "/") }
     }
 
     /// The name of a job's database.
     pub(super) fn database_name(&self, id: &str) -> Result<String, EngineError> {
-        let id = JobId::new(id).map_err(|error| EngineError::new(Fault::Other, error.to_string()))?;
-        Ok(format!("{}{}", self.prefix, id.escaped()))
+        let id = JobId::new(id).map_err(|error| EngineError::new(Fault::Other, text!(error)))?;
+        Ok(text!(self.prefix, id.escaped()))
     }
 
     pub(super) async fn open_now(

@@ -17,6 +17,7 @@ use crate::error::{Error, Quoted, Result};
 use crate::limits;
 use crate::record::Record;
 use crate::room::Share;
+use crate::text::text;
 
 /// Every read that has been started and has no answer yet; bounded by the callers' credits.
 #[derive(Default)]
@@ -413,9 +414,7 @@ impl Asked {
 }
 
 fn too_large() -> EngineError {
-    let message = format!(
-        "the scan's rows are larger than {} bytes: use .limit(n), or .stream() for pages",
-        limits::SCAN_BYTES_MAX
-    );
+    let (most, advice) = (limits::SCAN_BYTES_MAX, "use .limit(n), or .stream() for pages");
+    let message = text!("the scan's rows are larger than ", most, " bytes: ", advice);
     EngineError::new(Fault::TooLarge, message)
 }

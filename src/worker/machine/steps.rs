@@ -19,6 +19,7 @@ use crate::engine::{EngineError, Fault, Found, PageRequest, Space};
 use crate::error::{Error, ErrorKind, Quoted, Result};
 use crate::limits;
 use crate::record::{LogRetention, LogState};
+use crate::text::text;
 
 /// The step under way: what it is for, and its transaction once it has one.
 pub(super) struct Step {
@@ -302,7 +303,7 @@ impl Machine {
         let counters = &self.link.counters;
         let result = result.map_err(|error| {
             counters.batches_failed.fetch_add(1, Ordering::Relaxed);
-            let error = error.in_context(format_args!("job {}, {task}", Quoted(&self.link.id)));
+            let error = error.in_context(text!("job ", Quoted(&self.link.id), ", ", task.in_words()));
             log::warn!("{error}");
             error
         });
