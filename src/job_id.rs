@@ -68,8 +68,8 @@ fn escape(id: &str) -> String {
 /// Upper-case letters, spaces and the superscript digits that Windows also takes for `com` and `lpt`
 /// are escaped anyway, and a dot at the end of an id is never the end of a file's name.
 fn is_reserved(id: &str) -> bool {
-    let stem = id.split('.').next().unwrap_or_default();
-    match stem.as_bytes() {
+    let stem = id.as_bytes().split(|byte| *byte == b'.').next();
+    match stem.unwrap_or_default() {
         b"con" | b"prn" | b"aux" | b"nul" => true,
         [b'c', b'o', b'm', digit] | [b'l', b'p', b't', digit] => digit.is_ascii_digit(),
         _ => false,
