@@ -65,7 +65,8 @@ impl<T> Tasks<T> {
         for _ in 0..self.woken.wait(most, context.waker()) {
             // A waker may be older than the future's end.
             let Some(mut task) = self.woken.next().and_then(|number| self.take(number)) else { continue };
-            task.bell.rung.store(false, Ordering::Relaxed);
+            // What was done before it was woken is seen by what is polled now.
+            task.bell.rung.swap(false, Ordering::AcqRel);
             let waker = Arc::clone(&task.bell).into();
             match task.future.as_mut().poll(&mut Context::from_waker(&waker)) {
                 Poll::Ready(output) => ended(task.bell.number, output),
@@ -117,7 +118,7 @@ impl Wake for Bell {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if self.rung.swap(true, Ordering::Relaxed) {
+        if self.rung.swap(true, Ordering::AcqRel) {
             return;
         }
         let mut state = self.woken.lock();

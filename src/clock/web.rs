@@ -77,7 +77,7 @@ impl Delay {
         let bell = Arc::<Bell>::default();
         let rings = Arc::clone(&bell);
         let ring = Closure::<dyn Fn()>::new(move || rings.ring());
-        // The browser drops it when it has been called, or will not be.
+        // The browser frees it with its garbage, when it has been called or will not be.
         let id = set_timeout(&ring.into_js_value(), wait.as_millis() as f64);
         Delay { bell, id }
     }

@@ -1,4 +1,4 @@
-//! What job's workers are asked for calls of the page, until these have been answered.
+//! What jobs' workers are asked for calls of the page, until these have been answered.
 //!
 //! There is no future for them: each answer says whether the worker has to be asked more, whether the job has to
 //! come further first, or what the page is told.
@@ -72,9 +72,11 @@ impl Caller for Asker {
 
 impl Drop for Asker {
     fn drop(&mut self) {
+        // Nobody would take one that was given up from those that wait.
+        let has_gone = self.has_gone();
         let Some((root, asked)) = self.take() else { return };
         let link = asked.job.link();
-        if link.see(|progress| progress.end.is_some()) {
+        if has_gone || link.see(|progress| progress.end.is_some()) {
             let error = link.closed();
             root.conclude(asked, Err(error));
         } else {

@@ -138,6 +138,8 @@ struct Tenant {
     asked: Cell<usize>,
     /// Further ones, which wait until others have been answered.
     waiting: RefCell<VecDeque<Waiting>>,
+    /// Whether one of these is being posted.
+    posts: Cell<bool>,
     /// What layers have open over it.
     #[cfg(feature = "layers")]
     objects: Rc<layers::Objects>,
@@ -292,6 +294,7 @@ impl Root {
                     job,
                     asked: Cell::new(0),
                     waiting: RefCell::default(),
+                    posts: Cell::new(false),
                     #[cfg(feature = "layers")]
                     objects: Rc::default(),
                 };
@@ -440,11 +443,18 @@ impl Tenant {
 
     /// A call has been answered: another may be asked.
     fn answered(&self) {
-        let next = self.waiting.borrow_mut().pop_front();
-        match next {
-            Some(Waiting { question, asker, deadline }) => self.post(question, asker, deadline),
-            None => self.asked.set(self.asked.get().saturating_sub(1)),
+        self.asked.set(self.asked.get().saturating_sub(1));
+        // One that ends as it is posted is noticed by the loop that posts it.
+        if self.posts.replace(true) {
+            return;
         }
+        while self.asked.get() < limits::READS_MAX {
+            let next = self.waiting.borrow_mut().pop_front();
+            let Some(Waiting { question, asker, deadline }) = next else { break };
+            self.asked.set(self.asked.get() + 1);
+            self.post(question, asker, deadline);
+        }
+        self.posts.set(false);
     }
 }
 

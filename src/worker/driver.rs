@@ -72,7 +72,7 @@ impl Driver {
             }
             if self.may_rest() {
                 self.sync_before_rest().await;
-                match self.machine.is_idle() {
+                match self.machine.is_idle() && self.link.inbox.is_empty() {
                     true => return Served::Idle,
                     false => continue,
                 }

@@ -105,6 +105,10 @@ impl Inbox {
         self.lock().taking
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().commands.is_empty()
+    }
+
     /// The next command, if there is one.
     pub(crate) fn receive(&self) -> Option<Command> {
         self.lock().commands.pop_front()

@@ -56,6 +56,9 @@ const signalled = (t, job, from) => ({
   logFrom: (signal) => job.logFrom(from, { signal }).next(),
 });
 
+/** Reads and watches that a job takes at a time. */
+const [READS_MAX, WATCHES_MAX] = [4096, 1024];
+
 /** Those among them that have no end by themselves. */
 const ENDLESS = ["watch", "watchFrom"];
 
@@ -285,5 +288,35 @@ export const readTests = {
     equal(count.now, held);
     controller.abort();
     equal(string(await job.get("n", t.key("p", 1))), "1");
+  },
+
+  "calls that are given up in the tick of their beginning leave no room taken": async (t) => {
+    const { job } = await t.job();
+    await numbered(t, job, 2);
+    // In rounds, since a job takes only so many at a time.
+    const from = await job.position();
+    for (let watches = 0; watches <= WATCHES_MAX; watches += 64) {
+      const steps = Array.from({ length: 64 }, () => {
+        const watch = job.watchFrom(from, "n");
+        const step = watch.next();
+        return [watch.return(), step];
+      });
+      await Promise.all(steps.flat());
+    }
+    for (let reads = 0; reads <= READS_MAX; reads += 512) {
+      const steps = Array.from({ length: 512 }, () => {
+        const controller = new AbortController();
+        const step = job.get("n", t.key("p", 1), { signal: controller.signal });
+        controller.abort();
+        return failure(step);
+      });
+      for (const { name } of await Promise.all(steps)) equal(name, "AbortError");
+    }
+    equal(string(await job.get("n", t.key("p", 1))), "1");
+    const watch = job.watch("n");
+    const step = watch.next();
+    await job.putAcked("n", t.key("p", 2), "2");
+    equal((await step).value.type, "commit");
+    await watch.return();
   },
 };

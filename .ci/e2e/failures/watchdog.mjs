@@ -12,8 +12,8 @@ const NOISE_MS = 2000;
 const ANSWER_MS = DEADLINE_MS + 10_000 + NOISE_MS;
 
 const JOB = { job: { deadlineMs: DEADLINE_MS } };
-/** The same where a worker hangs: a browser takes some seconds to end it, and with it what it holds of the job. */
-const HANGING_DEADLINE_MS = 5000;
+/** The same where a worker hangs: a busy browser takes some seconds to end it, and with it what it holds of the job. */
+const HANGING_DEADLINE_MS = 15_000;
 const HANGING = { job: { deadlineMs: HANGING_DEADLINE_MS } };
 
 /** What a read, a write, a flush and a scan come to. */
