@@ -93,10 +93,12 @@ impl Bench {
     }
 
     pub fn measure(&self) -> Vec<Row> {
+        // First, while the process has no memory that it has used and not given back: jobs would get that.
+        let idle = self.measure_idle();
         let mut rows = self.measure_plans();
         rows.extend(self.measure_large().into_iter().map(Row::from));
         rows.extend(self.measure_log().into_iter().map(Row::from));
-        rows.extend(self.measure_idle().into_iter().map(Row::from));
+        rows.extend(idle.into_iter().map(Row::from));
         rows.extend(self.measure_disk().into_iter().map(Row::from));
         rows
     }
