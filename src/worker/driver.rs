@@ -111,7 +111,10 @@ impl Driver {
             if !self.machine.is_synced()
                 && let Err(error) = self.single(Task::Sync, true).await
             {
-                log::warn!("job {}: it rests before it is durable: {error}", Quoted(&self.link.id));
+                log::warn!(
+                    "job {}: it could not be made durable before a rest: {error}",
+                    Quoted(&self.link.id)
+                );
             }
         })
     }
